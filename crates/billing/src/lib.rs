@@ -1,0 +1,1 @@
+//! Prices and bills from validated intervals, exact to the last digit.

@@ -1,0 +1,1 @@
+//! Emulated field devices: the meter and its display.

@@ -1,0 +1,1 @@
+//! The electrical model: power triangle, appliances, households, generating stations.

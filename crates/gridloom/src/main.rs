@@ -1,0 +1,3 @@
+//! The gridloom program.
+
+fn main() {}

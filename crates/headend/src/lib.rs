@@ -1,0 +1,1 @@
+//! The head-end's decisions: collects readings, settles prices, closes months.

@@ -1,0 +1,1 @@
+//! The only sockets, serial ports, files, clock and entropy.

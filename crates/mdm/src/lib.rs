@@ -1,0 +1,1 @@
+//! Meter data management: the only maker of a validated interval.

@@ -1,0 +1,117 @@
+//! The contract of a deployed node: frames on links, requests to a disk, and time.
+
+use gridloom_core::{Now, Wake};
+
+/// One connection, numbered by the host and never used again after it went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Which neighbour a link leads to. The layers stand above each other, field lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Port {
+    /// Towards the field; the node listens.
+    Down,
+    /// Towards the cloud; the node dials, and the host dials again when the link goes down.
+    Up,
+}
+
+/// What happens to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A connection stands.
+    LinkUp {
+        /// Its number.
+        link: LinkId,
+        /// Which neighbour.
+        port: Port,
+    },
+    /// One whole frame arrived, without its transport framing.
+    Frame {
+        /// Where.
+        link: LinkId,
+        /// Its bytes, not yet trusted in any way.
+        frame: Vec<u8>,
+    },
+    /// A connection is gone.
+    LinkDown {
+        /// Which.
+        link: LinkId,
+    },
+    /// The disk finished a request.
+    Disk(DiskReply),
+    /// A deadline of [`Node::wake`] has passed.
+    Timeout,
+}
+
+/// What a node wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send one frame; the host adds the transport framing.
+    Send {
+        /// On which link. A link that is gone swallows it.
+        link: LinkId,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Close a connection.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// Do something on disk. Requests of one node are carried out in order.
+    Disk(DiskRequest),
+}
+
+/// What a node asks of its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskRequest {
+    /// Keep `bytes` under `slot` in the node's non-volatile memory, replacing what was there.
+    /// Answered once it is durable.
+    Remember {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The name of the memory cell.
+        slot: &'static str,
+        /// Its new content.
+        bytes: Vec<u8>,
+    },
+    /// An effect of the utility's ledger.
+    Ledger(gridloom_store::Effect),
+    /// Put an object into the archive. Answered once it is durable.
+    Archive {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The object's name, a relative path of safe characters.
+        name: String,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+}
+
+/// What the disk answers. A failed request is an answer too: the node decides what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskReply {
+    /// A cell or an object is durable, or why not.
+    Done {
+        /// Of the request.
+        ticket: u64,
+        /// The system's error in words, naming the file.
+        result: Result<(), String>,
+    },
+    /// The ledger's effect is carried out, or why not.
+    Ledger(gridloom_store::Outcome),
+}
+
+/// A deployed node: one state machine over frames, disk answers and time.
+pub trait Node {
+    /// Takes one input. The host drains [`Node::poll_output`] before the next.
+    fn handle(&mut self, input: Input, now: Now);
+
+    /// The next thing to do, until `None`.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// When to come with [`Input::Timeout`]. May change with every input.
+    fn wake(&self) -> Wake;
+}

@@ -1,0 +1,1 @@
+//! Virtual time: links, faults, checkers around the same nodes.
