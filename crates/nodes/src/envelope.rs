@@ -6,7 +6,8 @@ use gridloom_core::{
     IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period, Price, ReadingStatus,
     SystemTitle, UtcTime, Watts,
 };
-use gridloom_edge::{AcceptedReading, MeterAccount, RefusalCounters};
+use gridloom_dlms::push::{BillingStatus, ClosedMonth};
+use gridloom_edge::{AcceptedReading, RefusalCounters};
 use gridloom_headend::ReadingKey;
 use gridloom_store::PricePoint;
 
@@ -264,6 +265,10 @@ impl Writer {
         self.0.extend(value.to_be_bytes());
     }
 
+    fn i32(&mut self, value: i32) {
+        self.0.extend(value.to_be_bytes());
+    }
+
     fn u64(&mut self, value: u64) {
         self.0.extend(value.to_be_bytes());
     }
@@ -310,15 +315,22 @@ impl Writer {
         }
         self.i64(reading.import_register.get());
         self.i64(accepted.power.get());
-        let account = &accepted.account;
-        self.i64(account.bill_minor);
-        self.u16(account.unpriced);
-        match account.closed {
-            Some((month, minor)) => {
+        let billing = &accepted.billing;
+        self.i32(billing.running_minor);
+        self.u16(billing.unpriced);
+        match billing.oldest_unpriced {
+            Some(end) => {
+                self.u8(1);
+                self.time(end);
+            }
+            None => self.u8(0),
+        }
+        match billing.closed {
+            Some(ClosedMonth { month, minor }) => {
                 self.u8(1);
                 self.u16(u16::try_from(month.year()).expect("a year is at most 9999"));
                 self.u8(month.number());
-                self.i64(minor);
+                self.i32(minor);
             }
             None => self.u8(0),
         }
@@ -339,6 +351,22 @@ struct Source<'a>(Reader<'a>);
 impl Source<'_> {
     fn time(&mut self) -> Result<UtcTime, EnvelopeError> {
         Ok(UtcTime::from_millis(self.0.i64()?))
+    }
+
+    fn i32(&mut self) -> Result<i32, EnvelopeError> {
+        Ok(i32::from_be_bytes(self.0.array()?))
+    }
+
+    fn optional<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, EnvelopeError>,
+    ) -> Result<Option<T>, EnvelopeError> {
+        match self.0.u8()? {
+            0 => Ok(None),
+            1 => read(self).map(Some),
+            _ => Err(EnvelopeError::Field { field }),
+        }
     }
 
     fn bytes(&mut self) -> Result<Vec<u8>, EnvelopeError> {
@@ -390,18 +418,19 @@ impl Source<'_> {
         }
         let import_register = MilliwattHours::new(self.0.i64()?);
         let power = Watts::new(self.0.i64()?);
-        let bill_minor = self.0.i64()?;
+        let running_minor = self.i32()?;
         let unpriced = self.0.u16()?;
-        let closed = match self.0.u8()? {
-            0 => None,
-            1 => {
-                let (year, number) = (self.0.u16()?, self.0.u8()?);
-                let month = Month::new(i32::from(year), number)
-                    .ok_or(EnvelopeError::Field { field: "closed month" })?;
-                Some((month, self.0.i64()?))
-            }
-            _ => return Err(EnvelopeError::Field { field: "closed" }),
-        };
+        let oldest_unpriced = self.optional("oldest unpriced", Self::time)?;
+        let closed = self.optional("closed", |from| {
+            let (year, number) = (from.0.u16()?, from.0.u8()?);
+            let month = Month::new(i32::from(year), number).ok_or(EnvelopeError::Field {
+                field: "closed month",
+            })?;
+            Ok(ClosedMonth {
+                month,
+                minor: from.i32()?,
+            })
+        })?;
         Ok(AcceptedReading {
             title,
             counter,
@@ -414,9 +443,10 @@ impl Source<'_> {
                 import_register,
             },
             power,
-            account: MeterAccount {
-                bill_minor,
+            billing: BillingStatus {
+                running_minor,
                 unpriced,
+                oldest_unpriced,
                 closed,
             },
         })
@@ -457,10 +487,11 @@ mod tests {
                 import_register: MilliwattHours::new(9_000),
             },
             power: Watts::new(-5),
-            account: MeterAccount {
-                bill_minor: 1_234,
+            billing: BillingStatus {
+                running_minor: -1_234,
                 unpriced: 2,
-                closed: Month::parse("2013-01").map(|month| (month, 99)),
+                oldest_unpriced: Some(key.end),
+                closed: Month::parse("2013-01").map(|month| ClosedMonth { month, minor: 99 }),
             },
         };
         let price = PricePoint {
@@ -482,7 +513,7 @@ mod tests {
                 path: 4,
                 frame: Vec::new(),
             },
-            Message::Readings(vec![reading.clone(), reading]),
+            Message::Readings(vec![reading, reading]),
             Message::Stored(vec![key]),
             Message::Prices(vec![price]),
             Message::Refusals(RefusalCounters::from_array([7; RefusalCounters::KINDS])),
