@@ -340,3 +340,323 @@ impl Tally {
         self.with_warnings += u32::from(!interval.warnings().is_empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{at, euro, flagged, interval, price};
+    use gridloom_core::{ReadingStatus, Seed};
+
+    const PERIOD: Period = Period::HALF_HOUR;
+
+    fn month() -> Month {
+        Month::new(2013, 2).unwrap()
+    }
+
+    fn always() -> ServiceSpan {
+        ServiceSpan::since(at("2012-01-01T00:00:00Z"))
+    }
+
+    fn book(prices: &[(&str, &str)]) -> PriceBook {
+        let mut book = PriceBook::new(PERIOD);
+        for (end, each) in prices {
+            book.insert(at(end), price(each)).unwrap();
+        }
+        book
+    }
+
+    fn bill(intervals: &[ValidatedInterval], prices: &PriceBook) -> Result<MonthlyBill, BillError> {
+        bill_month(
+            MeterId(5),
+            month(),
+            PERIOD,
+            always(),
+            intervals,
+            prices,
+            euro(),
+        )
+    }
+
+    /// A whole month drawn from a seed, its prices, and the same as plain integers.
+    struct Drawn {
+        intervals: Vec<ValidatedInterval>,
+        prices: PriceBook,
+        /// End, mWh, millionths per kWh.
+        plain: Vec<(UtcTime, i64, i64)>,
+    }
+
+    fn drawn(seed: Seed) -> Drawn {
+        let mut prices = PriceBook::new(PERIOD);
+        let (mut intervals, mut plain) = (Vec::new(), Vec::new());
+        for (index, day) in month().days().enumerate() {
+            for slot in 0..48_u16 {
+                let draw = seed.nth(index as u64).nth(u64::from(slot)).get();
+                // One in sixteen is missing.
+                if draw.is_multiple_of(16) {
+                    continue;
+                }
+                let end = PERIOD.end_of_slot(day, slot);
+                let mwh = i64::try_from(draw >> 8 & 0xFFFF).unwrap() * 1_000 / 50;
+                let micro = i64::try_from(draw >> 32 & 0xFFF).unwrap() * 100;
+                prices
+                    .insert(end, Price::from_micro_per_kwh(micro).unwrap())
+                    .unwrap();
+                intervals.push(interval(5, PERIOD, end, mwh));
+                plain.push((end, mwh, micro));
+            }
+        }
+        Drawn {
+            intervals,
+            prices,
+            plain,
+        }
+    }
+
+    #[test]
+    fn a_bill_is_energy_times_price() {
+        let prices = book(&[
+            ("2013-02-01T00:30:00Z", "0.1875"),
+            ("2013-02-01T01:00:00Z", "0.2"),
+            ("2013-03-01T00:00:00Z", "0.5"),
+        ]);
+        let intervals = [
+            interval(5, PERIOD, at("2013-03-01T00:00:00Z"), 100_000),
+            interval(5, PERIOD, at("2013-02-01T00:30:00Z"), 333_000),
+            flagged(
+                5,
+                PERIOD,
+                at("2013-02-01T01:00:00Z"),
+                333_000,
+                ReadingStatus::POWER_DOWN,
+            ),
+        ];
+        let bill = bill(&intervals, &prices).unwrap();
+        // 0.333 × 0.1875 + 0.333 × 0.2 + 0.1 × 0.5.
+        assert_eq!(bill.charge.to_string(), "0.179037500000");
+        assert_eq!(bill.amount.decimal(), "0.18");
+        assert_eq!(bill.energy, MilliwattHours::new(766_000));
+        assert_eq!((bill.intervals, bill.missing()), (3, 28 * 48 - 3));
+        assert_eq!(bill.with_warnings, 1);
+        assert_eq!(
+            bill.prices,
+            Some(PriceSummary {
+                min: price("0.1875"),
+                max: price("0.5"),
+                mean: Some(price("0.233730")), // 0.1790375 / 0.766 = 0.23373041…
+            })
+        );
+        // The earlier of two equal peaks; 333 Wh in half an hour is 666 W.
+        assert_eq!(
+            bill.peak,
+            Some(Peak {
+                end: at("2013-02-01T00:30:00Z"),
+                energy: MilliwattHours::new(333_000),
+                power: Watts::new(666),
+            })
+        );
+        assert_eq!(bill.days.len(), 2);
+        assert_eq!(bill.days[1].day, Day::parse("2013-02-28").unwrap());
+    }
+
+    #[test]
+    fn the_total_rounds_once_and_halves_away_from_zero() {
+        // Three intervals of 0.0033… each would round to 0.00; their sum to 0.01.
+        let ends = [
+            "2013-02-01T00:30:00Z",
+            "2013-02-01T01:00:00Z",
+            "2013-02-02T01:00:00Z",
+        ];
+        let prices = book(&ends.map(|end| (end, "0.1")));
+        for (wh, expected) in [([16, 16, 17], "0.00"), ([16, 17, 17], "0.01")] {
+            let intervals: Vec<_> = ends
+                .iter()
+                .zip(wh)
+                .map(|(end, wh)| interval(5, PERIOD, at(end), wh * 1_000))
+                .collect();
+            assert_eq!(
+                bill(&intervals, &prices).unwrap().amount.decimal(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_billed_that_should_not_be() {
+        let (first, second) = ("2013-02-01T00:30:00Z", "2013-02-01T01:00:00Z");
+        let good = |end: &str| interval(5, PERIOD, at(end), 1_000);
+        let prices = book(&[
+            (first, "0.1"),
+            (second, "0.1"),
+            ("2013-02-01T00:00:00Z", "0.1"),
+        ]);
+        let cases = [
+            (
+                vec![
+                    good(first),
+                    good("2013-02-01T01:30:00Z"),
+                    good("2013-02-01T02:00:00Z"),
+                ],
+                "bill of m5: the interval ending 2013-02-01T01:30:00Z has no price; settle it first",
+            ),
+            (
+                vec![good(second), good(first), good(second)],
+                "bill of m5: the interval ending 2013-02-01T01:00:00Z is given twice; \
+                 nothing is billed twice",
+            ),
+            (
+                vec![
+                    interval(5, PERIOD, at(first), 1_000),
+                    interval(5, PERIOD, at(first), 2_000),
+                ],
+                "bill of m5: the interval ending 2013-02-01T00:30:00Z is given twice; \
+                 nothing is billed twice",
+            ),
+            (
+                vec![good(second), interval(6, PERIOD, at(first), 1_000)],
+                "bill of m5: the interval ending 2013-02-01T00:30:00Z is of m6",
+            ),
+            (
+                // Midnight belongs to the day, and so to the month, that ends there.
+                vec![good("2013-02-01T00:00:00Z")],
+                "bill of m5 for 2013-02: the interval ending 2013-02-01T00:00:00Z \
+                 is of another month",
+            ),
+            (
+                vec![interval(5, Period::HOUR, at(second), 1_000)],
+                "bill of m5: an interval is of 3600 s, the bill of 1800 s",
+            ),
+        ];
+        for (intervals, expected) in cases {
+            assert_eq!(bill(&intervals, &prices).unwrap_err().to_string(), expected);
+        }
+        let hourly = PriceBook::new(Period::HOUR);
+        assert_eq!(
+            bill(&[], &hourly).unwrap_err().to_string(),
+            "bill of m5: the price book is of 3600 s, the bill of 1800 s"
+        );
+        let later = ServiceSpan::since(at("2013-02-01T00:01:00Z"));
+        let refused = bill_month(
+            MeterId(5),
+            month(),
+            PERIOD,
+            later,
+            &[good(first)],
+            &prices,
+            euro(),
+        );
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "bill of m5: the interval ending 2013-02-01T00:30:00Z is outside service \
+             (since 2013-02-01T00:01:00Z)"
+        );
+        assert!(
+            bill(&[good("2013-02-01T01:30:00Z")], &prices)
+                .unwrap_err()
+                .is_transient()
+        );
+    }
+
+    #[test]
+    fn an_empty_month_is_a_bill_of_nothing_with_a_named_gap() {
+        let bill = bill(&[], &PriceBook::new(PERIOD)).unwrap();
+        assert_eq!((bill.amount.minor(), bill.intervals), (0, 0));
+        assert_eq!((bill.prices, bill.peak), (None, None));
+        assert_eq!(
+            bill.gaps[0].to_string(),
+            "2013-02-01T00:00:00Z to 2013-03-01T00:00:00Z, 1344 intervals"
+        );
+    }
+
+    #[test]
+    fn the_order_of_intervals_does_not_matter() {
+        for seed in 0..20 {
+            let seed = Seed::new(seed);
+            let mut drawn = drawn(seed);
+            let expected = bill(&drawn.intervals, &drawn.prices).unwrap();
+            for last in (1..drawn.intervals.len()).rev() {
+                let other = seed.child("shuffle").nth(last as u64).get() % (last as u64 + 1);
+                drawn.intervals.swap(last, usize::try_from(other).unwrap());
+            }
+            assert_eq!(
+                bill(&drawn.intervals, &drawn.prices),
+                Ok(expected),
+                "{seed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_bill_is_the_sum_of_its_parts() {
+        for seed in 0..20 {
+            let seed = Seed::new(seed);
+            let Drawn {
+                intervals,
+                prices,
+                plain,
+            } = drawn(seed);
+            let whole = bill(&intervals, &prices).unwrap();
+            // Its lines.
+            assert_eq!(
+                whole.days.iter().map(|day| day.charge).sum::<Charge>(),
+                whole.charge
+            );
+            assert_eq!(
+                whole
+                    .days
+                    .iter()
+                    .map(|day| day.energy)
+                    .sum::<MilliwattHours>(),
+                whole.energy
+            );
+            // Its halves, cut anywhere.
+            let cut = usize::try_from(seed.child("cut").get() % plain.len() as u64).unwrap();
+            let (head, tail) = intervals.split_at(cut);
+            let (head, tail) = (bill(head, &prices).unwrap(), bill(tail, &prices).unwrap());
+            assert_eq!(head.charge + tail.charge, whole.charge, "{seed:?}");
+            assert_eq!(head.energy + tail.energy, whole.energy, "{seed:?}");
+            // What is there and what is missing make the month.
+            assert_eq!(whole.intervals + whole.missing(), 28 * 48, "{seed:?}");
+            // Plain integers, rounded by long division in unsigned arithmetic.
+            let pico: u128 = plain
+                .iter()
+                .map(|&(_, mwh, micro)| {
+                    u128::from(mwh.unsigned_abs()) * u128::from(micro.unsigned_abs())
+                })
+                .sum();
+            assert_eq!(whole.charge.pico().unsigned_abs(), pico, "{seed:?}");
+            let cents = pico / 10_000_000_000 + u128::from(pico % 10_000_000_000 >= 5_000_000_000);
+            assert_eq!(
+                u128::from(whole.amount.minor().unsigned_abs()),
+                cents,
+                "{seed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_bill_can_be_recomputed_from_decimals_in_text() {
+        /// Digits before and after the point, without it, and how many are after.
+        fn digits(text: &str) -> (u128, u32) {
+            let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+            let decimals = u32::try_from(fraction.len()).unwrap();
+            (format!("{whole}{fraction}").parse().unwrap(), decimals)
+        }
+        let seed = Seed::new(3);
+        let Drawn {
+            intervals,
+            prices,
+            plain,
+        } = drawn(seed);
+        let expected = bill(&intervals, &prices).unwrap();
+        let mut pico = 0_u128;
+        for (_, mwh, micro) in plain {
+            // As an export would write them, trailing zeros cut.
+            let kwh = crate::decimal::decimal(i128::from(mwh), 6, 6);
+            let kwh = kwh.trim_end_matches('0').trim_end_matches('.');
+            let price = Price::from_micro_per_kwh(micro).unwrap().to_string();
+            let ((a, a_decimals), (b, b_decimals)) = (digits(kwh), digits(&price));
+            pico += a * b * 10_u128.pow(12 - a_decimals - b_decimals);
+        }
+        assert_eq!(expected.charge.pico().unsigned_abs(), pico);
+    }
+}

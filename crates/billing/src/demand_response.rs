@@ -289,3 +289,135 @@ impl fmt::Display for DemandResponse {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{at, euro, price};
+
+    fn run(rows: &[(&str, i64, &str)]) -> Vec<RunInterval> {
+        rows.iter()
+            .map(|&(end, mwh, each)| RunInterval {
+                end: at(end),
+                energy: MilliwattHours::new(mwh),
+                price: price(each),
+            })
+            .collect()
+    }
+
+    fn compare(
+        without: &[(&str, i64, &str)],
+        with: &[(&str, i64, &str)],
+    ) -> Result<DemandResponse, CompareError> {
+        DemandResponse::compare(&run(without), &run(with), Period::HALF_HOUR, euro())
+    }
+
+    const T1: &str = "2013-01-01T00:30:00Z";
+    const T2: &str = "2013-01-01T01:00:00Z";
+    const T3: &str = "2013-01-01T01:30:00Z";
+
+    #[test]
+    fn two_runs_side_by_side() {
+        let report = compare(
+            &[
+                (T1, 1_000_000, "0.1"),
+                (T2, 4_000_000, "0.5"),
+                (T3, 1_000_000, "0.1"),
+            ],
+            &[
+                (T1, 1_500_000, "0.2"),
+                (T2, 3_000_000, "0.4"),
+                (T3, 1_400_000, "0.2"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(report.without.peak, Watts::new(8_000));
+        assert_eq!(report.with.peak_end, at(T2));
+        // 6 kWh / (3 × 4 kWh); 5.9 kWh / (3 × 3 kWh).
+        assert_eq!(report.without.load_factor, Some(BasisPoints(5_000)));
+        assert_eq!(report.with.load_factor, Some(BasisPoints(6_556)));
+        assert_eq!(
+            report.to_string(),
+            "             without     with    change
+Peak W          8000     6000  -25.00 %
+Energy Wh       6000     5900   -1.67 %
+Cost EUR        2.20     1.78  -19.09 %
+Load factor  50.00 %  65.56 %  +31.11 %
+"
+        );
+    }
+
+    #[test]
+    fn runs_without_use_have_no_ratios() {
+        let report = compare(&[(T1, 0, "0.1")], &[(T1, 0, "0.1")]).unwrap();
+        assert_eq!(report.without.load_factor, None);
+        assert_eq!(report.peak_change, None);
+        assert_eq!(report.load_factor_change, None);
+        let report = compare(&[(T1, 5, "0.1")], &[(T1, 0, "0.1")]).unwrap();
+        assert_eq!(report.peak_change, Some(BasisPoints(-10_000)));
+        assert_eq!(report.load_factor_change, None);
+    }
+
+    #[test]
+    fn the_largest_runs_still_fit() {
+        let most = RUN_ENERGY_MAX.get();
+        let finest = Currency::new("XXX", Currency::MINOR_DIGITS_MAX).unwrap();
+        for dearest in ["1000", "-1000"] {
+            let all = run(&[(T1, most, dearest)]);
+            let second = Period::from_secs(1).unwrap();
+            let report = DemandResponse::compare(&all, &all, second, finest).unwrap();
+            assert_eq!(report.peak_change, Some(BasisPoints(0)));
+            assert_eq!(report.load_factor_change, Some(BasisPoints(0)));
+        }
+        let least = compare(&[(T1, 1, "0.1")], &[(T1, most, "0.1")]).unwrap();
+        assert_eq!(
+            least.energy_change, None,
+            "beyond i64 there is no percentage"
+        );
+    }
+
+    #[test]
+    fn runs_that_do_not_match_are_refused() {
+        let one = [(T1, 1_000, "0.1")];
+        let too_much = [(T1, RUN_ENERGY_MAX.get(), "0"), (T2, 1, "0")];
+        let cases: [(&[_], &[_], &str); 6] = [
+            (
+                &[],
+                &[],
+                "demand response: a run without intervals has no figures",
+            ),
+            (
+                &one,
+                &[],
+                "demand response: 1 intervals without response, 0 with it",
+            ),
+            (
+                &one,
+                &[(T2, 1_000, "0.1")],
+                "demand response: interval 0 ends 2013-01-01T00:30:00Z without response, \
+                 2013-01-01T01:00:00Z with it",
+            ),
+            (
+                &[(T2, 1, "0"), (T1, 1, "0")],
+                &[(T2, 1, "0"), (T1, 1, "0")],
+                "demand response: the interval ending 2013-01-01T00:30:00Z does not follow \
+                 the one before",
+            ),
+            (
+                &[(T1, -1, "0")],
+                &one,
+                "demand response: energy -1\u{a0}mWh at 2013-01-01T00:30:00Z is negative or above \
+                 100000000000000000\u{a0}mWh in all",
+            ),
+            (
+                &too_much,
+                &too_much,
+                "demand response: energy 1\u{a0}mWh at 2013-01-01T01:00:00Z is negative or above \
+                 100000000000000000\u{a0}mWh in all",
+            ),
+        ];
+        for (without, with, expected) in cases {
+            assert_eq!(compare(without, with).unwrap_err().to_string(), expected);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use gridloom_core::Price;
+use gridloom_core::{Period, Price};
 
 use crate::bill::MonthlyBill;
 use crate::decimal::{decimal, decimals_needed};
@@ -39,9 +39,9 @@ impl MonthlyBill {
         line(
             text,
             format_args!(
-                "Intervals         {} of {due} billed, {} s each",
+                "Intervals         {} of {due} billed, {} each",
                 self.intervals,
-                self.period.as_secs()
+                length(self.period)
             ),
         );
         line(text, format_args!(""));
@@ -145,7 +145,10 @@ impl MonthlyBill {
         if self.with_warnings > 0 {
             line(
                 text,
-                format_args!("With warnings     {} intervals", self.with_warnings),
+                format_args!(
+                    "With warnings     {} of {} intervals",
+                    self.with_warnings, self.intervals
+                ),
             );
         }
         if !self.gaps.is_empty() {
@@ -158,6 +161,13 @@ impl MonthlyBill {
     }
 }
 
+fn length(period: Period) -> String {
+    match period.as_secs() {
+        whole if whole.is_multiple_of(60) => format!("{} min", whole / 60),
+        seconds => format!("{seconds} s"),
+    }
+}
+
 fn shown(price: Price) -> String {
     let micro = i128::from(price.micro_per_kwh());
     decimal(micro, PRICE_SCALE, decimals_needed([micro], PRICE_SCALE, 4))
@@ -165,4 +175,70 @@ fn shown(price: Price) -> String {
 
 fn line(text: &mut String, content: core::fmt::Arguments<'_>) {
     writeln!(text, "{content}").expect("a string takes all text");
+}
+
+#[cfg(test)]
+mod tests {
+    use gridloom_core::{Currency, MeterId, Month, Period, ReadingStatus};
+    use gridloom_mdm::ServiceSpan;
+
+    use crate::bill::{MonthlyBill, bill_month};
+    use crate::price_book::PriceBook;
+    use crate::samples::{at, flagged, interval, price};
+
+    fn bill(rows: &[(&str, i64, &str)], minor_digits: u8) -> MonthlyBill {
+        let mut prices = PriceBook::new(Period::HOUR);
+        let intervals: Vec<_> = rows
+            .iter()
+            .map(|&(end, mwh, each)| {
+                prices.insert(at(end), price(each)).unwrap();
+                if mwh == 0 {
+                    flagged(5, Period::HOUR, at(end), 0, ReadingStatus::POWER_DOWN)
+                } else {
+                    interval(5, Period::HOUR, at(end), mwh)
+                }
+            })
+            .collect();
+        bill_month(
+            MeterId(5),
+            Month::new(2013, 2).unwrap(),
+            Period::HOUR,
+            ServiceSpan::between(at("2013-02-26T22:00:00Z"), at("2013-02-28T02:00:00Z")).unwrap(),
+            &intervals,
+            &prices,
+            Currency::new("EUR", minor_digits).unwrap(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn an_invoice_reads_as_printed() {
+        let cases = [
+            (
+                bill(
+                    &[
+                        ("2013-02-26T23:00:00Z", 1_234_000, "0.1875"),
+                        ("2013-02-27T00:00:00Z", 56_000, "0.2"),
+                        ("2013-02-27T01:00:00Z", 12_345_000, "0.3924"),
+                        ("2013-02-27T18:00:00Z", 0, "0.1"),
+                        ("2013-02-28T02:00:00Z", 7_000, "0.1027"),
+                    ],
+                    2,
+                ),
+                include_str!("../golden/invoice.txt"),
+            ),
+            (bill(&[], 0), include_str!("../golden/invoice_empty.txt")),
+        ];
+        for (bill, expected) in cases {
+            let text = bill.render();
+            assert!(text == expected, "rendered:\n{text}");
+        }
+    }
+
+    #[test]
+    fn fractions_of_a_watt_hour_are_shown_to_the_end() {
+        let text = bill(&[("2013-02-27T00:00:00Z", 1_234_567, "0.000001")], 2).render();
+        assert!(text.contains("1.234567"), "{text}");
+        assert!(text.contains("0.000001234567"), "{text}");
+    }
 }

@@ -15,6 +15,8 @@ mod demand_response;
 mod invoice;
 mod price_book;
 mod rounding;
+#[cfg(test)]
+mod samples;
 mod settle;
 mod sigmoid;
 mod tariff;

@@ -335,3 +335,271 @@ impl IntervalSettlement {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{at, interval, price};
+    use crate::sigmoid::{SigmoidParameters, SigmoidTariff};
+    use gridloom_core::Seed;
+
+    const PERIOD: Period = Period::HALF_HOUR;
+    const CUTOFF: Duration = Duration::from_secs(20);
+
+    fn now(secs: u64) -> Now {
+        Now {
+            instant: Instant::ZERO + Duration::from_secs(secs),
+            utc: at("2013-01-02T00:00:00Z"),
+        }
+    }
+
+    fn tariff() -> Tariff {
+        Tariff::Sigmoid(
+            SigmoidTariff::new(SigmoidParameters {
+                p_min: price("0.1"),
+                p_max: price("0.5"),
+                x0: Watts::new(3_000),
+                k_per_watt: 0.001,
+                price_decimals: 4,
+            })
+            .unwrap(),
+        )
+    }
+
+    fn end(nth: u32) -> UtcTime {
+        at("2013-01-01T00:00:00Z") + PERIOD.duration() * nth
+    }
+
+    fn settlement(meters: u32) -> IntervalSettlement {
+        let mut settlement = IntervalSettlement::new(PERIOD, tariff(), CUTOFF);
+        for meter in 1..=meters {
+            settlement
+                .enrol(
+                    MeterId(meter),
+                    ServiceSpan::since(at("2012-01-01T00:00:00Z")),
+                )
+                .unwrap();
+        }
+        settlement
+    }
+
+    /// Meter, interval, Wh.
+    fn reading(meter: u32, nth: u32, wh: i64) -> ValidatedInterval {
+        interval(meter, PERIOD, end(nth), wh * 1_000)
+    }
+
+    fn drain(settlement: &mut IntervalSettlement) -> Vec<Decided> {
+        std::iter::from_fn(|| settlement.poll_output()).collect()
+    }
+
+    #[test]
+    fn an_interval_is_decided_when_all_have_reported() {
+        let mut s = settlement(3);
+        assert_eq!(s.wake(), Wake::default());
+        assert_eq!(
+            s.handle_reading(&reading(1, 1, 500), now(1)),
+            Reported::Counted
+        );
+        assert_eq!(
+            s.handle_reading(&reading(2, 1, 700), now(2)),
+            Reported::Counted
+        );
+        assert_eq!(s.poll_output(), None);
+        assert_eq!(
+            s.wake().instant,
+            Some((now(21).instant, "settlement cutoff"))
+        );
+        // Export counts against the total: 2 × (500 + 700 − 200) W.
+        assert_eq!(
+            s.handle_reading(&reading(3, 1, -200), now(3)),
+            Reported::Counted
+        );
+        assert_eq!(
+            drain(&mut s),
+            [Decided {
+                end: end(1),
+                price: price("0.2076"), // 0.1 + 0.4 / (1 + e¹) = 0.207576…
+                total: Watts::new(2_000),
+                reported: 3,
+                missing: 0,
+                cause: Cause::Complete,
+            }]
+        );
+        assert_eq!(s.wake(), Wake::default());
+    }
+
+    #[test]
+    fn the_cutoff_stands_in_the_last_known_power() {
+        let mut s = settlement(3);
+        for meter in 1..=2 {
+            s.handle_reading(&reading(meter, 1, 500), now(0));
+        }
+        s.handle_timeout(now(19));
+        assert_eq!(s.poll_output(), None);
+        s.handle_timeout(now(20));
+        let first = drain(&mut s);
+        // Meter 3 never reported: it stands in with nothing.
+        assert_eq!(
+            (first[0].total, first[0].reported, first[0].missing),
+            (Watts::new(2_000), 2, 1)
+        );
+        assert_eq!(first[0].cause, Cause::Cutoff);
+        // Meter 3 reports the decided interval late, with 900 Wh; then goes silent again.
+        assert_eq!(
+            s.handle_reading(&reading(3, 1, 900), now(25)),
+            Reported::AlreadyDecided(first[0].price)
+        );
+        s.handle_reading(&reading(1, 2, 100), now(30));
+        s.handle_reading(&reading(2, 2, 100), now(31));
+        s.handle_timeout(now(50));
+        let second = drain(&mut s);
+        // 2 × (100 + 100 + 900 standing in) W.
+        assert_eq!((second[0].total, second[0].missing), (Watts::new(2_200), 1));
+        assert_eq!(
+            s.price_of(end(1)),
+            Some(first[0].price),
+            "a price never changes"
+        );
+    }
+
+    #[test]
+    fn readings_that_do_not_belong_change_nothing() {
+        let mut s = settlement(2);
+        s.enrol(MeterId(7), ServiceSpan::since(end(5))).unwrap();
+        s.handle_reading(&reading(1, 1, 500), now(0));
+        let cases = [
+            (reading(1, 1, 900), Reported::Repeated),
+            (reading(9, 1, 900), Reported::NotExpected),
+            (reading(7, 1, 900), Reported::NotExpected),
+            (
+                interval(2, Period::HOUR, end(2), 1_000),
+                Reported::OtherPeriod,
+            ),
+        ];
+        for (reading, expected) in cases {
+            assert_eq!(s.handle_reading(&reading, now(1)), expected, "{reading:?}");
+            assert_eq!(s.poll_output(), None);
+        }
+        assert_eq!(s.open_intervals(), 1);
+        s.handle_reading(&reading(2, 1, 500), now(2));
+        assert_eq!(drain(&mut s)[0].total, Watts::new(2_000));
+    }
+
+    #[test]
+    fn enrolment_reaches_open_intervals() {
+        let mut s = settlement(2);
+        s.handle_reading(&reading(1, 1, 500), now(0));
+        s.enrol(MeterId(3), ServiceSpan::since(end(0))).unwrap();
+        s.handle_reading(&reading(2, 1, 500), now(0));
+        assert_eq!(s.poll_output(), None, "meter 3 is awaited");
+        // Retired before the interval began: nobody is awaited any more.
+        s.enrol(
+            MeterId(3),
+            ServiceSpan::between(at("2012-01-01T00:00:00Z"), end(0)).unwrap(),
+        )
+        .unwrap();
+        let decided = drain(&mut s);
+        assert_eq!((decided[0].reported, decided[0].missing), (2, 0));
+    }
+
+    #[test]
+    fn the_oldest_interval_gives_way_at_the_bound() {
+        let mut s = settlement(2);
+        let bound = u32::try_from(OPEN_INTERVALS_MAX).unwrap();
+        for nth in 1..=bound {
+            assert_eq!(
+                s.handle_reading(&reading(1, nth, 500), now(0)),
+                Reported::Counted
+            );
+            assert_eq!(s.poll_output(), None);
+        }
+        s.handle_reading(&reading(1, bound + 1, 500), now(0));
+        let decided = drain(&mut s);
+        assert_eq!(decided.len(), 1);
+        assert_eq!((decided[0].end, decided[0].cause), (end(1), Cause::Bound));
+        assert_eq!(s.open_intervals(), OPEN_INTERVALS_MAX);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_never_decided_again() {
+        let mut s = settlement(1);
+        let decided = u32::try_from(DECIDED_MAX).unwrap();
+        for nth in 1..=decided + 2 {
+            s.restore(end(nth), price("0.2")).unwrap();
+        }
+        let late = |s: &mut IntervalSettlement, nth| s.handle_reading(&reading(1, nth, 1), now(0));
+        assert_eq!(late(&mut s, 2), Reported::TooOld);
+        assert_eq!(late(&mut s, 3), Reported::AlreadyDecided(price("0.2")));
+        assert_eq!(s.poll_output(), None);
+    }
+
+    #[test]
+    fn a_restart_keeps_every_price() {
+        let mut s = settlement(2);
+        s.handle_reading(&reading(1, 1, 500), now(0));
+        s.handle_reading(&reading(2, 1, 500), now(0));
+        let before = drain(&mut s)[0];
+        let mut s = settlement(2);
+        s.restore(before.end, before.price).unwrap();
+        s.restore(before.end, before.price).unwrap();
+        assert_eq!(
+            s.restore(before.end, price("0.5")).unwrap_err().to_string(),
+            "the interval ending 2013-01-01T00:30:00Z is decided at 0.207600; 0.500000 is refused"
+        );
+        assert_eq!(
+            s.handle_reading(&reading(1, 1, 9_000), now(1)),
+            Reported::AlreadyDecided(before.price)
+        );
+        assert_eq!(s.poll_output(), None);
+        // A peer's decision closes an interval that is open here.
+        s.handle_reading(&reading(1, 2, 500), now(2));
+        s.restore(end(2), price("0.3")).unwrap();
+        s.handle_timeout(now(100));
+        assert_eq!(s.poll_output(), None);
+        assert_eq!(s.price_of(end(2)), Some(price("0.3")));
+    }
+
+    #[test]
+    fn every_reported_interval_is_decided_exactly_once() {
+        for seed in 0..200 {
+            let seed = Seed::new(seed);
+            let draw = |index: u64, below: u64| seed.nth(index).get() % below;
+            let (meters, intervals) = (4, 12);
+            let mut s = settlement(meters);
+            let mut decided: Vec<Decided> = Vec::new();
+            // Redelivered, reordered and lost readings, with the clock moving on.
+            for step in 0..200_u64 {
+                let meter = u32::try_from(draw(step * 4, u64::from(meters))).unwrap() + 1;
+                let nth = u32::try_from(draw(step * 4 + 1, intervals)).unwrap() + 1;
+                let wh = i64::try_from(draw(step * 4 + 2, 2_000)).unwrap();
+                let time = now(step);
+                if s.wake().is_due(time) {
+                    s.handle_timeout(time);
+                    decided.extend(drain(&mut s));
+                }
+                s.handle_reading(&reading(meter, nth, wh), time);
+                decided.extend(drain(&mut s));
+            }
+            s.handle_timeout(now(1_000));
+            decided.extend(drain(&mut s));
+            assert_eq!(s.open_intervals(), 0, "{seed:?}");
+            for each in &decided {
+                assert_eq!(s.price_of(each.end), Some(each.price), "{seed:?}");
+                assert_eq!(each.reported + each.missing, meters, "{seed:?}");
+            }
+            let mut ends: Vec<UtcTime> = decided.iter().map(|each| each.end).collect();
+            ends.sort_unstable();
+            let count = ends.len();
+            ends.dedup();
+            assert_eq!(ends.len(), count, "{seed:?}: decided twice");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "host must drain outputs between inputs")]
+    fn an_undrained_output_is_our_error() {
+        let mut s = settlement(1);
+        s.handle_reading(&reading(1, 1, 500), now(0));
+        s.handle_timeout(now(1));
+    }
+}
