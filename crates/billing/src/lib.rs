@@ -10,6 +10,7 @@
 //!   of quanta, and the same number on every machine.
 
 mod bill;
+mod cycle;
 mod decimal;
 mod demand_response;
 mod invoice;
@@ -22,6 +23,7 @@ mod sigmoid;
 mod tariff;
 
 pub use bill::{BillError, DayLine, MonthlyBill, Peak, PriceSummary, bill_month};
+pub use cycle::{BillingCycle, GRACE_DEFAULT, RunningAccount, UNPRICED_MAX};
 pub use demand_response::{
     BasisPoints, CompareError, DemandResponse, RUN_ENERGY_MAX, RunFigures, RunInterval,
 };
