@@ -395,7 +395,8 @@ mod tests {
         let is_scaling = shape("charge_per_unit_scaling");
         let is_commodity = shape("commodity_reference");
         let is_element = shape("charge_table_element");
-        let cases: [(&str, &str, &dyn Fn(&ChargeError) -> bool); 7] = [
+        type Check<'a> = &'a dyn Fn(&ChargeError) -> bool;
+        let cases: [(&str, &str, Check<'_>); 7] = [
             ("FF 06 00", "FF 07 00", &|e| {
                 matches!(e, ChargeError::Attribute(_))
             }),
