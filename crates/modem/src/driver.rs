@@ -1,21 +1,23 @@
 //! The driver: one command at a time, and what each answer means.
 
+mod sending;
+mod setup;
+
 use std::collections::VecDeque;
 
 use gridloom_core::Instant;
 
 use crate::alphabet::{Charset, SmsText};
 use crate::backoff::Backoff;
-use crate::cause::{Cause, CmeCause, CmsCause};
+use crate::cause::Cause;
 use crate::command::{Command, SendStage};
 use crate::event::{Event, HaltReason, Output, RestartReason, Timing};
 use crate::inbox::{BODY_MAX, Inbox};
 use crate::line::{Item, LineReader};
 use crate::number::{PhoneNumber, Pin};
-use crate::outgoing::{AttemptError, Outgoing, Queue, SendError, SendFailure, Ticket};
+use crate::outgoing::{AttemptError, Queue, SendError, SendFailure, Ticket};
 use crate::reply::{PinStatus, Registration, Reply, Signal};
 
-const CTRL_Z: u8 = 0x1A;
 const ESC: u8 = 0x1B;
 
 /// Looks at a SIM that took its PIN and is not ready. After them the driver halts.
@@ -298,46 +300,6 @@ impl ModemDriver {
         }
     }
 
-    fn handle_prompt(&mut self, now: Instant) {
-        let Some(Command::Send {
-            ticket,
-            stage: SendStage::Prompt,
-        }) = self.command()
-        else {
-            return;
-        };
-        let mut bytes = self
-            .queue
-            .get(ticket)
-            .part()
-            .encode(self.charset)
-            .expect("a part is checked before its number is sent");
-        bytes.push(CTRL_Z);
-        self.outbox.push_back(Output::Transmit(bytes));
-        self.set_stage(ticket, SendStage::Reference, now);
-    }
-
-    fn handle_reference(&mut self, reference: u8, now: Instant) {
-        if let Some(Command::Send {
-            ticket,
-            stage: SendStage::Reference,
-        }) = self.command()
-        {
-            self.set_stage(ticket, SendStage::Result(reference), now);
-        }
-    }
-
-    fn set_stage(&mut self, ticket: Ticket, stage: SendStage, now: Instant) {
-        let wait = match stage {
-            SendStage::Reference => self.timing.text,
-            SendStage::Prompt | SendStage::Result(_) => self.timing.command,
-        };
-        if let Some(pending) = &mut self.pending {
-            pending.command = Command::Send { ticket, stage };
-            pending.deadline = now + wait;
-        }
-    }
-
     /// The command under way got its result.
     fn finish(&mut self, result: Result<(), Cause>, now: Instant) {
         // A result nobody waits for belongs to a command that was given up.
@@ -376,92 +338,6 @@ impl ModemDriver {
         self.start_next(now);
     }
 
-    fn finish_step(&mut self, command: Command, result: Result<(), Cause>, now: Instant) {
-        if let (Command::SetCharset(charset), Ok(())) = (command, result) {
-            self.charset = charset;
-        }
-        match (command.next_in_setup(result), &self.phase) {
-            (Err(cause), _) => {
-                let command = command.name();
-                self.restart(RestartReason::Refused { command, cause }, now);
-            }
-            (Ok(Some(next)), Phase::Starting) => self.begin(next, now),
-            (Ok(None), Phase::Starting) => {
-                self.phase = Phase::Ready;
-                self.listing_due = true;
-                self.supervise_at = now + self.supervision_wait();
-                self.unregistered_since = now;
-                self.tell(Event::Ready);
-            }
-            // Supervision answered: the modem is well.
-            (Ok(_), _) => self.restarts = 0,
-        }
-    }
-
-    fn finish_pin_query(
-        &mut self,
-        status: Option<PinStatus>,
-        result: Result<(), Cause>,
-        now: Instant,
-    ) {
-        let command = Command::PinQuery.name();
-        match (result, status) {
-            (Err(Cause::Cme(CmeCause::PUK_REQUIRED)), _) | (Ok(()), Some(PinStatus::SimPuk)) => {
-                self.halt(HaltReason::PukRequired);
-            }
-            (Err(cause), _) => self.restart(RestartReason::Refused { command, cause }, now),
-            (Ok(()), None) => self.restart(RestartReason::OutOfStep(command), now),
-            (Ok(()), Some(PinStatus::Other(lock))) => self.halt(HaltReason::OtherLock(lock)),
-            (Ok(()), Some(PinStatus::Ready)) => {
-                if let PinState::Entered | PinState::Taken { .. } = self.pin_state {
-                    self.pin_state = PinState::Proven;
-                }
-                self.begin(Command::TextMode, now);
-            }
-            (Ok(()), Some(PinStatus::SimPin)) => self.enter_pin(now),
-        }
-    }
-
-    fn enter_pin(&mut self, now: Instant) {
-        match self.pin_state {
-            PinState::Untried if self.pin.is_none() => self.halt(HaltReason::PinMissing),
-            PinState::Untried | PinState::Proven => {
-                // Set before the answer: an entry that gets none must not be repeated.
-                self.pin_state = PinState::Entered;
-                self.begin(Command::PinEnter, now);
-            }
-            PinState::Entered => self.halt(HaltReason::PinUncertain),
-            PinState::Refused(cause) => self.halt(HaltReason::PinRefused(cause)),
-            PinState::Taken { looks } if looks >= SIM_LOOKS_MAX => {
-                self.halt(HaltReason::PinUncertain);
-            }
-            PinState::Taken { looks } => {
-                self.pin_state = PinState::Taken { looks: looks + 1 };
-                self.look_at_sim_later(now);
-            }
-        }
-    }
-
-    fn finish_pin_entry(&mut self, result: Result<(), Cause>, now: Instant) {
-        match result {
-            Ok(()) => {
-                self.pin_state = PinState::Taken { looks: 0 };
-                self.look_at_sim_later(now);
-            }
-            Err(cause) => {
-                self.pin_state = PinState::Refused(cause);
-                self.halt(HaltReason::PinRefused(cause));
-            }
-        }
-    }
-
-    fn look_at_sim_later(&mut self, now: Instant) {
-        self.phase = Phase::Waiting {
-            until: now + self.timing.restart_first,
-            then: Command::PinQuery,
-        };
-    }
-
     fn finish_listing(&mut self, result: Result<(), Cause>) {
         // Some modems refuse to list an empty memory; nothing was listed then.
         if result.is_err() {
@@ -472,40 +348,6 @@ impl ModemDriver {
         self.listing_due |= more;
         for message in news {
             self.tell(Event::Received(message));
-        }
-    }
-
-    fn finish_send(
-        &mut self,
-        ticket: Ticket,
-        stage: SendStage,
-        result: Result<(), Cause>,
-        now: Instant,
-    ) {
-        let command = Command::Send { ticket, stage }.name();
-        match (stage, result) {
-            (SendStage::Result(reference), _) => {
-                self.restarts = 0;
-                self.part_sent(ticket, reference);
-            }
-            (_, Err(cause)) => {
-                self.attempt_failed(ticket, AttemptError::Refused(cause), now);
-                let sim_gone = matches!(
-                    cause,
-                    Cause::Cms(CmsCause(310..=316)) | Cause::Cme(CmeCause(10..=15))
-                );
-                if sim_gone {
-                    self.restart(RestartReason::Refused { command, cause }, now);
-                }
-            }
-            (SendStage::Prompt, Ok(())) => {
-                self.attempt_failed(ticket, AttemptError::NoPrompt, now);
-                self.restart(RestartReason::OutOfStep(command), now);
-            }
-            (SendStage::Reference, Ok(())) => {
-                self.attempt_failed(ticket, AttemptError::Unconfirmed, now);
-                self.restart(RestartReason::OutOfStep(command), now);
-            }
         }
     }
 
@@ -647,31 +489,6 @@ impl ModemDriver {
         }
     }
 
-    /// Begins or fails the next text; `false` when there is none to send now.
-    fn start_text(&mut self, now: Instant) -> bool {
-        if !self.can_send() {
-            return false;
-        }
-        let Some(text) = self.queue.due(now) else {
-            return false;
-        };
-        let ticket = text.ticket;
-        if let Err(error) = text.part().encode(self.charset) {
-            let text = self.queue.remove(ticket);
-            self.failed(&text, SendFailure::Text(error));
-            return true;
-        }
-        let command = Command::Send {
-            ticket,
-            stage: SendStage::Prompt,
-        };
-        let line = format!("{}=\"{}\"", command.name(), text.number);
-        self.reader.expect_prompt();
-        self.write_line(&line);
-        self.await_result(command, line, now);
-        true
-    }
-
     /// Takes the next step of the set-up.
     fn begin(&mut self, command: Command, now: Instant) {
         self.phase = Phase::Starting;
@@ -698,30 +515,6 @@ impl ModemDriver {
             answered: false,
             pin: None,
             deadline: now + self.timing.command,
-        });
-    }
-
-    fn part_sent(&mut self, ticket: Ticket, reference: u8) {
-        if let Some(text) = self.queue.part_sent(ticket, reference) {
-            self.tell(Event::Sent {
-                ticket: text.ticket,
-                references: text.references,
-                repeated: text.repeated,
-            });
-        }
-    }
-
-    fn attempt_failed(&mut self, ticket: Ticket, error: AttemptError, now: Instant) {
-        if let Some((text, failure)) = self.queue.attempt_failed(ticket, error, now) {
-            self.failed(&text, failure);
-        }
-    }
-
-    fn failed(&mut self, text: &Outgoing, failure: SendFailure) {
-        self.tell(Event::Failed {
-            ticket: text.ticket,
-            parts_sent: text.references.len(),
-            failure,
         });
     }
 
