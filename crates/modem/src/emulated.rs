@@ -289,7 +289,9 @@ impl EmulatedModem {
     }
 
     fn handle_byte(&mut self, byte: u8, now: Instant) {
-        if self.echo && !matches!(self.mode, Mode::Sending) {
+        // The ends of a text are not echoed, so an echoed `OK` looks like an answer.
+        let ends_text = matches!(byte, CTRL_Z | ESC);
+        if self.echo && !ends_text && !matches!(self.mode, Mode::Sending) {
             self.raw(&[byte]);
         }
         match (&self.mode, byte) {

@@ -1,4 +1,9 @@
 //! Received texts between the modem's memory and their events.
+//!
+//! A body of known length is taken byte by byte, so a text cannot pose as an answer of the modem.
+//! From a modem that does not tell lengths (no `AT+CSDH`) a line `OK` in a text ends the listing:
+//! text mode cannot tell the two apart. The rest of such a text is then read as answers, and may
+//! even confirm a text of ours that never left. Use a modem that has `AT+CSDH`.
 
 use std::collections::{BTreeMap, VecDeque};
 
