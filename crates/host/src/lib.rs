@@ -1,1 +1,3 @@
 //! The only sockets, serial ports, files, clock and entropy.
+
+pub mod serial;
