@@ -19,12 +19,12 @@ struct Year {
 
 fn days_of_2013() -> Vec<Day> {
     (1..=12)
-        .flat_map(|month| Month::new(2013, month).unwrap().days())
+        .flat_map(|month| Month::new(2013, month).expect("a month").days())
         .collect()
 }
 
-/// Every fifth day: 73 days that visit all weekdays and seasons alike.
-const STEP: usize = 5;
+/// Every eleventh day: 34 days that visit all weekdays and seasons alike.
+const STEP: usize = 11;
 
 fn year(homes: u64, signal: &PriceSignal, options: HouseholdOptions) -> Year {
     let catalogue = Catalogue::builtin();
@@ -48,12 +48,13 @@ fn year(homes: u64, signal: &PriceSignal, options: HouseholdOptions) -> Year {
                     }
                 }
             }
-            total_uj * STEP as i64 / UJ_PER_KWH
+            total_uj / days.len() as i64 * 365 / UJ_PER_KWH
         })
         .collect();
     let count = (homes.len() * days.len()) as i128;
     // µJ over 1 800 s are µW·1800; a watt is 10⁶ µW.
-    let profile = profile_uj.map(|uj| i64::try_from(uj / count / 1_800_000_000).unwrap());
+    let profile =
+        profile_uj.map(|uj| i64::try_from(uj / count / 1_800_000_000).expect("watts of a home"));
     Year { homes, profile }
 }
 
@@ -75,7 +76,7 @@ fn homes_use_what_homes_use() {
             persons: Some(persons),
             ..HouseholdOptions::default()
         };
-        let year = year(40, &PriceSignal::unknown(), options);
+        let year = year(24, &PriceSignal::unknown(), options);
         let mut sorted = year.homes.clone();
         sorted.sort_unstable();
         // The median: one home in eight heats or drives electrically and uses far more.
@@ -163,8 +164,8 @@ fn dear_evenings_move_and_shrink_use() {
         ..HouseholdOptions::default()
     };
     let evening = |year: &Year| year.profile[34..42].iter().sum::<i64>();
-    let off = year(60, &dear, HouseholdOptions::default());
-    let on = year(60, &dear, elastic(-200));
+    let off = year(30, &dear, HouseholdOptions::default());
+    let on = year(30, &dear, elastic(-200));
     let cut = (evening(&off) - evening(&on)) * 1_000 / evening(&off);
     eprintln!(
         "evening cut {cut} permille; {} -> {} kWh",
@@ -173,9 +174,9 @@ fn dear_evenings_move_and_shrink_use() {
     );
     assert!((30..250).contains(&cut), "{cut} permille");
     assert!(mean(&on.homes) <= mean(&off.homes));
-    let flat = year(5, &PriceSignal::flat(reference), elastic(-200));
+    let flat = year(3, &PriceSignal::flat(reference), elastic(-200));
     let plain = year(
-        5,
+        3,
         &PriceSignal::flat(reference),
         HouseholdOptions::default(),
     );
