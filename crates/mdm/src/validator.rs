@@ -543,6 +543,22 @@ mod tests {
                 Some(Rule::PowerTriangle),
             ),
             (
+                "capacitive reactive energy counts too",
+                with(|r| {
+                    r.values.reactive = [0, 0, 0, 100_000].map(MillivarHours::new);
+                    r.values.apparent = MillivoltAmpereHours::new(310_000);
+                }),
+                Some(Rule::PowerTriangle),
+            ),
+            (
+                "reactive energy during export does not",
+                with(|r| {
+                    r.values.reactive = [0, 100_000, 100_000, 0].map(MillivarHours::new);
+                    r.values.apparent = MillivoltAmpereHours::new(300_000);
+                }),
+                None,
+            ),
+            (
                 "apparent far above, a poor power factor",
                 with(|r| r.values.apparent = MillivoltAmpereHours::new(900_000)),
                 None,
