@@ -162,6 +162,11 @@ impl Schedule {
         Some(end)
     }
 
+    /// The push could not leave: it is ready again, and nothing counts against it.
+    pub fn put_back(&mut self, end: UtcTime) {
+        self.enter(end, State::Ready);
+    }
+
     /// When to come back: a deadline, or the end of the wait after a reconnection.
     pub fn wake(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let start = self.link.filter(|at| *at > now && self.candidate().is_some());

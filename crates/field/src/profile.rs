@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use gridloom_core::{
     Charge, IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours,
-    Period, Price, ReadingStatus, UtcTime,
+    Period, Price, ReadingStatus, UtcTime, Watts,
 };
+use gridloom_dlms::apdu::LongInvokeId;
 
 /// Whether the utility has confirmed an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Entry {
     pub(crate) delivery: Delivery,
     /// The active import register at the end, in Wh.
     pub(crate) register_wh: u64,
+    /// Active power just before the end, in whole watts.
+    pub(crate) power_w: i32,
     /// Millionths per kWh; the bound of [`Price`] fits.
     pub(crate) price_micro: Option<i32>,
 }
@@ -43,6 +46,7 @@ impl Entry {
         status: ReadingStatus,
         values: &IntervalValues,
         register: MilliwattHours,
+        power: Watts,
     ) -> Self {
         let [energies @ .., voltage] = values.to_array();
         Self {
@@ -58,6 +62,7 @@ impl Entry {
                 .exact_watt_hours()
                 .and_then(|wh| u64::try_from(wh).ok())
                 .expect("a register holds whole watt-hours"),
+            power_w: i32::try_from(power.get()).expect("three phases carry at most 3 MW"),
             price_micro: None,
         }
     }
@@ -89,6 +94,11 @@ impl Entry {
     pub fn import_register(&self) -> MilliwattHours {
         let wh = i64::try_from(self.register_wh).expect("a register fits i64");
         MilliwattHours::new(wh * 1_000)
+    }
+
+    /// Active power just before the end; negative is export.
+    pub fn power(&self) -> Watts {
+        Watts::new(i64::from(self.power_w))
     }
 
     /// Whether the utility has it.
@@ -127,7 +137,7 @@ impl Profile {
     pub const DAYS_MIN: u16 = 35;
 
     /// The most days a profile holds.
-    pub const DAYS_MAX: u16 = 400;
+    pub const DAYS_MAX: u16 = 80;
 
     /// An empty profile that holds `days` of intervals.
     ///
@@ -207,6 +217,12 @@ impl Profile {
         *entry
     }
 
+    /// Puts back an entry that was remembered; entries come in order.
+    pub(crate) fn restore(&mut self, entry: Entry) {
+        self.unacknowledged += usize::from(entry.delivery == Delivery::Unacknowledged);
+        self.entries.push_back(entry);
+    }
+
     /// Every entry, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter()
@@ -242,15 +258,10 @@ impl Profile {
         self.capacity
     }
 
-    /// The long-invoke-id of an interval: its number since 1970 modulo 2²⁴.
-    pub fn invoke_id(&self, end: UtcTime) -> u32 {
-        u32::try_from(self.number(end).rem_euclid(INVOKE_IDS)).expect("a remainder of 2^24")
-    }
-
     /// The end of the newest interval, up to the newest captured one, that `invoke_id` can mean.
-    pub fn end_of_invoke_id(&self, invoke_id: u32) -> Option<UtcTime> {
+    pub fn end_of_invoke_id(&self, invoke_id: LongInvokeId) -> Option<UtcTime> {
         let newest = self.number(self.newest()?.end);
-        let number = newest - (newest - i64::from(invoke_id)).rem_euclid(INVOKE_IDS);
+        let number = newest - (newest - i64::from(invoke_id.number())).rem_euclid(INVOKE_IDS);
         Some(UtcTime::from_secs(
             number * i64::from(self.period.as_secs()),
         ))
@@ -286,6 +297,7 @@ mod tests {
                 ..IntervalValues::default()
             },
             MilliwattHours::new(9_000),
+            Watts::new(-7),
         )
     }
 
@@ -315,12 +327,11 @@ mod tests {
     #[test]
     fn an_invoke_id_names_one_interval() {
         let mut profile = Profile::new(Period::HALF_HOUR, 35);
-        assert_eq!(profile.end_of_invoke_id(7), None);
+        assert_eq!(profile.end_of_invoke_id(LongInvokeId(7)), None);
         let newest = (1 << 24) + 2; // A little past the wrap.
         profile.push(entry(newest));
         for number in [newest, newest - 2, newest - 3, newest - 5_000] {
-            let id = profile.invoke_id(end(number));
-            assert!(id < 1 << 24);
+            let id = LongInvokeId::of_interval(Period::HALF_HOUR, end(number));
             assert_eq!(profile.end_of_invoke_id(id), Some(end(number)), "{number}");
         }
     }
