@@ -1,1 +1,25 @@
 //! The electrical model: power triangle, appliances, households, generating stations.
+//!
+//! Invariants:
+//!
+//! - A household's load is a pure function of the seed, its number, the day and the prices known
+//!   for that day; transcendental functions are `libm`'s, so every machine computes the same bits.
+//! - What a meter integrates is integer: milliwatts and millivars over milliseconds.
+//! - The segments of a day cover it without holes or overlaps.
+//! - A replayed trace spends exactly the published watt-hours, and its gaps stay gaps.
+
+pub mod appliance;
+mod draw;
+mod habit;
+pub mod household;
+pub mod load;
+pub mod power;
+pub mod response;
+mod season;
+pub mod trace;
+
+pub use appliance::{Appliance, ApplianceId, ApplianceSet, Catalogue};
+pub use household::{Household, HouseholdOptions, Lifestyle, Supply};
+pub use load::{DayLoad, DayPlan, MS_PER_DAY, Segment};
+pub use response::{Elasticity, PriceSignal, Response};
+pub use trace::LoadTrace;
