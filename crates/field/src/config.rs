@@ -49,6 +49,9 @@ pub enum ConfigError {
         max = Profile::DAYS_MAX
     )]
     ProfileDays(u16),
+    /// A capture period below a minute: the noise of the supply would show its steps.
+    #[error("meter: a capture period of {} s; set 60 s or more", .0.as_secs())]
+    Period(Period),
     /// A supply that is none.
     #[error("meter: nominal voltage of {0} mV; set 50 V to 1 kV")]
     Voltage(i64),
@@ -100,6 +103,9 @@ impl MeterConfig {
         }
         if !(Profile::DAYS_MIN..=Profile::DAYS_MAX).contains(&self.profile_days) {
             return Err(ConfigError::ProfileDays(self.profile_days));
+        }
+        if self.period.as_secs() < 60 {
+            return Err(ConfigError::Period(self.period));
         }
         let nominal = self.supply.nominal.get();
         if !(50_000..=1_000_000).contains(&nominal) {

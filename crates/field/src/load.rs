@@ -49,8 +49,8 @@ fn apparent(active: i64, reactive: i64) -> u64 {
 pub struct Stretch {
     /// The power may change here; later than the asked time.
     pub until: UtcTime,
-    /// Until then.
-    pub power: Power,
+    /// Until then; `None` where the house has no supply, or nobody knows what it drew.
+    pub power: Option<Power>,
 }
 
 /// An appliance as the status page shows it.
@@ -119,7 +119,7 @@ impl Load for ConstantLoad {
     fn power_at(&mut self, _: UtcTime) -> Stretch {
         Stretch {
             until: UtcTime::from_millis(i64::MAX),
-            power: self.power,
+            power: Some(self.power),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Measures: integrates power exactly into registers of whole watt-hours.
 
 use gridloom_core::{
-    IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, Period, Seed,
-    UtcTime,
+    IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, Period,
+    ReadingStatus, Seed, UtcTime,
 };
 
 use crate::load::{Load, Power};
@@ -86,7 +86,10 @@ pub struct Means {
 /// Sums of value × milliseconds over the running interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sums {
+    /// Time with supply.
     pub(crate) millis: u64,
+    /// Supply was away for a part.
+    pub(crate) interrupted: bool,
     pub(crate) voltage: [u64; 3],
     pub(crate) current: [u64; 3],
     pub(crate) active: i64,
@@ -142,6 +145,8 @@ pub struct Captured {
     pub import_register: MilliwattHours,
     /// The means.
     pub means: Means,
+    /// [`ReadingStatus::POWER_DOWN`] if supply was away for a part of the interval.
+    pub status: ReadingStatus,
 }
 
 /// The measuring part of a meter. All its state follows from its load and the time, so
@@ -193,15 +198,31 @@ impl Metrology {
         while self.cursor < until {
             let stretch = load.power_at(self.cursor);
             assert!(stretch.until > self.cursor, "a stretch has a length");
-            let power = self.connected(stretch.power);
             let end = stretch.until.min(until);
-            self.integrate(&power, end);
+            match stretch.power {
+                Some(power) => self.integrate(&self.connected(power), end),
+                None => self.skip_to(end),
+            }
         }
     }
 
     /// Supply was away until `at`: time passes, energy does not.
     pub fn skip_to(&mut self, at: UtcTime) {
-        self.cursor = self.cursor.max(at);
+        if at > self.cursor {
+            self.cursor = at;
+            self.sums.interrupted = true;
+        }
+    }
+
+    /// Whether there was supply at any time of the running interval.
+    pub fn has_measured(&self) -> bool {
+        self.sums.millis > 0
+    }
+
+    /// Supply was away for all of the running interval: the next one starts afresh.
+    pub fn discard_interval(&mut self) {
+        assert!(!self.has_measured(), "what was measured is captured");
+        self.sums = Sums::default();
     }
 
     /// Closes the running interval at the cursor and starts the next one.
@@ -212,6 +233,11 @@ impl Metrology {
             *delta = milli(now - start);
         }
         let means = self.sums.means();
+        let status = if self.sums.interrupted {
+            ReadingStatus::POWER_DOWN
+        } else {
+            ReadingStatus::GOOD
+        };
         self.at_start = now;
         self.sums = Sums::default();
         let [import, export, q1, q2, q3, q4, apparent] = delta;
@@ -226,6 +252,7 @@ impl Metrology {
             },
             import_register: self.registers().import,
             means,
+            status,
         }
     }
 
@@ -243,7 +270,13 @@ impl Metrology {
 
     /// What the terminals see at `at`.
     pub fn instantaneous(&self, load: &mut dyn Load, at: UtcTime) -> Instantaneous {
-        let power = self.connected(load.power_at(at).power);
+        let Some(power) = load.power_at(at).power else {
+            return Instantaneous {
+                power_factor_milli: 1_000,
+                ..Instantaneous::default()
+            };
+        };
+        let power = self.connected(power);
         let apparent_mva = i64::try_from(power.total_mva()).expect("bounded by the phases");
         let mut seen = Instantaneous {
             active_mw: power.total_mw(),
