@@ -45,13 +45,12 @@ impl DialOptions {
 /// Keeps a connection to `target` until `stop` turns true.
 pub(crate) async fn dial(
     target: DialAddress,
-    backoff: Backoff,
-    first_within: Duration,
+    options: DialOptions,
     spec: LinkSpec,
     mut stop: watch::Receiver<bool>,
 ) {
     let seed = spec.net.dialer_seed();
-    let mut pause = spread(first_within, u64::MAX, seed);
+    let mut pause = spread(options.first_within, u64::MAX, seed);
     let mut failures: u32 = 0;
     loop {
         let connected = tokio::select! {
@@ -69,7 +68,7 @@ pub(crate) async fn dial(
             }
             Err(error) => spec.net.note_dial_failure(&target, &error),
         }
-        pause = backoff.pause(failures, seed);
+        pause = options.backoff.pause(failures, seed);
         failures = failures.saturating_add(1);
     }
 }
