@@ -59,7 +59,9 @@ impl Price {
 
     /// A price; `None` beyond ±[`Self::MICRO_PER_KWH_MAX`]. Negative prices occur in markets.
     pub fn from_micro_per_kwh(micro: i64) -> Option<Self> {
-        (micro.abs() <= Self::MICRO_PER_KWH_MAX).then_some(Self(micro))
+        (-Self::MICRO_PER_KWH_MAX..=Self::MICRO_PER_KWH_MAX)
+            .contains(&micro)
+            .then_some(Self(micro))
     }
 
     /// Millionths of the currency unit per kilowatt-hour.
@@ -279,6 +281,7 @@ mod tests {
             );
         }
         assert_eq!(Price::parse("-0.05").unwrap().to_string(), "-0.050000");
+        assert_eq!(Price::from_micro_per_kwh(i64::MIN), None);
     }
 
     #[test]

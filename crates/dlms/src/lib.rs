@@ -1,1 +1,19 @@
 //! DLMS/COSEM (IEC 62056) formats and security, both sides, without IO.
+//!
+//! Invariants:
+//!
+//! - No byte of a peer panics a decoder, and none makes it hold more than a bounded multiple
+//!   of the input.
+//! - No payload byte leaves [`security`] unless its tag verified; no counter is committed before.
+//! - A transmit counter is given only below a durable reservation, so never twice under a key.
+//! - Nothing rounds: what a register or a price step cannot hold exactly is an error.
+//! - Keys are wiped when dropped and never printed.
+
+pub mod apdu;
+pub mod axdr;
+pub mod charge;
+pub mod counter;
+pub mod datetime;
+pub mod push;
+pub mod security;
+pub mod wrapper;

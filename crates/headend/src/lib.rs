@@ -1,1 +1,13 @@
-//! The head-end's decisions: collects readings, settles prices, closes months.
+//! The head-end's decisions: which readings to take, when to acknowledge them, and who is silent.
+//!
+//! Invariants:
+//!
+//! - An acknowledgement leaves only after the ledger says that the reading is durable.
+//! - What waits for an acknowledgement is bounded; beyond the bound readings are refused, and
+//!   their meters push them again.
+
+pub mod collector;
+pub mod presence;
+
+pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};
+pub use presence::{Presence, PresenceBook};

@@ -1,6 +1,7 @@
 //! The contract of a deployed node: frames on links, requests to a disk, and time.
 
-use gridloom_core::{Now, Wake};
+use gridloom_core::{Day, IntervalReading, MeterId, Month, Now, Period, Wake};
+use gridloom_store::{BillRow, PricePoint};
 
 /// One connection, numbered by the host and never used again after it went down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +80,13 @@ pub enum DiskRequest {
     },
     /// An effect of the utility's ledger.
     Ledger(gridloom_store::Effect),
+    /// Read what is sealed.
+    Query {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// What to read.
+        query: Query,
+    },
     /// Put an object into the archive. Answered once it is durable.
     Archive {
         /// Comes back in the answer.
@@ -102,6 +110,54 @@ pub enum DiskReply {
     },
     /// The ledger's effect is carried out, or why not.
     Ledger(gridloom_store::Outcome),
+    /// What a query found, or the database's error in words.
+    Answer {
+        /// Of the request.
+        ticket: u64,
+        /// What it found.
+        result: Result<Answer, String>,
+    },
+}
+
+/// What can be read from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Query {
+    /// Sealed readings of a meter.
+    Readings {
+        /// Whose.
+        meter: MeterId,
+        /// Of which profile.
+        period: Period,
+        /// The first day.
+        first: Day,
+        /// The last day.
+        last: Day,
+    },
+    /// Committed prices.
+    Prices {
+        /// Of intervals of this length.
+        period: Period,
+        /// The first day.
+        first: Day,
+        /// The last day.
+        last: Day,
+    },
+    /// Bills of a month.
+    Bills {
+        /// Which.
+        month: Month,
+    },
+}
+
+/// What a query found, in the order of interval ends, or of meters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Query::Readings`].
+    Readings(Vec<IntervalReading>),
+    /// To [`Query::Prices`].
+    Prices(Vec<PricePoint>),
+    /// To [`Query::Bills`].
+    Bills(Vec<BillRow>),
 }
 
 /// A deployed node: one state machine over frames, disk answers and time.

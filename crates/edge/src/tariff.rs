@@ -1,0 +1,201 @@
+//! Which prices each meter still needs: the edge keeps the decided prices and hands every meter
+//! those it has not confirmed, a few intervals at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gridloom_core::{Instant, Period, Price, UtcTime};
+
+/// Decided prices, by period and interval end.
+#[derive(Debug, Default)]
+pub struct PriceCache {
+    prices: BTreeMap<(Period, UtcTime), Price>,
+}
+
+impl PriceCache {
+    /// Prices kept: more than five weeks of quarter hours. Beyond it the oldest fall out; a meter
+    /// that was away for longer gets them from the utility's rebilling, not from the edge.
+    pub const PRICES_MAX: usize = 4_096;
+
+    /// Takes a decided price.
+    pub fn insert(&mut self, period: Period, end: UtcTime, price: Price) {
+        self.prices.insert((period, end), price);
+        while self.prices.len() > Self::PRICES_MAX {
+            self.prices.pop_first();
+        }
+    }
+
+    /// Up to `count` prices after `after`, oldest first.
+    pub fn after(
+        &self,
+        period: Period,
+        after: Option<UtcTime>,
+        count: usize,
+    ) -> Vec<(UtcTime, Price)> {
+        let from = after.map_or(UtcTime::from_millis(i64::MIN), |end| {
+            end + Duration::from_millis(1)
+        });
+        self.prices
+            .range((period, from)..=(period, UtcTime::from_millis(i64::MAX)))
+            .take(count)
+            .map(|((_, end), price)| (*end, *price))
+            .collect()
+    }
+
+    /// The newest price of a period.
+    pub fn newest(&self, period: Period) -> Option<(UtcTime, Price)> {
+        self.prices
+            .range((period, UtcTime::from_millis(i64::MIN))..=(period, UtcTime::from_millis(i64::MAX)))
+            .next_back()
+            .map(|((_, end), price)| (*end, *price))
+    }
+}
+
+/// How far one meter has confirmed its prices.
+#[derive(Debug, Default)]
+pub struct PriceDelivery {
+    /// Every price up to here is in the meter.
+    confirmed: Option<UtcTime>,
+    /// The SET that waits for its answer.
+    asked: Option<Asked>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    invoke_id: u8,
+    through: UtcTime,
+    at: Instant,
+}
+
+impl PriceDelivery {
+    /// Intervals in one SET; an APDU of about half a kilobyte, which every link carries.
+    pub const PRICES_PER_SET_MAX: usize = 24;
+
+    /// A SET without an answer is sent again after this long.
+    pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// The meter says which of its intervals is the oldest without a price.
+    pub fn meter_lacks(&mut self, oldest_unpriced: Option<UtcTime>) {
+        if let Some(oldest) = oldest_unpriced
+            && self.confirmed.is_none_or(|confirmed| confirmed >= oldest)
+        {
+            self.confirmed = Some(oldest - Duration::from_millis(1));
+        }
+    }
+
+    /// What to SET now, if anything: not while an earlier one waits for its answer.
+    pub fn due(
+        &mut self,
+        cache: &PriceCache,
+        period: Period,
+        now: Instant,
+    ) -> Option<(u8, Vec<(UtcTime, Price)>)> {
+        let last_id = match self.asked {
+            Some(asked) if now < asked.at + Self::ANSWER_TIMEOUT => return None,
+            Some(asked) => asked.invoke_id,
+            None => 0,
+        };
+        // Before its first packet nobody knows what a meter lacks; that packet will say.
+        let confirmed = self.confirmed?;
+        let prices = cache.after(period, Some(confirmed), Self::PRICES_PER_SET_MAX);
+        let (through, _) = *prices.last()?;
+        let invoke_id = last_id % 15 + 1;
+        self.asked = Some(Asked {
+            invoke_id,
+            through,
+            at: now,
+        });
+        Some((invoke_id, prices))
+    }
+
+    /// The meter took the prices of a SET. An answer to an older one is ignored.
+    pub fn answered(&mut self, invoke_id: u8) {
+        if let Some(asked) = self.asked
+            && asked.invoke_id == invoke_id
+        {
+            self.confirmed = self.confirmed.max(Some(asked.through));
+            self.asked = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Period = Period::HALF_HOUR;
+
+    fn end(slot: i64) -> UtcTime {
+        UtcTime::from_secs(slot * 1_800)
+    }
+
+    fn cache(slots: i64) -> PriceCache {
+        let mut cache = PriceCache::default();
+        for slot in 1..=slots {
+            cache.insert(PERIOD, end(slot), Price::parse("0.2").unwrap());
+        }
+        cache
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn ends(set: Option<(u8, Vec<(UtcTime, Price)>)>) -> Vec<UtcTime> {
+        set.into_iter()
+            .flat_map(|(_, prices)| prices)
+            .map(|(end, _)| end)
+            .collect()
+    }
+
+    #[test]
+    fn a_meter_gets_what_it_lacks_in_order_and_once() {
+        let cache = cache(30);
+        let mut delivery = PriceDelivery::default();
+        assert_eq!(delivery.due(&cache, PERIOD, at(0)), None, "nothing is known yet");
+        delivery.meter_lacks(Some(end(3)));
+        let (first_id, first) = delivery.due(&cache, PERIOD, at(0)).unwrap();
+        assert_eq!(first.len(), PriceDelivery::PRICES_PER_SET_MAX);
+        assert_eq!(first[0].0, end(3));
+        assert_eq!(delivery.due(&cache, PERIOD, at(1)), None, "one SET at a time");
+        delivery.answered(first_id);
+        let (second_id, second) = delivery.due(&cache, PERIOD, at(1)).unwrap();
+        assert_eq!(ends(Some((second_id, second))), [27, 28, 29, 30].map(end));
+        delivery.answered(second_id);
+        assert_eq!(delivery.due(&cache, PERIOD, at(2)), None);
+    }
+
+    #[test]
+    fn an_unanswered_set_is_sent_again_under_a_new_number() {
+        let cache = cache(2);
+        let mut delivery = PriceDelivery::default();
+        delivery.meter_lacks(Some(end(1)));
+        let (first_id, first) = delivery.due(&cache, PERIOD, at(0)).unwrap();
+        assert_eq!(delivery.due(&cache, PERIOD, at(4)), None);
+        let (second_id, second) = delivery.due(&cache, PERIOD, at(5)).unwrap();
+        assert_eq!(first, second);
+        assert_ne!(first_id, second_id);
+        delivery.answered(first_id); // Too late to count.
+        assert_eq!(delivery.due(&cache, PERIOD, at(6)), None, "the second one still waits");
+        delivery.answered(second_id);
+        assert_eq!(delivery.due(&cache, PERIOD, at(20)), None, "nothing is lacking");
+    }
+
+    #[test]
+    fn a_meter_that_forgot_gets_its_prices_again() {
+        let cache = cache(4);
+        let mut delivery = PriceDelivery::default();
+        delivery.meter_lacks(Some(end(1)));
+        let (id, _) = delivery.due(&cache, PERIOD, at(0)).unwrap();
+        delivery.answered(id);
+        delivery.meter_lacks(Some(end(3)));
+        assert_eq!(ends(delivery.due(&cache, PERIOD, at(9))), [3, 4].map(end));
+    }
+
+    #[test]
+    fn the_cache_forgets_its_oldest() {
+        let cache = cache(PriceCache::PRICES_MAX as i64 + 1);
+        assert_eq!(cache.after(PERIOD, None, 1)[0].0, end(2));
+        assert_eq!(cache.newest(PERIOD).unwrap().0, end(4_097));
+    }
+}

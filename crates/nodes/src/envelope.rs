@@ -1,0 +1,567 @@
+//! The envelope between our own tiers: a version, a kind and a body in big-endian binary.
+//! The transport adds the length. Meters never see it; they speak DLMS.
+
+use gridloom_core::bytes::{Reader, Truncated};
+use gridloom_core::{
+    IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period, Price, ReadingStatus,
+    SystemTitle, UtcTime, Watts,
+};
+use gridloom_dlms::push::{BillingStatus, ClosedMonth};
+use gridloom_edge::{AcceptedReading, RefusalCounters};
+use gridloom_headend::ReadingKey;
+use gridloom_store::PricePoint;
+
+/// The version this program speaks. A peer of another version is refused by name.
+pub const VERSION: u8 = 1;
+
+/// The most elements a list in one envelope may have.
+pub const LIST_MAX: usize = 4_096;
+
+/// Why an envelope could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// It ends too early.
+    #[error("envelope: {0}")]
+    Truncated(#[from] Truncated),
+    /// The peer runs another version.
+    #[error("envelope: version {got}, this program speaks {VERSION}: update the older side")]
+    Version {
+        /// What the peer sent.
+        got: u8,
+    },
+    /// There is no such kind.
+    #[error("envelope: unknown kind {0}")]
+    Kind(u8),
+    /// A field holds what it cannot hold.
+    #[error("envelope: field {field} holds an impossible value")]
+    Field {
+        /// Which.
+        field: &'static str,
+    },
+    /// Bytes follow the end.
+    #[error("envelope: {0} bytes too many")]
+    TooLong(usize),
+}
+
+/// What a node is, as it says in its greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A data concentrator.
+    Gateway,
+    /// An edge node.
+    Edge,
+    /// The utility's services.
+    Utility,
+    /// The archive.
+    Archive,
+}
+
+/// Everything our tiers say to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// The first message on every link, from the side that dialled, and its answer.
+    Hello {
+        /// What it is.
+        role: Role,
+        /// What it is called.
+        name: String,
+    },
+    /// Gateway to edge: a frame from a meter.
+    Uplink {
+        /// The gateway's name for the way back.
+        path: u64,
+        /// When the gateway had it.
+        received: UtcTime,
+        /// The frame, unverified.
+        frame: Vec<u8>,
+    },
+    /// Edge to gateway: a frame for the meter at the end of `path`.
+    Downlink {
+        /// As it came in the uplink.
+        path: u64,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Edge to utility: verified readings.
+    Readings(Vec<AcceptedReading>),
+    /// Utility to edge: these readings are durable.
+    Stored(Vec<ReadingKey>),
+    /// Utility to edge: decided prices, oldest first.
+    Prices(Vec<PricePoint>),
+    /// Edge to utility: what it has refused since it started.
+    Refusals(RefusalCounters),
+    /// Utility to archive: keep this.
+    Object {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// A relative path of safe characters.
+        name: String,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// Archive to utility: kept, or not.
+    ObjectStored {
+        /// Of the object.
+        ticket: u64,
+        /// Whether it is durable.
+        stored: bool,
+    },
+}
+
+impl Message {
+    /// A greeting.
+    pub fn hello(role: Role, name: &str) -> Self {
+        Self::Hello {
+            role,
+            name: name.to_owned(),
+        }
+    }
+
+    /// The bytes of the envelope.
+    ///
+    /// # Panics
+    ///
+    /// If a list is longer than [`LIST_MAX`]: whoever fills it splits it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer(vec![VERSION, self.kind()]);
+        match self {
+            Self::Hello { role, name } => {
+                out.u8(match role {
+                    Role::Gateway => 1,
+                    Role::Edge => 2,
+                    Role::Utility => 3,
+                    Role::Archive => 4,
+                });
+                out.bytes(name.as_bytes());
+            }
+            Self::Uplink {
+                path,
+                received,
+                frame,
+            } => {
+                out.u64(*path);
+                out.time(*received);
+                out.bytes(frame);
+            }
+            Self::Downlink { path, frame } => {
+                out.u64(*path);
+                out.bytes(frame);
+            }
+            Self::Readings(readings) => out.list(readings, Writer::reading),
+            Self::Stored(keys) => out.list(keys, Writer::key),
+            Self::Prices(points) => out.list(points, Writer::price),
+            Self::Refusals(counters) => {
+                for count in counters.to_array() {
+                    out.u64(count);
+                }
+            }
+            Self::Object {
+                ticket,
+                name,
+                bytes,
+            } => {
+                out.u64(*ticket);
+                out.bytes(name.as_bytes());
+                out.bytes(bytes);
+            }
+            Self::ObjectStored { ticket, stored } => {
+                out.u64(*ticket);
+                out.u8(u8::from(*stored));
+            }
+        }
+        out.0
+    }
+
+    /// Reads one envelope, whole.
+    ///
+    /// # Errors
+    ///
+    /// Names the field that is wrong; allocates no more than the envelope is long.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let mut from = Source(Reader::new(bytes));
+        let got = from.0.u8()?;
+        if got != VERSION {
+            return Err(EnvelopeError::Version { got });
+        }
+        let message = match from.0.u8()? {
+            1 => Self::Hello {
+                role: match from.0.u8()? {
+                    1 => Role::Gateway,
+                    2 => Role::Edge,
+                    3 => Role::Utility,
+                    4 => Role::Archive,
+                    _ => return Err(EnvelopeError::Field { field: "role" }),
+                },
+                name: from.text("name")?,
+            },
+            2 => Self::Uplink {
+                path: from.0.u64()?,
+                received: from.time()?,
+                frame: from.bytes()?,
+            },
+            3 => Self::Downlink {
+                path: from.0.u64()?,
+                frame: from.bytes()?,
+            },
+            4 => Self::Readings(from.list(Source::reading)?),
+            5 => Self::Stored(from.list(Source::key)?),
+            6 => Self::Prices(from.list(Source::price)?),
+            7 => {
+                let mut counts = [0; RefusalCounters::KINDS];
+                for count in &mut counts {
+                    *count = from.0.u64()?;
+                }
+                Self::Refusals(RefusalCounters::from_array(counts))
+            }
+            8 => Self::Object {
+                ticket: from.0.u64()?,
+                name: from.text("name")?,
+                bytes: from.bytes()?,
+            },
+            9 => Self::ObjectStored {
+                ticket: from.0.u64()?,
+                stored: match from.0.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(EnvelopeError::Field { field: "stored" }),
+                },
+            },
+            kind => return Err(EnvelopeError::Kind(kind)),
+        };
+        match from.0.rest().len() {
+            0 => Ok(message),
+            left => Err(EnvelopeError::TooLong(left)),
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello { .. } => 1,
+            Self::Uplink { .. } => 2,
+            Self::Downlink { .. } => 3,
+            Self::Readings(_) => 4,
+            Self::Stored(_) => 5,
+            Self::Prices(_) => 6,
+            Self::Refusals(_) => 7,
+            Self::Object { .. } => 8,
+            Self::ObjectStored { .. } => 9,
+        }
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.0.extend(value.to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend(value.to_be_bytes());
+    }
+
+    fn i32(&mut self, value: i32) {
+        self.0.extend(value.to_be_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend(value.to_be_bytes());
+    }
+
+    fn i64(&mut self, value: i64) {
+        self.0.extend(value.to_be_bytes());
+    }
+
+    fn time(&mut self, time: UtcTime) {
+        self.i64(time.as_millis());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.u32(u32::try_from(bytes.len()).expect("an envelope is far below 4 GiB"));
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+        assert!(items.len() <= LIST_MAX, "a list is split before it is sent");
+        self.u16(u16::try_from(items.len()).expect("LIST_MAX fits u16"));
+        for item in items {
+            write(self, item);
+        }
+    }
+
+    fn key(&mut self, key: &ReadingKey) {
+        self.u32(key.meter.0);
+        self.u32(key.period.as_secs());
+        self.time(key.end);
+    }
+
+    fn reading(&mut self, accepted: &AcceptedReading) {
+        let reading = &accepted.reading;
+        self.0.extend(accepted.title.0);
+        self.u32(accepted.counter);
+        self.key(&ReadingKey {
+            meter: reading.meter,
+            period: reading.period,
+            end: reading.end,
+        });
+        self.u8(reading.status.0);
+        for channel in reading.values.to_array() {
+            self.i64(channel);
+        }
+        self.i64(reading.import_register.get());
+        self.i64(accepted.power.get());
+        let billing = &accepted.billing;
+        self.i32(billing.running_minor);
+        self.u16(billing.unpriced);
+        match billing.oldest_unpriced {
+            Some(end) => {
+                self.u8(1);
+                self.time(end);
+            }
+            None => self.u8(0),
+        }
+        match billing.closed {
+            Some(ClosedMonth { month, minor }) => {
+                self.u8(1);
+                self.u16(u16::try_from(month.year()).expect("a year is at most 9999"));
+                self.u8(month.number());
+                self.i32(minor);
+            }
+            None => self.u8(0),
+        }
+    }
+
+    fn price(&mut self, point: &PricePoint) {
+        self.time(point.end);
+        self.u32(point.period.as_secs());
+        self.i64(point.price.micro_per_kwh());
+        self.i64(point.total.get());
+        self.u16(point.stations_on);
+        self.u32(point.missing);
+    }
+}
+
+struct Source<'a>(Reader<'a>);
+
+impl Source<'_> {
+    fn time(&mut self) -> Result<UtcTime, EnvelopeError> {
+        Ok(UtcTime::from_millis(self.0.i64()?))
+    }
+
+    fn i32(&mut self) -> Result<i32, EnvelopeError> {
+        Ok(i32::from_be_bytes(self.0.array()?))
+    }
+
+    fn optional<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, EnvelopeError>,
+    ) -> Result<Option<T>, EnvelopeError> {
+        match self.0.u8()? {
+            0 => Ok(None),
+            1 => read(self).map(Some),
+            _ => Err(EnvelopeError::Field { field }),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>, EnvelopeError> {
+        let length = self.0.u32()?;
+        let length = usize::try_from(length).map_err(|_| EnvelopeError::Field { field: "length" })?;
+        Ok(self.0.take(length)?.to_vec())
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<String, EnvelopeError> {
+        String::from_utf8(self.bytes()?).map_err(|_| EnvelopeError::Field { field })
+    }
+
+    fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, EnvelopeError>,
+    ) -> Result<Vec<T>, EnvelopeError> {
+        let count = usize::from(self.0.u16()?);
+        if count > LIST_MAX {
+            return Err(EnvelopeError::Field { field: "list length" });
+        }
+        // Grown as elements really come: a short frame cannot claim a long list's memory.
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(read(self)?);
+        }
+        Ok(items)
+    }
+
+    fn period(&mut self) -> Result<Period, EnvelopeError> {
+        Period::from_secs(self.0.u32()?).ok_or(EnvelopeError::Field { field: "period" })
+    }
+
+    fn key(&mut self) -> Result<ReadingKey, EnvelopeError> {
+        Ok(ReadingKey {
+            meter: MeterId(self.0.u32()?),
+            period: self.period()?,
+            end: self.time()?,
+        })
+    }
+
+    fn reading(&mut self) -> Result<AcceptedReading, EnvelopeError> {
+        let title = SystemTitle(self.0.array()?);
+        let counter = self.0.u32()?;
+        let key = self.key()?;
+        let status = ReadingStatus(self.0.u8()?);
+        let mut channels = [0; IntervalValues::CHANNELS];
+        for channel in &mut channels {
+            *channel = self.0.i64()?;
+        }
+        let import_register = MilliwattHours::new(self.0.i64()?);
+        let power = Watts::new(self.0.i64()?);
+        let running_minor = self.i32()?;
+        let unpriced = self.0.u16()?;
+        let oldest_unpriced = self.optional("oldest unpriced", Self::time)?;
+        let closed = self.optional("closed", |from| {
+            let (year, number) = (from.0.u16()?, from.0.u8()?);
+            let month = Month::new(i32::from(year), number).ok_or(EnvelopeError::Field {
+                field: "closed month",
+            })?;
+            Ok(ClosedMonth {
+                month,
+                minor: from.i32()?,
+            })
+        })?;
+        Ok(AcceptedReading {
+            title,
+            counter,
+            reading: IntervalReading {
+                meter: key.meter,
+                period: key.period,
+                end: key.end,
+                status,
+                values: IntervalValues::from_array(channels),
+                import_register,
+            },
+            power,
+            billing: BillingStatus {
+                running_minor,
+                unpriced,
+                oldest_unpriced,
+                closed,
+            },
+        })
+    }
+
+    fn price(&mut self) -> Result<PricePoint, EnvelopeError> {
+        Ok(PricePoint {
+            end: self.time()?,
+            period: self.period()?,
+            price: Price::from_micro_per_kwh(self.0.i64()?)
+                .ok_or(EnvelopeError::Field { field: "price" })?,
+            total: Watts::new(self.0.i64()?),
+            stations_on: self.0.u16()?,
+            missing: self.0.u32()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Message> {
+        let key = ReadingKey {
+            meter: MeterId(3),
+            period: Period::HALF_HOUR,
+            end: UtcTime::from_secs(1_357_000_200),
+        };
+        let reading = AcceptedReading {
+            title: SystemTitle(*b"GLMABCDE"),
+            counter: 77,
+            reading: IntervalReading {
+                meter: key.meter,
+                period: key.period,
+                end: key.end,
+                status: ReadingStatus::POWER_DOWN,
+                values: IntervalValues::from_array([1, -2, 3, 4, 5, 6, 7, 230_100]),
+                import_register: MilliwattHours::new(9_000),
+            },
+            power: Watts::new(-5),
+            billing: BillingStatus {
+                running_minor: -1_234,
+                unpriced: 2,
+                oldest_unpriced: Some(key.end),
+                closed: Month::parse("2013-01").map(|month| ClosedMonth { month, minor: 99 }),
+            },
+        };
+        let price = PricePoint {
+            end: key.end,
+            period: key.period,
+            price: Price::parse("0.1875").unwrap(),
+            total: Watts::new(1_500),
+            stations_on: 2,
+            missing: 1,
+        };
+        vec![
+            Message::hello(Role::Edge, "edge-1"),
+            Message::Uplink {
+                path: 4,
+                received: key.end,
+                frame: vec![1, 2, 3],
+            },
+            Message::Downlink {
+                path: 4,
+                frame: Vec::new(),
+            },
+            Message::Readings(vec![reading, reading]),
+            Message::Stored(vec![key]),
+            Message::Prices(vec![price]),
+            Message::Refusals(RefusalCounters::from_array([7; RefusalCounters::KINDS])),
+            Message::Object {
+                ticket: 1,
+                name: "readings/a".into(),
+                bytes: vec![0; 300],
+            },
+            Message::ObjectStored {
+                ticket: 1,
+                stored: true,
+            },
+        ]
+    }
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        for message in samples() {
+            assert_eq!(Message::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_extra_byte_is_an_error() {
+        for message in samples() {
+            let whole = message.encode();
+            for length in 0..whole.len() {
+                assert!(Message::decode(&whole[..length]).is_err(), "{message:?} cut to {length}");
+            }
+            let longer = [&whole[..], &[0]].concat();
+            assert_eq!(Message::decode(&longer), Err(EnvelopeError::TooLong(1)));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let cases: [(&[u8], EnvelopeError); 5] = [
+            (&[9, 1], EnvelopeError::Version { got: 9 }),
+            (&[VERSION, 200], EnvelopeError::Kind(200)),
+            (&[VERSION, 1, 9], EnvelopeError::Field { field: "role" }),
+            (&[VERSION, 5, 0xFF, 0xFF], EnvelopeError::Field { field: "list length" }),
+            (
+                &[VERSION, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7],
+                EnvelopeError::Field { field: "period" },
+            ),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(Message::decode(bytes), Err(expected), "{bytes:?}");
+        }
+    }
+}

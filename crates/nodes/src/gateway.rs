@@ -1,0 +1,249 @@
+//! The gateway (data concentrator): carries its meters' frames to an edge and the answers back.
+//! It holds no keys and believes nothing.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use gridloom_core::{Now, Wake};
+
+use crate::envelope::{Message, Role};
+use crate::node::{Input, LinkId, Node, Output, Port};
+
+/// What a gateway has carried since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GatewayCounters {
+    /// Frames from meters sent to the edge.
+    pub carried_up: u64,
+    /// Frames from the edge sent to meters.
+    pub carried_down: u64,
+    /// Frames given up because the backlog was full; their meters push again.
+    pub backlog_dropped: u64,
+    /// Frames for a meter whose link is gone.
+    pub undeliverable: u64,
+    /// Envelopes from the edge that could not be read.
+    pub malformed: u64,
+}
+
+/// A gateway node.
+#[derive(Debug)]
+pub struct GatewayNode {
+    name: String,
+    uplink: Option<LinkId>,
+    meters: BTreeSet<LinkId>,
+    backlog: VecDeque<Message>,
+    counters: GatewayCounters,
+    outbox: VecDeque<Output>,
+}
+
+impl GatewayNode {
+    /// Frames kept while no edge is reachable. Beyond it the oldest is given up and counted:
+    /// its meter still holds the reading and pushes it again.
+    pub const BACKLOG_MAX: usize = 4_096;
+
+    /// A gateway called `name`.
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            uplink: None,
+            meters: BTreeSet::new(),
+            backlog: VecDeque::new(),
+            counters: GatewayCounters::default(),
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// What it has carried.
+    pub fn counters(&self) -> GatewayCounters {
+        self.counters
+    }
+
+    /// Connected meters.
+    pub fn meters(&self) -> usize {
+        self.meters.len()
+    }
+
+    /// Whether an edge is reachable.
+    pub fn is_connected(&self) -> bool {
+        self.uplink.is_some()
+    }
+
+    fn carry_up(&mut self, message: Message) {
+        if let Some(link) = self.uplink {
+            self.counters.carried_up += 1;
+            self.outbox.push_back(Output::Send {
+                link,
+                frame: message.encode(),
+            });
+            return;
+        }
+        if self.backlog.len() >= Self::BACKLOG_MAX {
+            self.backlog.pop_front();
+            self.counters.backlog_dropped += 1;
+        }
+        self.backlog.push_back(message);
+    }
+
+    fn carry_down(&mut self, edge: LinkId, frame: &[u8]) {
+        match Message::decode(frame) {
+            Ok(Message::Downlink { path, frame }) => {
+                let link = LinkId(path);
+                if self.meters.contains(&link) {
+                    self.counters.carried_down += 1;
+                    self.outbox.push_back(Output::Send { link, frame });
+                } else {
+                    self.counters.undeliverable += 1;
+                }
+            }
+            Ok(Message::Hello { .. }) => {}
+            Ok(_) | Err(_) => {
+                self.counters.malformed += 1;
+                self.outbox.push_back(Output::Close {
+                    link: edge,
+                    reason: "the edge sent an envelope a gateway does not take",
+                });
+            }
+        }
+    }
+}
+
+impl Node for GatewayNode {
+    fn handle(&mut self, input: Input, now: Now) {
+        assert!(self.outbox.is_empty(), "the host drains outputs between inputs");
+        match input {
+            Input::LinkUp { link, port: Port::Down } => {
+                self.meters.insert(link);
+            }
+            Input::LinkUp { link, port: Port::Up } => {
+                self.uplink = Some(link);
+                self.outbox.push_back(Output::Send {
+                    link,
+                    frame: Message::hello(Role::Gateway, &self.name).encode(),
+                });
+                for message in std::mem::take(&mut self.backlog) {
+                    self.carry_up(message);
+                }
+            }
+            Input::LinkDown { link } => {
+                self.meters.remove(&link);
+                if self.uplink == Some(link) {
+                    self.uplink = None;
+                }
+            }
+            Input::Frame { link, frame } if self.uplink == Some(link) => {
+                self.carry_down(link, &frame);
+            }
+            Input::Frame { link, frame } => self.carry_up(Message::Uplink {
+                path: link.0,
+                received: now.utc,
+                frame,
+            }),
+            Input::Disk(_) | Input::Timeout => {}
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outbox.pop_front()
+    }
+
+    fn wake(&self) -> Wake {
+        Wake::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gridloom_core::{Instant, UtcTime};
+
+    const NOW: Now = Now {
+        instant: Instant::ZERO,
+        utc: UtcTime::from_secs(0),
+    };
+    const METER: LinkId = LinkId(7);
+    const EDGE: LinkId = LinkId(9);
+
+    fn drain(node: &mut GatewayNode) -> Vec<Output> {
+        std::iter::from_fn(|| node.poll_output()).collect()
+    }
+
+    fn give(node: &mut GatewayNode, input: Input) -> Vec<Output> {
+        node.handle(input, NOW);
+        drain(node)
+    }
+
+    fn up(link: LinkId, port: Port) -> Input {
+        Input::LinkUp { link, port }
+    }
+
+    fn from_meter(byte: u8) -> Input {
+        Input::Frame {
+            link: METER,
+            frame: vec![byte],
+        }
+    }
+
+    fn uplinks(outputs: &[Output]) -> Vec<Vec<u8>> {
+        outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Send { link: EDGE, frame } => match Message::decode(frame) {
+                    Ok(Message::Uplink { frame, path, .. }) => {
+                        assert_eq!(path, METER.0);
+                        Some(frame)
+                    }
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn frames_wait_for_an_edge_and_keep_their_order() {
+        let mut node = GatewayNode::new("gw-1".into());
+        give(&mut node, up(METER, Port::Down));
+        for byte in 0..3 {
+            assert_eq!(give(&mut node, from_meter(byte)), []);
+        }
+        let sent = give(&mut node, up(EDGE, Port::Up));
+        assert_eq!(uplinks(&sent), [[0], [1], [2]]);
+        assert_eq!(uplinks(&give(&mut node, from_meter(3))), [[3]]);
+    }
+
+    #[test]
+    fn a_full_backlog_gives_up_its_oldest_and_counts_it() {
+        let mut node = GatewayNode::new("gw-1".into());
+        give(&mut node, up(METER, Port::Down));
+        for _ in 0..=GatewayNode::BACKLOG_MAX {
+            give(&mut node, from_meter(1));
+        }
+        assert_eq!(node.counters().backlog_dropped, 1);
+        assert_eq!(uplinks(&give(&mut node, up(EDGE, Port::Up))).len(), GatewayNode::BACKLOG_MAX);
+    }
+
+    #[test]
+    fn answers_find_their_meter_or_are_counted() {
+        let mut node = GatewayNode::new("gw-1".into());
+        give(&mut node, up(METER, Port::Down));
+        give(&mut node, up(EDGE, Port::Up));
+        let down = |path| Input::Frame {
+            link: EDGE,
+            frame: Message::Downlink { path, frame: vec![5] }.encode(),
+        };
+        assert_eq!(
+            give(&mut node, down(METER.0)),
+            [Output::Send { link: METER, frame: vec![5] }]
+        );
+        give(&mut node, Input::LinkDown { link: METER });
+        assert_eq!(give(&mut node, down(METER.0)), []);
+        assert_eq!(node.counters().undeliverable, 1);
+    }
+
+    #[test]
+    fn an_edge_that_talks_rubbish_is_hung_up_on() {
+        let mut node = GatewayNode::new("gw-1".into());
+        give(&mut node, up(EDGE, Port::Up));
+        let rubbish = Input::Frame { link: EDGE, frame: vec![0xFF; 9] };
+        assert!(matches!(give(&mut node, rubbish)[..], [Output::Close { link: EDGE, .. }]));
+        assert_eq!(node.counters().malformed, 1);
+    }
+}
