@@ -191,7 +191,9 @@ impl Clock {
         let millis = match self.shared.pace {
             Pace::System => match system.duration_since(UNIX_EPOCH) {
                 Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-                Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |m| -m),
+                Err(before) => {
+                    i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |m| -m)
+                }
             },
             Pace::Accelerated { base, speed } => {
                 let nanos = i128::from(instant.as_nanos()) * i128::from(speed.thousandths);
@@ -261,7 +263,10 @@ mod tests {
             let utc = UtcTime::parse(utc).unwrap();
             let at = clock.instant_at(utc);
             assert_eq!(at, Instant::from_nanos(elapsed_ms * 1_000_000), "{speed}");
-            assert_eq!(clock.at(Duration::from_millis(elapsed_ms), UNIX_EPOCH).utc, utc);
+            assert_eq!(
+                clock.at(Duration::from_millis(elapsed_ms), UNIX_EPOCH).utc,
+                utc
+            );
         }
         let clock = Clock::accelerated(base, "7.777".parse().unwrap());
         for millis in 0..10_000 {
@@ -271,14 +276,18 @@ mod tests {
                 .at(Duration::from_nanos(at.as_nanos()), UNIX_EPOCH);
             assert_eq!(there.utc, utc, "{millis}");
         }
-        assert_eq!(clock.instant_at(base - Duration::from_secs(9)), Instant::ZERO);
+        assert_eq!(
+            clock.instant_at(base - Duration::from_secs(9)),
+            Instant::ZERO
+        );
     }
 
     #[test]
     fn utc_stands_still_while_the_system_clock_is_behind() {
         let clock = Clock::realtime();
         let system = |secs| UNIX_EPOCH + Duration::from_secs(secs);
-        for (elapsed, secs, expected) in [(0, 100, 100), (1, 50, 100), (2, 99, 100), (3, 103, 103)] {
+        for (elapsed, secs, expected) in [(0, 100, 100), (1, 50, 100), (2, 99, 100), (3, 103, 103)]
+        {
             let now = clock.at(Duration::from_secs(elapsed), system(secs));
             assert_eq!(now.utc, UtcTime::from_secs(expected), "{elapsed}");
             assert_eq!(now.instant, Instant::from_nanos(elapsed * 1_000_000_000));

@@ -30,7 +30,9 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], EntropyError> {
 ///
 /// [`EntropyError`] if the operating system refuses.
 pub fn seed() -> Result<gridloom_core::Seed, EntropyError> {
-    bytes().map(u64::from_le_bytes).map(gridloom_core::Seed::new)
+    bytes()
+        .map(u64::from_le_bytes)
+        .map(gridloom_core::Seed::new)
 }
 
 #[cfg(test)]

@@ -72,7 +72,9 @@ pub enum FrameError {
     #[error(transparent)]
     Wrapper(#[from] WrapperError),
     /// An envelope announces more than [`ENVELOPE_MAX`].
-    #[error("frame: envelope of {got} bytes announced, at most {ENVELOPE_MAX} accepted; is the peer of our kind?")]
+    #[error(
+        "frame: envelope of {got} bytes announced, at most {ENVELOPE_MAX} accepted; is the peer of our kind?"
+    )]
     EnvelopeTooLong {
         /// The length announced.
         got: u32,

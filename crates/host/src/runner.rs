@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::disk::DiskHandle;
+use crate::framing::Framing;
 use crate::net::{
     self, DialAddress, DialOptions, LinkEvent, LinkLimits, LinkSpec, ListenOptions, Listener, Net,
 };
-use crate::framing::Framing;
 
 pub use fleet::{BATCH_MAX, DISK_OUTSTANDING_MAX, STOP_TIMEOUT};
 

@@ -46,7 +46,14 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_bound_and_differ_between_neighbours() {
         let backoff = Backoff::default();
-        let cases = [(0, 100), (1, 200), (4, 1_600), (5, 3_000), (31, 3_000), (u32::MAX, 3_000)];
+        let cases = [
+            (0, 100),
+            (1, 200),
+            (4, 1_600),
+            (5, 3_000),
+            (31, 3_000),
+            (u32::MAX, 3_000),
+        ];
         for (attempt, millis) in cases {
             let full = Duration::from_millis(millis);
             for meter in 0..50 {

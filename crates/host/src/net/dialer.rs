@@ -73,7 +73,10 @@ pub(crate) async fn dial(
     }
 }
 
-async fn connect_after(pause: Duration, target: &DialAddress) -> Result<tokio::net::TcpStream, String> {
+async fn connect_after(
+    pause: Duration,
+    target: &DialAddress,
+) -> Result<tokio::net::TcpStream, String> {
     tokio::time::sleep(pause).await;
     match tokio::time::timeout(CONNECT_TIMEOUT, target.connect()).await {
         Ok(Ok(stream)) => Ok(stream),
