@@ -221,7 +221,9 @@ impl Edge {
 
     /// A memory cell is durable, or not.
     pub fn handle_remembered(&mut self, ticket: u64, stored: bool, now: Now) {
-        let reservation = self.reserving.take_if(|(reserving, _)| *reserving == ticket);
+        let reservation = self
+            .reserving
+            .take_if(|(reserving, _)| *reserving == ticket);
         match (reservation, stored) {
             (Some((_, upper)), true) => {
                 self.transmit.reserved(upper);
@@ -252,7 +254,9 @@ impl Edge {
                 self.request_reservation(upper);
             }
         }
-        while let Some((_, title)) = self.awaiting_answer.pop_front_if(|(at, _)| *at <= now.instant)
+        while let Some((_, title)) = self
+            .awaiting_answer
+            .pop_front_if(|(at, _)| *at <= now.instant)
         {
             self.offer_prices_to(title, now.instant);
         }
@@ -338,7 +342,11 @@ impl Edge {
             return;
         };
         let mut frame = Vec::with_capacity(apdu.len() + 40);
-        context.protect(Protection::full(self.config.title, counter), &apdu, &mut frame);
+        context.protect(
+            Protection::full(self.config.title, counter),
+            &apdu,
+            &mut frame,
+        );
         self.outbox.push_back(Effect::Down { path, frame });
         self.reserve_counters();
     }

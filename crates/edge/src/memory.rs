@@ -59,7 +59,7 @@ impl EdgeMemory {
     pub fn read(reserved: Option<&[u8]>, believed: Option<&[u8]>) -> Result<Self, MemoryError> {
         let mut memory = Self::default();
         if let Some(bytes) = reserved {
-            memory.reserved = read_cell(Self::RESERVED, bytes, Reader::u32)?;
+            memory.reserved = read_cell(Self::RESERVED, bytes, |from| from.u32())?;
         }
         if let Some(bytes) = believed {
             memory.believed = read_cell(Self::BELIEVED, bytes, |from| {
@@ -118,11 +118,18 @@ mod tests {
     fn memory_survives_and_damage_is_named() {
         let memory = EdgeMemory {
             reserved: 4_096,
-            believed: [(SystemTitle(*b"GLM00001"), 7), (SystemTitle(*b"GLM00002"), 9)].into(),
+            believed: [
+                (SystemTitle(*b"GLM00001"), 7),
+                (SystemTitle(*b"GLM00002"), 9),
+            ]
+            .into(),
         };
         let reserved = EdgeMemory::encode_reserved(memory.reserved);
         let believed = EdgeMemory::encode_believed(memory.believed.clone().into_iter());
-        assert_eq!(EdgeMemory::read(Some(&reserved), Some(&believed)), Ok(memory));
+        assert_eq!(
+            EdgeMemory::read(Some(&reserved), Some(&believed)),
+            Ok(memory)
+        );
         assert_eq!(EdgeMemory::read(None, None), Ok(EdgeMemory::default()));
         for length in 0..reserved.len() {
             assert!(EdgeMemory::read(Some(&reserved[..length]), None).is_err());
@@ -130,11 +137,16 @@ mod tests {
         assert!(EdgeMemory::read(None, Some(&believed[..believed.len() - 1])).is_err());
         assert_eq!(
             EdgeMemory::read(Some(&[9, 0, 0, 0, 0]), None),
-            Err(MemoryError::Version { cell: EdgeMemory::RESERVED, got: 9 })
+            Err(MemoryError::Version {
+                cell: EdgeMemory::RESERVED,
+                got: 9
+            })
         );
         assert_eq!(
             EdgeMemory::read(Some(&[1, 0, 0, 0, 0, 0]), None),
-            Err(MemoryError::Trailing { cell: EdgeMemory::RESERVED })
+            Err(MemoryError::Trailing {
+                cell: EdgeMemory::RESERVED
+            })
         );
     }
 }

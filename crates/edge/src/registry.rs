@@ -85,6 +85,8 @@ impl Registry {
 impl std::fmt::Debug for Registry {
     /// How many meters; never their keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("meters", &self.len()).finish()
+        f.debug_struct("Registry")
+            .field("meters", &self.len())
+            .finish()
     }
 }

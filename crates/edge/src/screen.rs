@@ -94,10 +94,7 @@ pub(crate) enum Said {
     /// A reading.
     Reading(AcceptedReading),
     /// The answer to a SET.
-    SetAnswer {
-        invoke_id: InvokeId,
-        accepted: bool,
-    },
+    SetAnswer { invoke_id: InvokeId, accepted: bool },
 }
 
 #[derive(Debug)]
@@ -189,7 +186,8 @@ impl Screen {
         device.believed.commit(fresh);
         let said = match Apdu::decode(plain).map_err(|_| Refusal::Malformed)? {
             Apdu::DataNotification(notification) => {
-                let push = IntervalPush::decode(notification.body).map_err(|_| Refusal::Malformed)?;
+                let push =
+                    IntervalPush::decode(notification.body).map_err(|_| Refusal::Malformed)?;
                 reading(&packet, device, &push, now)?
             }
             Apdu::SetResponseNormal(response) => Said::SetAnswer {

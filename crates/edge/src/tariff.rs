@@ -45,7 +45,9 @@ impl PriceCache {
     /// The newest price of a period.
     pub fn newest(&self, period: Period) -> Option<(UtcTime, Price)> {
         self.prices
-            .range((period, UtcTime::from_millis(i64::MIN))..=(period, UtcTime::from_millis(i64::MAX)))
+            .range(
+                (period, UtcTime::from_millis(i64::MIN))..=(period, UtcTime::from_millis(i64::MAX)),
+            )
             .next_back()
             .map(|((_, end), price)| (*end, *price))
     }
@@ -152,12 +154,20 @@ mod tests {
     fn a_meter_gets_what_it_lacks_in_order_and_once() {
         let cache = cache(30);
         let mut delivery = PriceDelivery::default();
-        assert_eq!(delivery.due(&cache, PERIOD, at(0)), None, "nothing is known yet");
+        assert_eq!(
+            delivery.due(&cache, PERIOD, at(0)),
+            None,
+            "nothing is known yet"
+        );
         delivery.meter_lacks(Some(end(3)));
         let (first_id, first) = delivery.due(&cache, PERIOD, at(0)).unwrap();
         assert_eq!(first.len(), PriceDelivery::PRICES_PER_SET_MAX);
         assert_eq!(first[0].0, end(3));
-        assert_eq!(delivery.due(&cache, PERIOD, at(1)), None, "one SET at a time");
+        assert_eq!(
+            delivery.due(&cache, PERIOD, at(1)),
+            None,
+            "one SET at a time"
+        );
         delivery.answered(first_id);
         let (second_id, second) = delivery.due(&cache, PERIOD, at(1)).unwrap();
         assert_eq!(ends(Some((second_id, second))), [27, 28, 29, 30].map(end));
@@ -176,9 +186,17 @@ mod tests {
         assert_eq!(first, second);
         assert_ne!(first_id, second_id);
         delivery.answered(first_id); // Too late to count.
-        assert_eq!(delivery.due(&cache, PERIOD, at(6)), None, "the second one still waits");
+        assert_eq!(
+            delivery.due(&cache, PERIOD, at(6)),
+            None,
+            "the second one still waits"
+        );
         delivery.answered(second_id);
-        assert_eq!(delivery.due(&cache, PERIOD, at(20)), None, "nothing is lacking");
+        assert_eq!(
+            delivery.due(&cache, PERIOD, at(20)),
+            None,
+            "nothing is lacking"
+        );
     }
 
     #[test]

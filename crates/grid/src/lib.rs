@@ -1,1 +1,28 @@
 //! The electrical model: power triangle, appliances, households, generating stations.
+//!
+//! Invariants:
+//!
+//! - A household's load is a pure function of the seed, its number, the day and the prices known
+//!   for that day; transcendental functions are `libm`'s, so every machine computes the same bits.
+//! - What a meter integrates is integer: milliwatts and millivars over milliseconds.
+//! - The segments of a day cover it without holes or overlaps.
+//! - Stations are dispatched in whole watts and exact money: output + shortfall = demand + surplus.
+//! - A replayed trace spends exactly the published watt-hours, and its gaps stay gaps.
+
+pub mod appliance;
+mod draw;
+mod habit;
+pub mod household;
+pub mod load;
+pub mod power;
+pub mod response;
+mod season;
+pub mod station;
+pub mod trace;
+
+pub use appliance::{Appliance, ApplianceId, ApplianceSet, Catalogue};
+pub use household::{Household, HouseholdOptions, Lifestyle, Supply};
+pub use load::{DayLoad, DayPlan, MS_PER_DAY, Segment};
+pub use response::{Elasticity, PriceSignal, Response};
+pub use station::{Dispatch, Fleet, Station};
+pub use trace::LoadTrace;

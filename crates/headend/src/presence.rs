@@ -69,9 +69,8 @@ mod tests {
         let meter = MeterId(1);
         book.register(meter);
         let at = |minutes: i64| UtcTime::from_secs(minutes * 60);
-        let presence = |book: &PresenceBook, minutes| {
-            book.presence(meter, Period::HALF_HOUR, at(minutes))
-        };
+        let presence =
+            |book: &PresenceBook, minutes| book.presence(meter, Period::HALF_HOUR, at(minutes));
         assert_eq!(presence(&book, 0), Presence::Silent);
         book.heard(meter, at(30));
         book.heard(meter, at(0)); // Backfill.

@@ -16,6 +16,7 @@ pub mod entropy;
 pub mod framing;
 pub mod net;
 pub mod runner;
+pub mod serial;
 mod throttle;
 
 pub use clock::{Clock, ClockError, Speed};

@@ -118,3 +118,102 @@ fn ends_of(month: Month, period: Period) -> impl Iterator<Item = UtcTime> {
         (1..=period.per_day()).map(move |nth| day.start() + period.duration() * nth)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> UtcTime {
+        UtcTime::parse(text).unwrap()
+    }
+
+    fn january() -> Month {
+        Month::new(2013, 1).unwrap()
+    }
+
+    #[test]
+    fn gaps_are_named_and_merged() {
+        let period = Period::HALF_HOUR;
+        let whole = ServiceSpan::since(at("2012-06-01T00:00:00Z"));
+        let short = ServiceSpan::between(at("2013-01-30T10:10:00Z"), at("2013-01-30T12:00:00Z"));
+        let all: Vec<UtcTime> = ends_of(january(), period).collect();
+        assert_eq!(all.len(), 31 * 48);
+        let without = |missing: &[&str]| -> Vec<UtcTime> {
+            let missing: Vec<UtcTime> = missing.iter().map(|text| at(text)).collect();
+            all.iter()
+                .copied()
+                .filter(|end| !missing.contains(end))
+                .collect()
+        };
+        let cases: [(&str, ServiceSpan, Vec<UtcTime>, &[&str]); 6] = [
+            ("nothing missing", whole, all.clone(), &[]),
+            (
+                "first, last, a pair and one",
+                whole,
+                without(&[
+                    "2013-01-01T00:30:00Z",
+                    "2013-01-10T23:30:00Z",
+                    "2013-01-11T00:00:00Z",
+                    "2013-01-12T12:00:00Z",
+                    "2013-02-01T00:00:00Z",
+                ]),
+                &[
+                    "2013-01-01T00:00:00Z to 2013-01-01T00:30:00Z, 1 interval",
+                    "2013-01-10T23:00:00Z to 2013-01-11T00:00:00Z, 2 intervals",
+                    "2013-01-12T11:30:00Z to 2013-01-12T12:00:00Z, 1 interval",
+                    "2013-01-31T23:30:00Z to 2013-02-01T00:00:00Z, 1 interval",
+                ],
+            ),
+            (
+                "nothing there",
+                whole,
+                vec![],
+                &["2013-01-01T00:00:00Z to 2013-02-01T00:00:00Z, 1488 intervals"],
+            ),
+            (
+                "only whole intervals in service are due",
+                short.unwrap(),
+                vec![],
+                &["2013-01-30T10:30:00Z to 2013-01-30T12:00:00Z, 3 intervals"],
+            ),
+            (
+                "other months, repeats and ends off the grid fill nothing",
+                short.unwrap(),
+                vec![
+                    at("2013-01-30T11:30:00Z"),
+                    at("2013-01-30T11:30:00Z"),
+                    at("2013-01-30T10:50:00Z"),
+                    at("2013-02-28T11:00:00Z"),
+                ],
+                &[
+                    "2013-01-30T10:30:00Z to 2013-01-30T11:00:00Z, 1 interval",
+                    "2013-01-30T11:30:00Z to 2013-01-30T12:00:00Z, 1 interval",
+                ],
+            ),
+            (
+                "not yet in service",
+                ServiceSpan::since(at("2013-02-01T00:00:00Z")),
+                vec![],
+                &[],
+            ),
+        ];
+        for (name, span, mut present, expected) in cases {
+            present.reverse();
+            let found: Vec<String> = gaps(january(), period, span, present)
+                .iter()
+                .map(Gap::to_string)
+                .collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_span_ends_after_it_begins() {
+        let noon = at("2013-01-30T12:00:00Z");
+        assert_eq!(ServiceSpan::between(noon, noon), None);
+        assert_eq!(
+            ServiceSpan::since(noon).to_string(),
+            "since 2013-01-30T12:00:00Z"
+        );
+    }
+}

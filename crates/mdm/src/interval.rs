@@ -76,11 +76,12 @@ impl Warnings {
 ///
 /// There is no public constructor: [`crate::Validator`] makes it.
 ///
-/// ```compile_fail
-/// # use gridloom_mdm::ValidatedInterval;
-/// # fn forge(meter: gridloom_core::MeterId) -> ValidatedInterval {
-/// ValidatedInterval { meter, ..todo!() } // Private fields.
-/// # }
+/// ```compile_fail,E0451
+/// use gridloom_mdm::ValidatedInterval;
+///
+/// fn forge(meter: gridloom_core::MeterId, other: ValidatedInterval) -> ValidatedInterval {
+///     ValidatedInterval { meter, ..other } // error[E0451]: the fields are private.
+/// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValidatedInterval {

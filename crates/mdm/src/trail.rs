@@ -104,11 +104,6 @@ impl RegisterTrail {
             }
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn runs(&self) -> usize {
-        self.runs.len()
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -167,5 +162,163 @@ impl Bound {
             return Err(Fault::RegisterExcess(evidence));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Rule;
+    use gridloom_core::Seed;
+
+    const PERIOD: Period = Period::HOUR;
+    const MAX: MilliwattHours = MilliwattHours::new(1_000);
+
+    /// The interval of the `hour`-th hour, with the register at its start and end.
+    fn hour(hour: i64, at_from: i64, at_to: i64) -> Run {
+        Run {
+            from: UtcTime::from_secs(hour * 3_600),
+            at_from: MilliwattHours::new(at_from),
+            to: UtcTime::from_secs((hour + 1) * 3_600),
+            at_to: MilliwattHours::new(at_to),
+        }
+    }
+
+    #[test]
+    fn neighbours_must_agree() {
+        use Rule::{RegisterExcess, RegisterRollback, RegisterShort};
+        // What is known, what comes, what it breaks.
+        let cases: [(&[Run], Run, Result<Seen, Rule>); 16] = [
+            (&[], hour(5, 100, 200), Ok(Seen::First)),
+            // After the known one, none missing: equality.
+            (&[hour(4, 0, 100)], hour(5, 100, 200), Ok(Seen::First)),
+            (&[hour(4, 0, 100)], hour(5, 101, 200), Err(RegisterExcess)),
+            (&[hour(4, 0, 100)], hour(5, 99, 200), Err(RegisterShort)),
+            (&[hour(4, 0, 100)], hour(5, 0, 99), Err(RegisterRollback)),
+            // After it, two missing: anything a fuse lets through.
+            (&[hour(2, 0, 100)], hour(5, 100, 200), Ok(Seen::First)),
+            (&[hour(2, 0, 100)], hour(5, 2_100, 2_200), Ok(Seen::First)),
+            (
+                &[hour(2, 0, 100)],
+                hour(5, 2_101, 2_200),
+                Err(RegisterExcess),
+            ),
+            (&[hour(2, 0, 100)], hour(5, 10, 90), Err(RegisterRollback)),
+            // Before the known one.
+            (&[hour(6, 200, 300)], hour(5, 100, 200), Ok(Seen::First)),
+            (&[hour(6, 200, 300)], hour(5, 100, 201), Err(RegisterShort)),
+            (&[hour(6, 200, 300)], hour(5, 100, 199), Err(RegisterExcess)),
+            (
+                &[hour(6, 200, 300)],
+                hour(5, 250, 301),
+                Err(RegisterRollback),
+            ),
+            // Between two: both sides must agree.
+            (
+                &[hour(4, 0, 100), hour(6, 200, 300)],
+                hour(5, 100, 200),
+                Ok(Seen::First),
+            ),
+            (
+                &[hour(4, 0, 100), hour(6, 200, 300)],
+                hour(5, 100, 150),
+                Err(RegisterExcess),
+            ),
+            // Known already.
+            (
+                &[hour(4, 0, 100), hour(5, 100, 200)],
+                hour(5, 100, 200),
+                Ok(Seen::Again),
+            ),
+        ];
+        for (known, comes, expected) in cases {
+            let mut trail = RegisterTrail::default();
+            for &run in known {
+                assert_eq!(trail.admit(run, PERIOD, MAX), Ok(Seen::First));
+            }
+            let before = trail.runs.clone();
+            let got = trail
+                .admit(comes, PERIOD, MAX)
+                .map_err(|fault| fault.rule());
+            assert_eq!(got, expected, "{known:?} then {comes:?}");
+            if got.is_err() {
+                assert_eq!(trail.runs, before, "a refused interval leaves no trace");
+            }
+        }
+    }
+
+    #[test]
+    fn a_contradicting_redelivery_is_refused() {
+        // Known: 0 at the start of hour 3, 10 at its end (inside the run), 100 at the end of hour 4.
+        let cases = [
+            (hour(4, 10, 100), Ok(Seen::Again)),
+            (hour(4, 10, 120), Err(Rule::RegisterShort)),
+            (hour(4, 10, 90), Err(Rule::RegisterExcess)),
+            (hour(3, 5, 10), Err(Rule::RegisterExcess)),
+        ];
+        for (comes, expected) in cases {
+            let mut trail = RegisterTrail::default();
+            trail.admit(hour(3, 0, 10), PERIOD, MAX).unwrap();
+            trail.admit(hour(4, 10, 100), PERIOD, MAX).unwrap();
+            let got = trail
+                .admit(comes, PERIOD, MAX)
+                .map_err(|fault| fault.rule());
+            assert_eq!(got, expected, "{comes:?}");
+        }
+    }
+
+    #[test]
+    fn any_order_of_a_true_register_is_accepted_and_ends_in_one_run() {
+        for seed in 0..200 {
+            let seed = Seed::new(seed);
+            let draw = |index: u64, below: u64| seed.nth(index).get() % below;
+            let mut register = 0;
+            let mut intervals: Vec<Run> = (0..RUNS_MAX as i64 * 2)
+                .map(|index| {
+                    let from = register;
+                    register += i64::try_from(draw(index.unsigned_abs(), 1_001)).unwrap();
+                    hour(index, from, register)
+                })
+                .collect();
+            // Any order of 2n intervals makes at most n runs: nothing is forgotten.
+            for last in (1..intervals.len()).rev() {
+                let other = draw(1_000 + last as u64, last as u64 + 1);
+                intervals.swap(last, usize::try_from(other).unwrap());
+            }
+            let mut trail = RegisterTrail::default();
+            for &interval in &intervals {
+                assert_eq!(
+                    trail.admit(interval, PERIOD, MAX),
+                    Ok(Seen::First),
+                    "{seed:?}"
+                );
+            }
+            assert_eq!(trail.runs.len(), 1, "{seed:?}");
+            for &interval in &intervals {
+                assert_eq!(
+                    trail.admit(interval, PERIOD, MAX),
+                    Ok(Seen::Again),
+                    "{seed:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_oldest_run_is_forgotten_at_the_bound() {
+        let mut trail = RegisterTrail::default();
+        let every_other = |index: i64| hour(index * 2, index * 10, index * 10 + 5);
+        for index in 0..=RUNS_MAX as i64 {
+            trail.admit(every_other(index), PERIOD, MAX).unwrap();
+        }
+        assert_eq!(trail.runs.len(), RUNS_MAX);
+        assert_eq!(trail.runs[0], every_other(1));
+        // Before the oldest run only the later side is checked, and it still is.
+        let early = |at_to| trail.clone().admit(hour(0, 0, at_to), PERIOD, MAX);
+        assert_eq!(early(7), Ok(Seen::First));
+        assert_eq!(
+            early(11).map_err(|fault| fault.rule()),
+            Err(Rule::RegisterShort)
+        );
     }
 }

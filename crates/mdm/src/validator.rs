@@ -358,3 +358,392 @@ fn warnings(interval: &StoredInterval, limits: &MeterLimits) -> Warnings {
         .filter(|&(_, found)| found)
         .fold(Warnings::default(), |all, (warning, _)| all.with(warning))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Phases;
+    use gridloom_core::{MillivarHours, MillivoltAmpereHours, Millivolts};
+
+    const NOW: UtcTime = UtcTime::from_secs(1_357_050_000); // 2013-01-01T14:20:00Z
+
+    fn limits() -> MeterLimits {
+        // 10 A × 253 V = 2 530 W: 1 265 Wh in half an hour.
+        MeterLimits::new(
+            10,
+            Phases::One,
+            Millivolts::new(230_000),
+            PowerTriangle::Captured,
+        )
+        .unwrap()
+    }
+
+    /// A good half hour of 300 Wh, 100 varh and 317 VAh.
+    fn good() -> IntervalReading {
+        IntervalReading {
+            meter: MeterId(5),
+            period: Period::HALF_HOUR,
+            end: UtcTime::parse("2013-01-01T10:30:00Z").unwrap(),
+            status: ReadingStatus::GOOD,
+            values: IntervalValues {
+                import: MilliwattHours::new(300_000),
+                export: MilliwattHours::ZERO,
+                reactive: [100_000, 0, 0, 0].map(MillivarHours::new),
+                apparent: MillivoltAmpereHours::new(317_000),
+                voltage: Millivolts::new(231_000),
+            },
+            import_register: MilliwattHours::new(5_000_000),
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut IntervalReading)) -> IntervalReading {
+        let mut reading = good();
+        change(&mut reading);
+        reading
+    }
+
+    fn flagged(status: ReadingStatus) -> IntervalReading {
+        with(|r| r.status = status)
+    }
+
+    /// Readings that need no history to be judged, and whether storage would show it too.
+    fn cases() -> Vec<(&'static str, IntervalReading, Option<Rule>)> {
+        let mwh = MilliwattHours::new;
+        vec![
+            ("good", good(), None),
+            (
+                "reserved",
+                flagged(REGISTER_AGREED),
+                Some(Rule::ReservedFlag),
+            ),
+            (
+                "critical",
+                flagged(ReadingStatus::CRITICAL_ERROR),
+                Some(Rule::CriticalError),
+            ),
+            (
+                "invalid",
+                flagged(ReadingStatus::DATA_NOT_VALID),
+                Some(Rule::DataNotValid),
+            ),
+            (
+                "clock",
+                flagged(ReadingStatus::CLOCK_INVALID),
+                Some(Rule::ClockInvalid),
+            ),
+            (
+                "the first broken rule is named",
+                flagged(ReadingStatus::CLOCK_INVALID.with(ReadingStatus::DATA_NOT_VALID)),
+                Some(Rule::DataNotValid),
+            ),
+            (
+                "off grid",
+                with(|r| r.end = r.end + Duration::from_millis(1)),
+                Some(Rule::OffGrid),
+            ),
+            (
+                "before 2000",
+                with(|r| r.end = UtcTime::from_secs(946_683_000)),
+                Some(Rule::TooOld),
+            ),
+            ("at 2000", with(|r| r.end = EARLIEST_END), None),
+            (
+                "first of time",
+                with(|r| r.end = UtcTime::from_millis(i64::MIN)),
+                Some(Rule::OffGrid),
+            ),
+            (
+                "ends within the tolerance",
+                with(|r| r.end = UtcTime::parse("2013-01-01T14:00:00Z").unwrap()),
+                None,
+            ),
+            (
+                "ends in ten minutes",
+                with(|r| r.end = UtcTime::parse("2013-01-01T14:30:00Z").unwrap()),
+                Some(Rule::InFuture),
+            ),
+            (
+                "last of time",
+                with(|r| r.end = UtcTime::from_secs(i64::MAX / 1_800_000 * 1_800)),
+                Some(Rule::InFuture),
+            ),
+            (
+                "import below zero",
+                with(|r| r.values.import = mwh(-1)),
+                Some(Rule::NegativeEnergy),
+            ),
+            (
+                "export below zero",
+                with(|r| r.values.export = mwh(i64::MIN)),
+                Some(Rule::NegativeEnergy),
+            ),
+            (
+                "reactive below zero",
+                with(|r| r.values.reactive[3] = MillivarHours::new(-1)),
+                Some(Rule::NegativeEnergy),
+            ),
+            (
+                "apparent below zero",
+                with(|r| r.values.apparent = MillivoltAmpereHours::new(-1)),
+                Some(Rule::NegativeEnergy),
+            ),
+            (
+                "register below zero",
+                with(|r| r.import_register = mwh(-1)),
+                Some(Rule::NegativeEnergy),
+            ),
+            (
+                "all the fuse lets through",
+                with(|r| {
+                    r.values.import = mwh(1_266_000);
+                    r.values.reactive = [MillivarHours::ZERO; 4];
+                    r.values.apparent = MillivoltAmpereHours::new(1_266_000);
+                }),
+                None,
+            ),
+            (
+                "more than the fuse",
+                with(|r| r.values.import = mwh(1_266_001)),
+                Some(Rule::FuseLimit),
+            ),
+            (
+                "import and export",
+                with(|r| r.values.export = mwh(966_001)),
+                Some(Rule::FuseLimit),
+            ),
+            (
+                "import without end",
+                with(|r| r.values.import = mwh(i64::MAX)),
+                Some(Rule::FuseLimit),
+            ),
+            (
+                "reactive without end",
+                with(|r| r.values.reactive = [MillivarHours::new(i64::MAX); 4]),
+                Some(Rule::FuseLimit),
+            ),
+            (
+                "apparent without end",
+                with(|r| r.values.apparent = MillivoltAmpereHours::new(i64::MAX)),
+                Some(Rule::FuseLimit),
+            ),
+            // √(300² + 100²) = 316.2; one step of truncation per register is forgiven.
+            (
+                "apparent rounded down",
+                with(|r| r.values.apparent = MillivoltAmpereHours::new(314_000)),
+                None,
+            ),
+            (
+                "apparent below active",
+                with(|r| r.values.apparent = MillivoltAmpereHours::new(298_000)),
+                Some(Rule::PowerTriangle),
+            ),
+            (
+                "apparent below active and reactive",
+                with(|r| r.values.apparent = MillivoltAmpereHours::new(310_000)),
+                Some(Rule::PowerTriangle),
+            ),
+            (
+                "apparent far above, a poor power factor",
+                with(|r| r.values.apparent = MillivoltAmpereHours::new(900_000)),
+                None,
+            ),
+            (
+                "a register below its own interval",
+                with(|r| r.import_register = mwh(299_999)),
+                Some(Rule::RegisterShort),
+            ),
+        ]
+    }
+
+    #[test]
+    fn each_rule_refuses_by_name_and_is_counted() {
+        for (name, reading, expected) in cases() {
+            let mut validator = Validator::new();
+            let got = validator.validate(reading, &limits(), NOW);
+            assert_eq!(
+                got.map(|_| ()).map_err(|e| e.rule()).err(),
+                expected,
+                "{name}"
+            );
+            let counts = validator.counts();
+            assert_eq!(counts.accepted(), u64::from(expected.is_none()), "{name}");
+            for rule in Rule::ALL {
+                assert_eq!(
+                    counts.refused(rule),
+                    u64::from(Some(rule) == expected),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn storage_repeats_every_rule_but_the_register() {
+        for (name, reading, expected) in cases() {
+            let judged = Validator::new().validate(reading, &limits(), NOW);
+            let stored = StoredInterval {
+                status: match &judged {
+                    Ok(valid) => valid.stored_status(),
+                    Err(refused) => refused.stored_status(),
+                },
+                ..StoredInterval::from(&reading)
+            };
+            let again = Validator::validate_stored(stored, &limits());
+            if let Ok(valid) = judged {
+                assert_eq!(again, Ok(valid), "{name}: the very same interval");
+            } else {
+                assert_eq!(
+                    again.map_err(|e| e.rule()),
+                    Err(Rule::RegisterUnchecked),
+                    "{name}"
+                );
+            }
+            // A mark on a bad interval, as from a corrupted block, does not help it.
+            let marked = StoredInterval {
+                status: reading.status.with(REGISTER_AGREED),
+                ..stored
+            };
+            let arrival_only = [
+                Rule::ReservedFlag,
+                Rule::InFuture,
+                Rule::RegisterShort,
+                Rule::NegativeEnergy,
+            ];
+            match expected {
+                Some(rule) if !arrival_only.contains(&rule) => assert_eq!(
+                    Validator::validate_stored(marked, &limits()).map_err(|e| e.rule()),
+                    Err(rule),
+                    "{name}"
+                ),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_register_cannot_come_back_through_storage() {
+        let mut validator = Validator::new();
+        validator.validate(good(), &limits(), NOW).unwrap();
+        let rolled_back = with(|r| {
+            r.end = r.end + r.period.duration();
+            r.import_register = MilliwattHours::new(4_999_000);
+        });
+        let refused = validator.validate(rolled_back, &limits(), NOW).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "m5, interval ending 2013-01-01T11:00:00Z: register-rollback: the register ran back \
+             from 5000000\u{a0}mWh at 2013-01-01T10:30:00Z to 4999000\u{a0}mWh at \
+             2013-01-01T11:00:00Z"
+        );
+        let stored = StoredInterval {
+            status: refused.stored_status(),
+            ..StoredInterval::from(&rolled_back)
+        };
+        assert_eq!(
+            Validator::validate_stored(stored, &limits()).map_err(|e| e.rule()),
+            Err(Rule::RegisterUnchecked)
+        );
+    }
+
+    #[test]
+    fn warnings_do_not_refuse() {
+        let volts = |mv| with(|r| r.values.voltage = Millivolts::new(mv));
+        let cases = [
+            (good(), vec![]),
+            (flagged(ReadingStatus::POWER_DOWN), vec![Warning::PowerDown]),
+            (
+                flagged(ReadingStatus::CLOCK_ADJUSTED),
+                vec![Warning::ClockAdjusted],
+            ),
+            (volts(206_999), vec![Warning::VoltageBand]),
+            (volts(207_000), vec![]),
+            (volts(253_000), vec![]),
+            (volts(253_001), vec![Warning::VoltageBand]),
+            (volts(i64::MIN), vec![Warning::VoltageBand]),
+            (
+                with(|r| {
+                    r.status = ReadingStatus::POWER_DOWN;
+                    r.values.voltage = Millivolts::ZERO;
+                }),
+                vec![Warning::PowerDown, Warning::VoltageBand],
+            ),
+        ];
+        for (reading, expected) in cases {
+            let mut validator = Validator::new();
+            let valid = validator.validate(reading, &limits(), NOW).unwrap();
+            assert_eq!(valid.warnings().iter().collect::<Vec<_>>(), expected);
+            assert_eq!(valid.warnings().is_empty(), expected.is_empty());
+            for warning in Warning::ALL {
+                assert_eq!(
+                    validator.counts().warned(warning),
+                    u64::from(expected.contains(&warning)),
+                    "{reading:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_redelivery_is_accepted_again_and_counted_apart() {
+        let mut validator = Validator::new();
+        let first = validator.validate(good(), &limits(), NOW);
+        assert_eq!(validator.validate(good(), &limits(), NOW), first);
+        assert_eq!(validator.counts().accepted(), 1);
+        assert_eq!(validator.counts().repeated(), 1);
+        assert_eq!(validator.counts().refused_in_all(), 0);
+    }
+
+    #[test]
+    fn a_meter_without_a_power_triangle_is_not_held_to_it() {
+        let reading = with(|r| {
+            r.values.reactive = [MillivarHours::ZERO; 4];
+            r.values.apparent = MillivoltAmpereHours::ZERO;
+        });
+        let active_only = MeterLimits::new(
+            10,
+            Phases::One,
+            Millivolts::new(230_000),
+            PowerTriangle::NotCaptured,
+        )
+        .unwrap();
+        let rule = |limits| {
+            Validator::new()
+                .validate(reading, limits, NOW)
+                .map(|_| ())
+                .map_err(|e| e.rule())
+        };
+        assert_eq!(rule(&active_only), Ok(()));
+        assert_eq!(rule(&limits()), Err(Rule::PowerTriangle));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_forgetting_makes_room() {
+        let mut validator = Validator::with_profiles_max(1);
+        let other = with(|r| r.meter = MeterId(6));
+        validator.validate(good(), &limits(), NOW).unwrap();
+        let refused = validator.validate(other, &limits(), NOW).unwrap_err();
+        assert_eq!(refused.fault, Fault::HistoryFull(1));
+        validator.validate(good(), &limits(), NOW).unwrap();
+        validator.forget(MeterId(5));
+        validator.validate(other, &limits(), NOW).unwrap();
+    }
+
+    #[test]
+    fn a_new_meter_on_an_old_number_starts_a_new_history() {
+        let mut validator = Validator::new();
+        validator.validate(good(), &limits(), NOW).unwrap();
+        let exchanged = with(|r| {
+            r.end = r.end + r.period.duration();
+            r.import_register = r.values.import;
+        });
+        let rule = |validator: &mut Validator| {
+            validator
+                .validate(exchanged, &limits(), NOW)
+                .map(|_| ())
+                .map_err(|e| e.rule())
+        };
+        assert_eq!(rule(&mut validator), Err(Rule::RegisterRollback));
+        validator.forget(MeterId(5));
+        assert_eq!(rule(&mut validator), Ok(()));
+    }
+}

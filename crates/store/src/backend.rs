@@ -10,7 +10,7 @@ use gridloom_core::{
 
 use crate::block::BlockError;
 use crate::effect::{Checkpoint, CommitBatch, CommitReport};
-use crate::record::{PayloadError, PricePoint, StoredReading};
+use crate::record::{Lsn, PayloadError, PricePoint, StoredReading};
 
 /// Days that one query may span; a longer range is refused.
 pub const READ_DAYS_MAX: u32 = 400;
@@ -247,6 +247,17 @@ pub enum StoreError {
     /// Kept evidence does not decode.
     #[error("table conflict: {0}; restore this row from a backup")]
     DamagedEvidence(#[from] PayloadError),
+    /// The commit comes from a journal that knows less than the database.
+    #[error(
+        "database: a commit through record {offered} follows one through {held}; \
+         another journal writes into this database"
+    )]
+    CheckpointBackwards {
+        /// The last record that the database knows of.
+        held: Lsn,
+        /// The last record that the commit knows of.
+        offered: Lsn,
+    },
     /// The title is another meter's.
     #[error("registry: system title {title} belongs to {by}; retire that meter first")]
     TitleTaken {
@@ -256,7 +267,7 @@ pub enum StoreError {
         by: MeterId,
     },
     /// A field is out of bounds.
-    #[error("registry: {field} of {got} is out of bounds, at most {max}")]
+    #[error("{field} of {got} is out of bounds, at most {max}")]
     FieldOutOfBounds {
         /// Which field.
         field: &'static str,

@@ -35,3 +35,16 @@ pub trait CellStore: fmt::Debug + Send {
     /// If the database fails.
     fn all_of(&self, node: &str) -> Result<BTreeMap<String, Vec<u8>>, StoreError>;
 }
+
+/// Refuses a cell that is out of bounds.
+pub(crate) fn check_cell((node, slot, bytes): (&str, &str, &[u8])) -> Result<(), StoreError> {
+    let fields = [
+        ("cell node", node.len(), CELL_NAME_BYTES_MAX),
+        ("cell slot", slot.len(), CELL_NAME_BYTES_MAX),
+        ("cell bytes", bytes.len(), CELL_BYTES_MAX),
+    ];
+    match fields.into_iter().find(|(_, got, max)| got > max) {
+        Some((field, got, max)) => Err(StoreError::FieldOutOfBounds { field, got, max }),
+        None => Ok(()),
+    }
+}

@@ -8,7 +8,8 @@ use crate::record::{Lsn, PricePoint, StoredReading};
 /// Something to carry out. Its outcome goes back through [`crate::Ledger::handle`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Cut the torn end off a journal segment: set the file's length and fsync it.
+    /// Settle the last segment after a restart: set its file's length, which cuts off a torn end,
+    /// and fsync the file and its directory, also where the length is right already.
     /// Answered by [`Outcome::Truncated`].
     TruncateSegment {
         /// Which segment.
@@ -41,7 +42,7 @@ pub enum Effect {
 /// How an [`Effect`] ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The torn end is gone, durably.
+    /// The segment has its length, durably.
     Truncated,
     /// The bytes are durable.
     Written {
@@ -106,6 +107,11 @@ impl Checkpoint {
         sealed_before: Day::from_epoch_days(i32::MIN),
         sealed_through: Lsn::ZERO,
     };
+
+    /// The last record that the database knows of.
+    pub fn known(&self) -> Lsn {
+        self.through.max(self.sealed_through)
+    }
 
     /// Whether the record at `lsn`, about an interval of `day`, is in the database.
     pub fn covers(&self, lsn: Lsn, day: Day) -> bool {

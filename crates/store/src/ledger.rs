@@ -1,12 +1,16 @@
-//! The ledger.
+//! The ledger: one journal, one head, and the order in which they reach the disk.
 
 use core::ops::RangeInclusive;
+use std::collections::VecDeque;
 
 use gridloom_core::{Day, IntervalReading, MeterId, Period, UtcTime};
 
 use crate::backend::BillRow;
-use crate::effect::{Checkpoint, Effect, Outcome};
-use crate::record::{Lsn, PayloadError, PricePoint, Record, StoredReading};
+use crate::effect::{Checkpoint, CommitBatch, Effect, Operation, Outcome};
+use crate::head::{Head, Offered, Openness, Scope, Window};
+use crate::journal::{encode_header, encode_record};
+use crate::record::{Lsn, PricePoint, Record, StoredReading, place_of};
+use crate::recover::{RecoverError, Recovered, Recovery, recover};
 
 /// Encoded records that may wait for the write in flight; above it `append` refuses.
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
@@ -28,7 +32,8 @@ pub struct LedgerConfig {
     /// Above this many open readings the older half is committed although its day is still open;
     /// at twice this many, `append` refuses.
     pub open_readings_max: usize,
-    /// About how many readings go into one commit; at least one meter-day does.
+    /// About how many readings, and at most how many bills, go into one commit. It takes at least
+    /// one meter-day.
     pub commit_readings_max: usize,
 }
 
@@ -98,44 +103,6 @@ impl AppendError {
     }
 }
 
-/// Why a journal cannot be recovered without an operator.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecoverError {
-    /// A record whose checksum holds is not one.
-    #[error("journal segment {segment}, byte {offset}: {error}")]
-    Payload {
-        /// In which segment.
-        segment: u64,
-        /// Where.
-        offset: u64,
-        /// What is wrong.
-        error: PayloadError,
-    },
-}
-
-/// The unfinished end of the last segment, left by a crash while it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TornTail {
-    /// In which segment.
-    pub segment: u64,
-    /// Where the last whole record ends.
-    pub offset: u64,
-    /// Bytes after that. None of them was ever acknowledged.
-    pub bytes: u64,
-}
-
-/// What recovery found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Recovery {
-    /// Records that are open again.
-    pub records: u64,
-    /// Records that the database already had.
-    pub covered: u64,
-    /// The unfinished last write, if there was one. The ledger truncates it by its first effect.
-    pub torn: Option<TornTail>,
-}
-
 /// Counters since the ledger was made, and what is open now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LedgerStats {
@@ -160,107 +127,517 @@ pub struct LedgerStats {
 }
 
 /// The durable memory of readings and prices.
+///
+/// One write, one commit and one drop may be in flight at a time; whatever is appended during a
+/// write goes out with the next one.
 #[derive(Debug)]
 pub struct Ledger {
     config: LedgerConfig,
+    head: Head,
+    window: Window,
+    durable: Lsn,
+    checkpoint: Checkpoint,
+    segments: VecDeque<Segment>,
+    pending: Pending,
+    writing: Option<Writing>,
+    truncation: Truncation,
+    poisoned: Option<String>,
+    bills: VecDeque<BillRow>,
+    seal: Option<Scope>,
+    committing: Option<Committing>,
+    commit_failed: bool,
+    drop: Drop,
+    stats: LedgerStats,
+}
+
+/// A segment file with at least one durable record, or the one that is written next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    pub(crate) first: Lsn,
+    pub(crate) bytes: u64,
+}
+
+/// Records that wait for the write in flight.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Writing {
+    through: Lsn,
+}
+
+/// What a crash of the process left in the last segment may never have reached the disk, even where
+/// it reads back whole. So its end is made durable before anything in it counts.
+#[derive(Debug, Clone, Copy)]
+enum Truncation {
+    None,
+    Wanted { segment: u64, length: u64 },
+    InFlight,
+}
+
+/// A commit in flight, and how to undo what was prepared for it.
+#[derive(Debug)]
+struct Committing {
+    scope: Scope,
+    meter_days: Vec<(Day, MeterId, Period)>,
+    lsns: Vec<Lsn>,
+    bills: Vec<BillRow>,
+    checkpoint: Checkpoint,
+    /// Whether it ends the seal that was asked for.
+    ends_seal: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Drop {
+    None,
+    Wanted { before: u64 },
+    InFlight { before: u64 },
 }
 
 impl Ledger {
     /// An empty ledger with no journal.
+    ///
+    /// # Panics
+    ///
+    /// If a bound of the configuration is zero.
     pub fn new(config: LedgerConfig) -> Self {
-        Self { config }
+        assert!(
+            config.segment_bytes > 0
+                && config.segments_max > 0
+                && config.open_readings_max > 0
+                && config.commit_readings_max > 0,
+            "no bound of a ledger is zero: {config:?}"
+        );
+        Self {
+            config,
+            head: Head::default(),
+            window: Window::new(Lsn::ZERO.next()),
+            durable: Lsn::ZERO,
+            checkpoint: Checkpoint::NONE,
+            segments: VecDeque::from([Segment {
+                number: 1,
+                first: Lsn::ZERO.next(),
+                bytes: 0,
+            }]),
+            pending: Pending::default(),
+            writing: None,
+            truncation: Truncation::None,
+            poisoned: None,
+            bills: VecDeque::new(),
+            seal: None,
+            committing: None,
+            commit_failed: false,
+            drop: Drop::None,
+            stats: LedgerStats::default(),
+        }
     }
 
-    /// The ledger as its journal left it. `segments` are `(number, content)` of every segment file.
+    /// The ledger as its journal left it: `checkpoint` from [`crate::Backend::checkpoint`],
+    /// `segments` the `(number, content)` of every segment file there is.
     ///
     /// # Errors
     ///
-    /// If the journal is damaged other than by an unfinished last write.
+    /// If the journal is damaged other than by an unfinished last write, or does not go with the
+    /// database.
+    ///
+    /// # Panics
+    ///
+    /// If two segments have the same number.
     pub fn recover(
         config: LedgerConfig,
         checkpoint: Checkpoint,
         segments: Vec<(u64, Vec<u8>)>,
     ) -> Result<(Self, Recovery), RecoverError> {
-        let _ = (checkpoint, segments);
-        Ok((Self::new(config), Recovery::default()))
+        let mut ledger = Self::new(config);
+        let Recovered {
+            head,
+            window,
+            segments,
+            recovery,
+        } = recover(checkpoint, segments)?;
+        ledger.head = head;
+        ledger.window = window;
+        ledger.checkpoint = checkpoint;
+        if let (Some(oldest), Some(last)) = (segments.front(), segments.back()) {
+            ledger.durable = Lsn(last.first.0 - 1).max(checkpoint.known());
+            ledger.truncation = Truncation::Wanted {
+                segment: last.number,
+                length: last.bytes,
+            };
+            if recovery.segments_covered > 0 {
+                ledger.drop = Drop::Wanted {
+                    before: oldest.number,
+                };
+            }
+            ledger.segments = segments;
+        }
+        Ok((ledger, recovery))
     }
 
     /// Takes a record. It is durable once [`Self::durable_through`] reaches the returned number.
-    /// A record that is already open gets its first number again and is not written twice.
+    ///
+    /// A record that is already open gets its first number again and is not written twice. A
+    /// reading that contradicts an open one gets a number of its own, as evidence; the first
+    /// stays.
     ///
     /// # Errors
     ///
     /// See [`AppendError`]; nothing was taken then.
     pub fn append(&mut self, record: Record) -> Result<Lsn, AppendError> {
-        let _ = (record, self.config);
-        Ok(Lsn::ZERO)
+        self.refuse_if_poisoned()?;
+        let (period, end) = (record.period(), record.end());
+        if place_of(period, end).is_none() {
+            return Err(AppendError::OffGrid { end, period });
+        }
+        if self.pending.bytes.len() >= PENDING_BYTES_MAX {
+            return Err(AppendError::PendingFull);
+        }
+        if self.head.len() >= self.config.open_readings_max.saturating_mul(2) {
+            return Err(AppendError::HeadFull {
+                open: self.head.len(),
+            });
+        }
+        let lsn = self.window.next();
+        match self.head.offer(lsn, &record, CONFLICTS_OPEN_MAX) {
+            Offered::New => {}
+            Offered::Conflict => self.stats.conflicts += 1,
+            Offered::Same(since) => {
+                self.stats.duplicates += 1;
+                return Ok(since);
+            }
+            Offered::PriceDecided(decided) => return Err(AppendError::PriceDecided { decided }),
+            Offered::ConflictsFull => return Err(AppendError::ConflictsFull),
+        }
+        self.window.push(Openness::Open);
+        let Pending { bytes, count } = &mut self.pending;
+        encode_record(lsn, *count, &record, bytes);
+        *count += 1;
+        self.stats.appended += 1;
+        Ok(lsn)
     }
 
-    /// Takes a bill into the next commit.
+    /// Takes a bill into the next commit. It is not journalled: a bill that a crash loses is
+    /// computed again from its intervals.
     ///
     /// # Errors
     ///
     /// See [`AppendError`]; nothing was taken then.
     pub fn queue_bill(&mut self, bill: BillRow) -> Result<(), AppendError> {
-        let _ = bill;
+        self.refuse_if_poisoned()?;
+        if self.bills.len() >= BILLS_PENDING_MAX {
+            return Err(AppendError::BillsFull);
+        }
+        self.bills.push_back(bill);
         Ok(())
     }
 
-    /// Commits every record appended so far whose interval lies in a day before `day`.
-    /// Later records of those days wait for the next call.
+    /// Commits every record appended so far whose interval lies in a day before `day`, as soon as
+    /// it is durable. Later records of those days wait for the next call; they make a new version
+    /// of their block then. Also tries a failed commit again.
     pub fn seal_before(&mut self, day: Day) {
-        let _ = day;
+        let sealed = self.checkpoint.sealed_before;
+        let asked = self.seal.map_or(sealed, |scope| scope.before);
+        self.seal = Some(Scope {
+            before: day.max(asked).max(sealed),
+            through: Lsn(self.window.next().0 - 1),
+        });
+        self.commit_failed = false;
     }
 
-    /// The next effect to carry out, until `None`.
+    /// The next effect to carry out, until `None`. A ledger that refuses writes has none.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        None
+        if self.poisoned.is_some() {
+            return None;
+        }
+        match self.truncation {
+            Truncation::None => {}
+            Truncation::InFlight => return None,
+            Truncation::Wanted { segment, length } => {
+                self.truncation = Truncation::InFlight;
+                return Some(Effect::TruncateSegment { segment, length });
+            }
+        }
+        self.next_write()
+            .or_else(|| self.next_commit())
+            .or_else(|| self.next_drop())
     }
 
     /// Takes the outcome of an effect.
+    ///
+    /// # Panics
+    ///
+    /// If no such effect is in flight.
     pub fn handle(&mut self, outcome: Outcome) {
-        drop(outcome);
+        match outcome {
+            Outcome::Truncated => {
+                assert!(
+                    matches!(self.truncation, Truncation::InFlight),
+                    "a truncation was in flight"
+                );
+                self.truncation = Truncation::None;
+                self.durable = Lsn(self.first_pending().0 - 1);
+            }
+            Outcome::Written { through } => {
+                let writing = self.writing.take().expect("a write was in flight");
+                assert_eq!(writing.through, through, "the write in flight ends here");
+                self.durable = through;
+                self.stats.writes += 1;
+                self.commit_failed = false;
+            }
+            Outcome::Committed(_) => self.committed(),
+            Outcome::Dropped => {
+                let Drop::InFlight { before } = self.drop else {
+                    panic!("a drop was in flight");
+                };
+                self.segments.retain(|segment| segment.number >= before);
+                self.drop = Drop::None;
+            }
+            Outcome::Failed { what, error } => self.failed(what, error),
+        }
     }
 
     /// Every record up to here is durable.
-    pub fn durable_through(&self) -> Lsn {
-        Lsn::ZERO
+    pub const fn durable_through(&self) -> Lsn {
+        self.durable
+    }
+
+    /// What the database holds, by the last commit that succeeded.
+    pub const fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint
     }
 
     /// Why the ledger refuses writes, if it does.
     pub fn poisoned(&self) -> Option<&str> {
-        None
+        self.poisoned.as_deref()
     }
 
-    /// Open readings of a meter for intervals of `days`, in the order of their ends.
+    /// Open readings of a meter for intervals of `days`, in the order of their ends. They are not
+    /// in the database yet, and the last of them perhaps not durable.
     pub fn open_readings(
         &self,
         meter: MeterId,
         period: Period,
         days: RangeInclusive<Day>,
     ) -> impl Iterator<Item = IntervalReading> {
-        let _ = (meter, period, days);
-        core::iter::empty()
+        self.head.open_readings(meter, period, days)
     }
 
     /// Days that have open readings, in order.
     pub fn open_days(&self) -> impl Iterator<Item = Day> {
-        core::iter::empty()
+        self.head.open_days()
     }
 
     /// Open prices of a period, in the order of their intervals.
     pub fn open_prices(&self, period: Period) -> impl Iterator<Item = PricePoint> {
-        let _ = period;
-        core::iter::empty()
+        self.head.open_prices(period)
     }
 
     /// Open readings that contradict an earlier one.
     pub fn open_conflicts(&self) -> impl Iterator<Item = StoredReading> {
-        core::iter::empty()
+        self.head.open_conflicts()
     }
 
     /// Counters.
     pub fn stats(&self) -> LedgerStats {
-        LedgerStats::default()
+        LedgerStats {
+            open_readings: self.head.readings(),
+            open_prices: self.head.prices(),
+            pending_bytes: self.pending.bytes.len(),
+            ..self.stats
+        }
+    }
+
+    /// The first record that no write has taken.
+    fn first_pending(&self) -> Lsn {
+        Lsn(self.window.next().0 - u64::from(self.pending.count))
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<(), AppendError> {
+        match &self.poisoned {
+            Some(error) => Err(AppendError::Poisoned {
+                error: error.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn next_write(&mut self) -> Option<Effect> {
+        if self.writing.is_some() || self.pending.count == 0 {
+            return None;
+        }
+        let first = self.first_pending();
+        let through = Lsn(self.window.next().0 - 1);
+        let Pending { bytes, .. } = core::mem::take(&mut self.pending);
+        let segment = self.segments.back_mut().expect("there is always a segment");
+        let segment = if segment.bytes >= self.config.segment_bytes {
+            let next = Segment {
+                number: segment.number + 1,
+                first,
+                bytes: 0,
+            };
+            self.segments.push_back(next);
+            self.segments.back_mut().expect("one was just pushed")
+        } else {
+            segment
+        };
+        let offset = segment.bytes;
+        let bytes = if offset == 0 {
+            let mut whole = encode_header(segment.number, first);
+            whole.extend(bytes);
+            whole
+        } else {
+            bytes
+        };
+        segment.bytes += bytes.len() as u64;
+        self.writing = Some(Writing { through });
+        Some(Effect::WriteJournal {
+            segment: segment.number,
+            offset,
+            bytes,
+            through,
+        })
+    }
+
+    fn next_commit(&mut self) -> Option<Effect> {
+        if self.committing.is_some() || self.commit_failed {
+            return None;
+        }
+        let seal = self.seal.filter(|scope| scope.through <= self.durable);
+        let nothing = Scope {
+            before: Day::from_epoch_days(i32::MIN),
+            through: Lsn::ZERO,
+        };
+        let scope = match seal.or_else(|| self.relief()) {
+            Some(scope) => scope,
+            None if self.bills.is_empty() => return None,
+            None => nothing,
+        };
+        let selection = self.head.select(scope, self.config.commit_readings_max);
+        let ends_seal = seal.is_some() && selection.complete;
+        let bills_count = self.bills.len().min(self.config.commit_readings_max);
+        let bills: Vec<_> = self.bills.drain(..bills_count).collect();
+        if selection.lsns.is_empty() && bills.is_empty() {
+            // There is nothing to make durable: the seal is over.
+            self.seal = None;
+            return None;
+        }
+        self.window.mark(&selection.lsns, Openness::Closed);
+        let checkpoint = Checkpoint {
+            through: Lsn(self.window.first_open().0 - 1),
+            ..if ends_seal {
+                Checkpoint {
+                    sealed_before: scope.before,
+                    sealed_through: scope.through,
+                    ..self.checkpoint
+                }
+            } else {
+                self.checkpoint
+            }
+        };
+        let batch = CommitBatch {
+            meter_days: selection.meter_days,
+            conflicts: selection.conflicts,
+            prices: selection.prices,
+            bills: bills.clone(),
+            checkpoint,
+        };
+        self.committing = Some(Committing {
+            scope,
+            meter_days: (batch.meter_days.iter())
+                .map(|sealed| (sealed.day, sealed.meter, sealed.period))
+                .collect(),
+            lsns: selection.lsns,
+            bills,
+            checkpoint,
+            ends_seal,
+        });
+        Some(Effect::Commit(batch))
+    }
+
+    /// What has to be committed before its day ends because the journal or the head outgrows its
+    /// bound.
+    fn relief(&self) -> Option<Scope> {
+        let through = if self.segments.len() > self.config.segments_max {
+            Lsn(self.segments[1].first.0 - 1)
+        } else if self.head.len() > self.config.open_readings_max {
+            let oldest = self.window.first_open().0;
+            Lsn(oldest + (self.durable.0.saturating_sub(oldest)) / 2)
+        } else {
+            return None;
+        };
+        let due = through <= self.durable && through >= self.window.first_open();
+        due.then_some(Scope {
+            before: Scope::DAY_END,
+            through,
+        })
+    }
+
+    fn next_drop(&mut self) -> Option<Effect> {
+        let Drop::Wanted { before } = self.drop else {
+            return None;
+        };
+        self.drop = Drop::InFlight { before };
+        Some(Effect::DropSegments { before })
+    }
+
+    fn committed(&mut self) {
+        let done = self.committing.take().expect("a commit was in flight");
+        self.head.forget(done.scope, &done.meter_days);
+        self.window.shrink();
+        self.checkpoint = done.checkpoint;
+        // A seal that was asked for meanwhile reaches further, and goes on.
+        if done.ends_seal && self.seal == Some(done.scope) {
+            self.seal = None;
+        }
+        self.stats.commits += 1;
+        if !matches!(self.drop, Drop::InFlight { .. }) {
+            self.drop = self.droppable();
+        }
+    }
+
+    /// Segments whose records are all in the database, but for the last one with a durable record.
+    fn droppable(&self) -> Drop {
+        let keep_from = self.checkpoint.through.next().min(self.durable);
+        let keep = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| segment.first <= keep_from);
+        match (keep, self.segments.front()) {
+            (Some(keep), Some(oldest)) if keep.number > oldest.number => Drop::Wanted {
+                before: keep.number,
+            },
+            _ => Drop::None,
+        }
+    }
+
+    fn failed(&mut self, what: Operation, error: String) {
+        match what {
+            Operation::TruncateSegment | Operation::WriteJournal => {
+                self.poisoned = Some(error);
+            }
+            Operation::Commit => {
+                let undone = self.committing.take().expect("a commit was in flight");
+                self.window.mark(&undone.lsns, Openness::Open);
+                for bill in undone.bills.into_iter().rev() {
+                    self.bills.push_front(bill);
+                }
+                self.commit_failed = true;
+                self.stats.failures += 1;
+            }
+            Operation::DropSegments => {
+                assert!(
+                    matches!(self.drop, Drop::InFlight { .. }),
+                    "a drop was in flight"
+                );
+                // The next commit asks again.
+                self.drop = Drop::None;
+                self.stats.failures += 1;
+            }
+        }
     }
 }

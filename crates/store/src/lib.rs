@@ -13,17 +13,27 @@
 //! - Damage is named, never skipped; only an unfinished last write is cut off.
 //! - Nothing here opens a file: bytes go out in effects, and a database comes in opened.
 
+pub mod account;
 pub mod backend;
 pub mod block;
 pub mod cells;
 pub mod effect;
+mod head;
+pub mod journal;
 pub mod ledger;
+pub mod memory;
+mod merge;
 pub mod record;
+pub mod recover;
+mod schema;
+pub mod sqlite;
 
+pub use account::{Account, MissingRange, account};
 pub use backend::{AuditRow, Backend, BillRow, MeterRow, StoreError, Summary};
 pub use cells::CellStore;
 pub use effect::{Checkpoint, CommitBatch, CommitReport, Effect, MeterDay, Operation, Outcome};
-pub use ledger::{
-    AppendError, Ledger, LedgerConfig, LedgerStats, RecoverError, Recovery, TornTail,
-};
+pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerStats};
+pub use memory::{MemoryBackend, MemoryCells};
 pub use record::{Lsn, PricePoint, Record, StoredReading};
+pub use recover::{RecoverError, Recovery, TornTail};
+pub use sqlite::{SqliteBackend, SqliteCells};
