@@ -8,9 +8,11 @@ mod ledger;
 mod tests;
 mod words;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
@@ -87,12 +89,28 @@ pub struct DiskParts {
     pub archive: Option<ArchiveDisk>,
 }
 
+/// Which runner of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ClientId(u64);
+
+/// Whom to tell: a runner, and a node of it.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    client: ClientId,
+    slot: usize,
+}
+
+type Answers = mpsc::UnboundedSender<(usize, DiskReply)>;
+
 enum Job {
+    Attach {
+        client: ClientId,
+        answers: Answers,
+    },
     Ask {
+        asker: Asker,
         node: Arc<str>,
-        slot: usize,
         request: DiskRequest,
-        answers: mpsc::UnboundedSender<(usize, DiskReply)>,
     },
     Stop,
 }
@@ -108,6 +126,7 @@ pub struct Disk {
 #[derive(Clone)]
 pub struct DiskHandle {
     jobs: sync_mpsc::Sender<Job>,
+    next_client: Arc<AtomicU64>,
     has_cells: bool,
     has_ledger: bool,
     has_archive: bool,
@@ -134,6 +153,7 @@ impl Disk {
         let (jobs_in, jobs) = sync_mpsc::channel();
         let handle = DiskHandle {
             jobs: jobs_in,
+            next_client: Arc::default(),
             has_cells: parts.cells.is_some(),
             has_ledger: parts.ledger.is_some(),
             has_archive: parts.archive.is_some(),
@@ -171,126 +191,154 @@ impl Disk {
 }
 
 impl DiskHandle {
+    /// A runner's own way to ask, and its answers with the slot of the node that asked. The thread
+    /// alone holds the other end of the answers: when it dies, they end.
+    ///
+    /// The answers are unbounded, because each belongs to a request, and runners bound those.
+    pub(crate) fn attach(&self) -> (DiskClient, mpsc::UnboundedReceiver<(usize, DiskReply)>) {
+        let (answers_in, answers) = mpsc::unbounded_channel();
+        let id = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let attach = Job::Attach {
+            client: id,
+            answers: answers_in,
+        };
+        // A closed disk answers nothing: the answers have ended.
+        let _ = self.jobs.send(attach);
+        let handle = self.clone();
+        (DiskClient { handle, id }, answers)
+    }
+}
+
+/// One runner's way to ask a disk.
+#[derive(Debug)]
+pub(crate) struct DiskClient {
+    handle: DiskHandle,
+    id: ClientId,
+}
+
+impl DiskClient {
     /// Queues a request; its answer comes with `slot`.
-    pub(crate) fn ask(
-        &self,
-        node: &Arc<str>,
-        slot: usize,
-        request: DiskRequest,
-        answers: &mpsc::UnboundedSender<(usize, DiskReply)>,
-    ) {
+    pub(crate) fn ask(&self, node: &Arc<str>, slot: usize, request: DiskRequest) {
+        let disk = &self.handle;
         let (has_it, what) = match &request {
-            DiskRequest::Remember { .. } => (self.has_cells, "memory cells"),
-            DiskRequest::Ledger(_) | DiskRequest::Query { .. } => (self.has_ledger, "a ledger"),
-            DiskRequest::Archive { .. } => (self.has_archive, "an archive"),
+            DiskRequest::Remember { .. } => (disk.has_cells, "memory cells"),
+            DiskRequest::Ledger(_) | DiskRequest::Query { .. } => (disk.has_ledger, "a ledger"),
+            DiskRequest::Archive { .. } => (disk.has_archive, "an archive"),
         };
         assert!(
             has_it,
             "{node} asks for {what}, which its disk was not given"
         );
+        let client = self.id;
         let job = Job::Ask {
+            asker: Asker { client, slot },
             node: Arc::clone(node),
-            slot,
             request,
-            answers: answers.clone(),
         };
-        self.jobs
+        disk.jobs
             .send(job)
-            .unwrap_or_else(|_| panic!("the disk of {node} was closed before its runner"));
+            .unwrap_or_else(|_| panic!("the disk of {node} ended before its runner"));
+    }
+}
+
+/// The runners that have attached.
+#[derive(Default)]
+struct Clients(BTreeMap<ClientId, Answers>);
+
+impl Clients {
+    fn answer(&mut self, asker: Asker, reply: DiskReply) {
+        let Some(answers) = self.0.get(&asker.client) else {
+            return;
+        };
+        if answers.send((asker.slot, reply)).is_err() {
+            // The runner gave up waiting, and asks no more.
+            self.0.remove(&asker.client);
+        }
+    }
+
+    fn done(&mut self, asker: Asker, ticket: u64, result: Result<(), String>) {
+        self.answer(asker, DiskReply::Done { ticket, result });
     }
 }
 
 /// A memory cell to write, and whom to tell.
 struct CellJob {
+    asker: Asker,
     node: Arc<str>,
-    slot: usize,
     ticket: u64,
     cell: &'static str,
     bytes: Vec<u8>,
-    answers: mpsc::UnboundedSender<(usize, DiskReply)>,
-}
-
-impl CellJob {
-    fn answer(&self, result: Result<(), String>) {
-        let reply = DiskReply::Done {
-            ticket: self.ticket,
-            result,
-        };
-        // A runner that gave up waiting needs no answer.
-        let _ = self.answers.send((self.slot, reply));
-    }
 }
 
 fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
+    let mut clients = Clients::default();
     let mut cells = Transaction::default();
     while let Ok(first) = jobs.recv() {
         let waiting = std::iter::once(first).chain(jobs.try_iter());
         for job in waiting.take(PASS_MAX) {
-            let Job::Ask {
-                node,
-                slot,
-                request,
-                answers,
-            } = job
-            else {
-                cells.write(&mut parts);
-                return parts;
-            };
-            let reply = match request {
-                DiskRequest::Remember {
-                    ticket,
-                    slot: cell,
-                    bytes,
-                } => {
-                    cells.push(CellJob {
-                        node,
-                        slot,
-                        ticket,
-                        cell,
-                        bytes,
-                        answers,
-                    });
-                    if cells.is_full() {
-                        cells.write(&mut parts);
-                    }
+            let (asker, node, request) = match job {
+                Job::Ask {
+                    asker,
+                    node,
+                    request,
+                } => (asker, node, request),
+                Job::Attach { client, answers } => {
+                    clients.0.insert(client, answers);
                     continue;
                 }
-                DiskRequest::Ledger(effect) => {
-                    cells.write(&mut parts);
-                    DiskReply::Ledger(parts.ledger_mut().carry_out(effect))
-                }
-                DiskRequest::Query { ticket, query } => {
-                    cells.write(&mut parts);
-                    let result = parts.ledger_mut().query(query);
-                    DiskReply::Answer { ticket, result }
-                }
-                DiskRequest::Archive {
-                    ticket,
-                    name,
-                    bytes,
-                } => {
-                    cells.write(&mut parts);
-                    let result = parts.archive_mut().put(&name, &bytes);
-                    DiskReply::Done { ticket, result }
+                Job::Stop => {
+                    cells.write(&mut parts, &mut clients);
+                    return parts;
                 }
             };
-            // A runner that gave up waiting needs no answer.
-            let _ = answers.send((slot, reply));
+            if let DiskRequest::Remember {
+                ticket,
+                slot: cell,
+                bytes,
+            } = request
+            {
+                cells.push(CellJob {
+                    asker,
+                    node,
+                    ticket,
+                    cell,
+                    bytes,
+                });
+                if cells.is_full() {
+                    cells.write(&mut parts, &mut clients);
+                }
+            } else {
+                cells.write(&mut parts, &mut clients);
+                let reply = parts.carry_out(request);
+                clients.answer(asker, reply);
+            }
         }
-        cells.write(&mut parts);
+        cells.write(&mut parts, &mut clients);
     }
     parts
 }
 
 impl DiskParts {
-    fn ledger_mut(&mut self) -> &mut LedgerDisk {
-        let ledger = self.ledger.as_mut();
-        ledger.expect("the handle refuses what the disk has not")
-    }
-
-    fn archive_mut(&mut self) -> &mut ArchiveDisk {
-        let archive = self.archive.as_mut();
-        archive.expect("the handle refuses what the disk has not")
+    fn carry_out(&mut self, request: DiskRequest) -> DiskReply {
+        const HAS_IT: &str = "a client refuses to ask for what the disk has not";
+        match request {
+            DiskRequest::Ledger(effect) => {
+                DiskReply::Ledger(self.ledger.as_mut().expect(HAS_IT).carry_out(effect))
+            }
+            DiskRequest::Query { ticket, query } => {
+                let result = self.ledger.as_ref().expect(HAS_IT).query(query);
+                DiskReply::Answer { ticket, result }
+            }
+            DiskRequest::Archive {
+                ticket,
+                name,
+                bytes,
+            } => {
+                let result = self.archive.as_mut().expect(HAS_IT).put(&name, &bytes);
+                DiskReply::Done { ticket, result }
+            }
+            DiskRequest::Remember { .. } => unreachable!("cells wait for their transaction"),
+        }
     }
 }
 
@@ -312,17 +360,17 @@ impl Transaction {
         self.bytes >= TRANSACTION_BYTES_MAX
     }
 
-    fn write(&mut self, parts: &mut DiskParts) {
+    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients) {
         if self.jobs.is_empty() {
             return;
         }
         let disk = parts.cells.as_mut();
-        let disk = disk.expect("the handle refuses what the disk has not");
+        let disk = disk.expect("a client refuses to ask for what the disk has not");
         // One node's oversized cell must not fail its neighbours' transaction.
         self.jobs.retain(|job| match disk.check(job.bytes.len()) {
             Ok(()) => true,
             Err(words) => {
-                job.answer(Err(words));
+                clients.done(job.asker, job.ticket, Err(words));
                 false
             }
         });
@@ -333,7 +381,7 @@ impl Transaction {
             .collect();
         let result = disk.put_many(&cells);
         for job in self.jobs.drain(..) {
-            job.answer(result.clone());
+            clients.done(job.asker, job.ticket, result.clone());
         }
         self.bytes = 0;
     }

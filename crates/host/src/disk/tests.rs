@@ -21,12 +21,11 @@ fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
 
 /// Asks in order and waits for every answer.
 fn ask_all(disk: &Disk, requests: Vec<DiskRequest>) -> Vec<DiskReply> {
-    let (answers_in, mut answers) = mpsc::unbounded_channel();
-    let handle = disk.handle();
+    let (client, mut answers) = disk.handle().attach();
     let node: Arc<str> = "node".into();
     let count = requests.len();
     for request in requests {
-        handle.ask(&node, 0, request, &answers_in);
+        client.ask(&node, 0, request);
     }
     (0..count)
         .map(|_| {

@@ -162,9 +162,10 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
     }
     let (reader, writer) = stream.split();
     let ending = tokio::select! {
+        biased; // A link that is cut has lost its queue too; the cut is the reason.
+        ending = hung_up(hang_up) => ending,
         ending = read(reader, link, spec) => ending,
         ending = write(writer, queue, spec) => ending,
-        ending = hung_up(hang_up) => ending,
     };
     drop(stream);
     spec.net.note_ending(link, peer, &ending);

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Command, Member};
 use crate::clock::Clock;
-use crate::disk::DiskHandle;
+use crate::disk::{DiskClient, DiskHandle};
 use crate::net::{LinkEvent, LinkWriter, SendError};
 
 /// Inputs of one kind that are handled before the other kinds, and then other tasks, have a turn.
@@ -49,9 +49,7 @@ pub(crate) struct Fleet<N> {
     timers: BTreeSet<(Instant, usize)>,
     links: BTreeMap<LinkId, Link>,
     events: mpsc::Receiver<LinkEvent>,
-    disk: Option<DiskHandle>,
-    replies_in: mpsc::UnboundedSender<(usize, DiskReply)>,
-    /// Unbounded, because each is the answer to one of `outstanding`, which is bounded.
+    disk: Option<DiskClient>,
     replies: mpsc::UnboundedReceiver<(usize, DiskReply)>,
     outstanding: usize,
     drift: Option<i64>,
@@ -67,7 +65,13 @@ impl<N: Node + Send + 'static> Fleet<N> {
         events: mpsc::Receiver<LinkEvent>,
         stop: watch::Sender<bool>,
     ) -> Self {
-        let (replies_in, replies) = mpsc::unbounded_channel();
+        let (disk, replies) = match disk {
+            Some(disk) => {
+                let (client, replies) = disk.attach();
+                (Some(client), replies)
+            }
+            None => (None, mpsc::unbounded_channel().1),
+        };
         let slots = members
             .into_iter()
             .map(|Member { name, node }| Slot {
@@ -85,7 +89,6 @@ impl<N: Node + Send + 'static> Fleet<N> {
             links: BTreeMap::new(),
             events,
             disk,
-            replies_in,
             replies,
             outstanding: 0,
             stop,
@@ -131,7 +134,10 @@ impl<N: Node + Send + 'static> Fleet<N> {
             let has_room = self.disk_has_room();
             let deadline = self.next_deadline(has_room);
             tokio::select! {
-                Some((slot, reply)) = self.replies.recv() => self.reply(slot, reply),
+                reply = self.replies.recv(), if self.outstanding > 0 => {
+                    let (slot, reply) = reply.expect("the disk outlives its runner");
+                    self.reply(slot, reply);
+                }
                 call = calls.recv() => match call {
                     Some(Command::Call(call)) => call(&mut self),
                     Some(Command::Stop) | None => return self.wind_down().await,
@@ -154,10 +160,14 @@ impl<N: Node + Send + 'static> Fleet<N> {
 
     fn take_replies(&mut self) -> bool {
         for taken in 0..BATCH_MAX {
-            let Ok((slot, reply)) = self.replies.try_recv() else {
-                return taken > 0;
-            };
-            self.reply(slot, reply);
+            match self.replies.try_recv() {
+                Ok((slot, reply)) => self.reply(slot, reply),
+                Err(mpsc::error::TryRecvError::Empty) => return taken > 0,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    assert_eq!(self.outstanding, 0, "the disk ended before its runner");
+                    return taken > 0;
+                }
+            }
         }
         true
     }
@@ -309,7 +319,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
             panic!("{name} was given no disk and asks for one");
         };
         self.outstanding += 1;
-        disk.ask(name, slot, request, &self.replies_in);
+        disk.ask(name, slot, request);
     }
 
     async fn wind_down(mut self) -> Vec<N> {
@@ -318,7 +328,10 @@ impl<N: Node + Send + 'static> Fleet<N> {
         let deadline = Some(clock.now().instant + STOP_TIMEOUT);
         while self.outstanding > 0 {
             tokio::select! {
-                Some((slot, reply)) = self.replies.recv() => self.reply(slot, reply),
+                reply = self.replies.recv() => {
+                    let (slot, reply) = reply.expect("the disk outlives its runner");
+                    self.reply(slot, reply);
+                }
                 () = sleep_until(&clock, deadline) => {
                     let outstanding = self.outstanding;
                     tracing::error!(outstanding, "stopped without the disk's answers");

@@ -540,3 +540,29 @@ async fn a_node_without_a_disk_may_not_ask_for_one() {
     runner.add("hermit", node);
     within(runner.start().ended()).await;
 }
+
+#[tokio::test]
+#[should_panic(expected = "the disk of orphan ended before its runner")]
+async fn a_disk_that_is_gone_stops_its_nodes() {
+    fn remember(probe: &mut Probe, _: &Input, _: Now) {
+        probe.outbox.push_back(Output::Disk(DiskRequest::Remember {
+            ticket: 1,
+            slot: "cell",
+            bytes: Vec::new(),
+        }));
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open("--data", temporary.path()).unwrap();
+    let parts = DiskParts {
+        cells: Some(CellDisk::open(&directory).unwrap()),
+        ..DiskParts::default()
+    };
+    let disk = Disk::start("field", parts).unwrap();
+    let (mut node, _hears) = probe(remember);
+    node.wake.instant = Some((Instant::ZERO, "boot"));
+    let mut runner = Runner::new(real_net());
+    runner.disk(disk.handle());
+    runner.add("orphan", node);
+    disk.close();
+    within(runner.start().ended()).await;
+}
