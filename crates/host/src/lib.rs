@@ -1,3 +1,34 @@
-//! The only sockets, serial ports, files, clock and entropy.
+//! The only sockets, serial ports, files, clock and entropy: runs [`gridloom_nodes`] on tokio.
+//! It adds no decision; what a node does in the simulator it does here.
+//!
+//! Invariants:
+//!
+//! - A node gets one input at a time and is drained before the next.
+//! - Time never runs backwards, on either clock.
+//! - No byte from a peer panics, and no peer makes us hold more than [`net`]'s bounds.
+//! - A disk request is answered as done only when it is durable, and requests of one node are
+//!   carried out in order.
+//! - One process at a time works in a data directory.
 
+pub mod clock;
+pub mod disk;
+pub mod entropy;
+pub mod framing;
+pub mod net;
+pub mod runner;
 pub mod serial;
+mod throttle;
+
+pub use clock::{Clock, ClockError, Speed};
+pub use disk::{
+    ArchiveDisk, CellDisk, DataDirectory, Disk, DiskError, DiskHandle, DiskParts, LedgerDisk,
+    LedgerStart,
+};
+pub use entropy::EntropyError;
+pub use framing::{FrameError, Framing};
+pub use net::{
+    Backoff, DialAddress, DialOptions, LinkLimits, ListenOptions, Listener, Net, NetCounts,
+    NetError,
+};
+pub use runner::{Handle, NodeIndex, Runner, Running, Stopped};
+pub use throttle::LOG_GAP;

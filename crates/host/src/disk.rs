@@ -1,0 +1,396 @@
+//! Disks: a thread that carries out what nodes ask for, in order, many requests to one fsync.
+
+mod archive;
+mod cells;
+mod directory;
+mod ledger;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as sync_mpsc;
+use std::thread::JoinHandle;
+
+use gridloom_nodes::{DiskReply, DiskRequest};
+use tokio::sync::mpsc;
+
+pub use archive::{ArchiveDisk, OBJECT_BYTES_MAX, OBJECT_NAME_BYTES_MAX};
+pub use cells::CellDisk;
+pub use directory::DataDirectory;
+pub use ledger::{JOURNAL_BYTES_MAX, LedgerDisk, LedgerStart};
+
+/// Requests that one pass takes; consecutive cells among them become one transaction.
+pub const PASS_MAX: usize = 1_024;
+
+/// A transaction of cells is closed once it holds this many bytes.
+pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A disk cannot be set up. Every message names the file and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// Another process works in the directory.
+    #[error(
+        "{directory} is in use by another gridloom{holder}: stop it, or choose another directory with {key}",
+        directory = directory.display(),
+        holder = process.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The data directory.
+        directory: PathBuf,
+        /// The process that holds it, where it is known.
+        process: Option<u32>,
+        /// The option or configuration key.
+        key: String,
+    },
+    /// The system refuses.
+    #[error("{doing} {path} failed: {cause}", path = path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// The system's words and the remedy.
+        cause: String,
+    },
+    /// The database refuses.
+    #[error("{path}: {cause}", path = path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// Its words and the remedy.
+        cause: String,
+    },
+    /// The journal is larger than a start may load.
+    #[error(
+        "{path} holds more than {JOURNAL_BYTES_MAX} bytes of journal: something has kept days from \
+         being sealed; move nothing, and recover with a backup of this directory at hand",
+        path = path.display()
+    )]
+    JournalTooLarge {
+        /// The journal's directory.
+        path: PathBuf,
+    },
+}
+
+/// What a disk can do.
+#[derive(Debug, Default)]
+pub struct DiskParts {
+    /// The memory of nodes.
+    pub cells: Option<CellDisk>,
+    /// The utility's ledger.
+    pub ledger: Option<LedgerDisk>,
+    /// The archive.
+    pub archive: Option<ArchiveDisk>,
+}
+
+/// Which runner of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ClientId(u64);
+
+/// Whom to tell: a runner, and a node of it.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    client: ClientId,
+    slot: usize,
+}
+
+type Answers = mpsc::UnboundedSender<(usize, DiskReply)>;
+
+enum Job {
+    Attach {
+        client: ClientId,
+        answers: Answers,
+    },
+    Ask {
+        asker: Asker,
+        node: Arc<str>,
+        request: DiskRequest,
+    },
+    Stop,
+}
+
+/// A disk at work on its own thread.
+#[derive(Debug)]
+pub struct Disk {
+    handle: DiskHandle,
+    thread: JoinHandle<DiskParts>,
+}
+
+/// A way to ask a disk. Several runners may share one.
+#[derive(Clone)]
+pub struct DiskHandle {
+    jobs: sync_mpsc::Sender<Job>,
+    next_client: Arc<AtomicU64>,
+    has_cells: bool,
+    has_ledger: bool,
+    has_archive: bool,
+}
+
+impl fmt::Debug for DiskHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskHandle")
+            .field("cells", &self.has_cells)
+            .field("ledger", &self.has_ledger)
+            .field("archive", &self.has_archive)
+            .finish()
+    }
+}
+
+impl Disk {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::File`] if the system gives no thread.
+    pub fn start(name: &str, parts: DiskParts) -> Result<Self, DiskError> {
+        // Unbounded, because runners bound what they have outstanding.
+        let (jobs_in, jobs) = sync_mpsc::channel();
+        let handle = DiskHandle {
+            jobs: jobs_in,
+            next_client: Arc::default(),
+            has_cells: parts.cells.is_some(),
+            has_ledger: parts.ledger.is_some(),
+            has_archive: parts.archive.is_some(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("disk-{name}"))
+            .spawn(move || serve(parts, &jobs))
+            .map_err(|error| DiskError::File {
+                doing: "starting the thread of",
+                path: name.into(),
+                cause: error.to_string(),
+            })?;
+        Ok(Self { handle, thread })
+    }
+
+    /// A way to ask it.
+    pub fn handle(&self) -> DiskHandle {
+        self.handle.clone()
+    }
+
+    /// Carries out everything asked for so far, then ends the thread and gives the parts back.
+    /// Blocks meanwhile. Stop the runners first: what is asked for later goes unanswered.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of the thread, if it has panicked.
+    pub fn close(self) -> DiskParts {
+        // A thread that has panicked takes no job; joining tells.
+        let _ = self.handle.jobs.send(Job::Stop);
+        match self.thread.join() {
+            Ok(parts) => parts,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl DiskHandle {
+    /// A runner's own way to ask, and its answers with the slot of the node that asked. The thread
+    /// alone holds the other end of the answers: when it dies, they end.
+    ///
+    /// The answers are unbounded, because each belongs to a request, and runners bound those.
+    pub(crate) fn attach(&self) -> (DiskClient, mpsc::UnboundedReceiver<(usize, DiskReply)>) {
+        let (answers_in, answers) = mpsc::unbounded_channel();
+        let id = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let attach = Job::Attach {
+            client: id,
+            answers: answers_in,
+        };
+        // A closed disk answers nothing: the answers have ended.
+        let _ = self.jobs.send(attach);
+        let handle = self.clone();
+        (DiskClient { handle, id }, answers)
+    }
+}
+
+/// One runner's way to ask a disk.
+#[derive(Debug)]
+pub(crate) struct DiskClient {
+    handle: DiskHandle,
+    id: ClientId,
+}
+
+impl DiskClient {
+    /// Queues a request; its answer comes with `slot`.
+    pub(crate) fn ask(&self, node: &Arc<str>, slot: usize, request: DiskRequest) {
+        let disk = &self.handle;
+        let (has_it, what) = match &request {
+            DiskRequest::Remember { .. } => (disk.has_cells, "memory cells"),
+            DiskRequest::Ledger(_) | DiskRequest::Query { .. } => (disk.has_ledger, "a ledger"),
+            DiskRequest::Archive { .. } => (disk.has_archive, "an archive"),
+        };
+        assert!(
+            has_it,
+            "{node} asks for {what}, which its disk was not given"
+        );
+        let client = self.id;
+        let job = Job::Ask {
+            asker: Asker { client, slot },
+            node: Arc::clone(node),
+            request,
+        };
+        disk.jobs
+            .send(job)
+            .unwrap_or_else(|_| panic!("the disk of {node} ended before its runner"));
+    }
+}
+
+/// The runners that have attached.
+#[derive(Default)]
+struct Clients(BTreeMap<ClientId, Answers>);
+
+impl Clients {
+    fn answer(&mut self, asker: Asker, reply: DiskReply) {
+        let Some(answers) = self.0.get(&asker.client) else {
+            return;
+        };
+        if answers.send((asker.slot, reply)).is_err() {
+            // The runner gave up waiting, and asks no more.
+            self.0.remove(&asker.client);
+        }
+    }
+
+    fn done(&mut self, asker: Asker, ticket: u64, result: Result<(), String>) {
+        self.answer(asker, DiskReply::Done { ticket, result });
+    }
+}
+
+/// A memory cell to write, and whom to tell.
+struct CellJob {
+    asker: Asker,
+    node: Arc<str>,
+    ticket: u64,
+    cell: &'static str,
+    bytes: Vec<u8>,
+}
+
+fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
+    let mut clients = Clients::default();
+    let mut cells = Transaction::default();
+    while let Ok(first) = jobs.recv() {
+        let waiting = std::iter::once(first).chain(jobs.try_iter());
+        for job in waiting.take(PASS_MAX) {
+            let (asker, node, request) = match job {
+                Job::Ask {
+                    asker,
+                    node,
+                    request,
+                } => (asker, node, request),
+                Job::Attach { client, answers } => {
+                    clients.0.insert(client, answers);
+                    continue;
+                }
+                Job::Stop => {
+                    cells.write(&mut parts, &mut clients);
+                    return parts;
+                }
+            };
+            if let DiskRequest::Remember {
+                ticket,
+                slot: cell,
+                bytes,
+            } = request
+            {
+                cells.push(CellJob {
+                    asker,
+                    node,
+                    ticket,
+                    cell,
+                    bytes,
+                });
+                if cells.is_full() {
+                    cells.write(&mut parts, &mut clients);
+                }
+            } else {
+                cells.write(&mut parts, &mut clients);
+                let reply = parts.carry_out(request);
+                clients.answer(asker, reply);
+            }
+        }
+        cells.write(&mut parts, &mut clients);
+    }
+    parts
+}
+
+impl DiskParts {
+    fn carry_out(&mut self, request: DiskRequest) -> DiskReply {
+        const HAS_IT: &str = "a client refuses to ask for what the disk has not";
+        match request {
+            DiskRequest::Ledger(effect) => {
+                DiskReply::Ledger(self.ledger.as_mut().expect(HAS_IT).carry_out(effect))
+            }
+            DiskRequest::Query { ticket, query } => {
+                let result = self.ledger.as_ref().expect(HAS_IT).query(query);
+                DiskReply::Answer { ticket, result }
+            }
+            DiskRequest::Archive {
+                ticket,
+                name,
+                bytes,
+            } => {
+                let result = self.archive.as_mut().expect(HAS_IT).put(&name, &bytes);
+                DiskReply::Done { ticket, result }
+            }
+            DiskRequest::Remember { .. } => unreachable!("cells wait for their transaction"),
+        }
+    }
+}
+
+/// Cells that become durable together. They are written before any other request is carried
+/// out, because requests of one node are carried out in order.
+#[derive(Default)]
+struct Transaction {
+    jobs: Vec<CellJob>,
+    bytes: usize,
+}
+
+impl Transaction {
+    fn push(&mut self, job: CellJob) {
+        self.bytes += job.bytes.len();
+        self.jobs.push(job);
+    }
+
+    const fn is_full(&self) -> bool {
+        self.bytes >= TRANSACTION_BYTES_MAX
+    }
+
+    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let disk = parts.cells.as_mut();
+        let disk = disk.expect("a client refuses to ask for what the disk has not");
+        // One node's oversized cell must not fail its neighbours' transaction.
+        self.jobs.retain(|job| match disk.check(job.bytes.len()) {
+            Ok(()) => true,
+            Err(words) => {
+                clients.done(job.asker, job.ticket, Err(words));
+                false
+            }
+        });
+        let cells: Vec<(&str, &str, &[u8])> = self
+            .jobs
+            .iter()
+            .map(|job| (&*job.node, job.cell, &*job.bytes))
+            .collect();
+        let result = disk.put_many(&cells);
+        for job in self.jobs.drain(..) {
+            clients.done(job.asker, job.ticket, result.clone());
+        }
+        self.bytes = 0;
+    }
+}
+
+fn file_error(doing: &'static str, path: &Path, error: &std::io::Error) -> DiskError {
+    DiskError::File {
+        doing,
+        path: path.to_owned(),
+        cause: words::of_system(error),
+    }
+}

@@ -1,0 +1,73 @@
+//! The memory of nodes on disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gridloom_store::CellStore;
+use gridloom_store::cells::CELL_BYTES_MAX;
+use gridloom_store::sqlite::SqliteCells;
+use rusqlite::Connection;
+
+use super::directory::DataDirectory;
+use super::ledger::database_error;
+use super::{DiskError, words};
+
+/// Memory cells of all nodes of a process, in the data directory's `field.db`.
+#[derive(Debug)]
+pub struct CellDisk {
+    path: PathBuf,
+    store: Box<dyn CellStore>,
+}
+
+impl CellDisk {
+    /// Opens the cells.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Database`] if the file cannot be opened or is no database of ours.
+    pub fn open(directory: &DataDirectory) -> Result<Self, DiskError> {
+        let path = directory.path().join("field.db");
+        let store = SqliteCells::new(open_connection(&path)?)
+            .map_err(|error| database_error(&path, &error))?;
+        Ok(Self {
+            path,
+            store: Box::new(store),
+        })
+    }
+
+    /// What a node remembers, by cell: what it starts from.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Database`] if the database fails.
+    pub fn all_of(&self, node: &str) -> Result<BTreeMap<String, Vec<u8>>, DiskError> {
+        self.store
+            .all_of(node)
+            .map_err(|error| database_error(&self.path, &error))
+    }
+
+    pub(super) fn check(&self, length: usize) -> Result<(), String> {
+        if length <= CELL_BYTES_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: a cell of {length} bytes is refused, at most {CELL_BYTES_MAX} are kept: \
+             divide it over several",
+            self.path.display()
+        ))
+    }
+
+    pub(super) fn put_many(&mut self, cells: &[(&str, &str, &[u8])]) -> Result<(), String> {
+        self.store
+            .put_many(cells)
+            .map_err(|error| words::of_database(&self.path, &error))
+    }
+}
+
+/// Opens a database file, creating it if it is not there.
+pub(super) fn open_connection(path: &Path) -> Result<Connection, DiskError> {
+    Connection::open(path).map_err(|error| DiskError::Database {
+        path: path.to_owned(),
+        cause: error.to_string(),
+    })
+}

@@ -1,0 +1,409 @@
+//! Real directories, real fsyncs.
+
+use std::fs;
+use std::process::Command;
+
+use gridloom_core::{Month, UtcTime};
+use gridloom_nodes::node::{Answer, Query};
+use gridloom_store::{CommitBatch, Effect, Lsn, Operation, Outcome};
+
+use super::*;
+
+fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
+    let (ledger, start) = LedgerDisk::open(directory).unwrap();
+    let parts = DiskParts {
+        cells: Some(CellDisk::open(directory).unwrap()),
+        ledger: Some(ledger),
+        archive: Some(ArchiveDisk::open(directory).unwrap()),
+    };
+    (parts, start)
+}
+
+/// Asks in order and waits for every answer.
+fn ask_all(disk: &Disk, requests: Vec<DiskRequest>) -> Vec<DiskReply> {
+    let (client, mut answers) = disk.handle().attach();
+    let node: Arc<str> = "node".into();
+    let count = requests.len();
+    for request in requests {
+        client.ask(&node, 0, request);
+    }
+    (0..count)
+        .map(|_| {
+            answers
+                .blocking_recv()
+                .expect("every request is answered")
+                .1
+        })
+        .collect()
+}
+
+fn remember(ticket: u64, slot: &'static str, bytes: &[u8]) -> DiskRequest {
+    DiskRequest::Remember {
+        ticket,
+        slot,
+        bytes: bytes.to_vec(),
+    }
+}
+
+fn archive(ticket: u64, name: &str, bytes: &[u8]) -> DiskRequest {
+    DiskRequest::Archive {
+        ticket,
+        name: name.to_owned(),
+        bytes: bytes.to_vec(),
+    }
+}
+
+fn write(segment: u64, offset: u64, bytes: &[u8], through: u64) -> DiskRequest {
+    DiskRequest::Ledger(Effect::WriteJournal {
+        segment,
+        offset,
+        bytes: bytes.to_vec(),
+        through: Lsn(through),
+    })
+}
+
+fn done(ticket: u64) -> DiskReply {
+    DiskReply::Done {
+        ticket,
+        result: Ok(()),
+    }
+}
+
+fn written(through: u64) -> DiskReply {
+    let through = Lsn(through);
+    DiskReply::Ledger(Outcome::Written { through })
+}
+
+/// The words of a failure; panics on success.
+fn failure(reply: &DiskReply) -> &str {
+    match reply {
+        DiskReply::Done {
+            result: Err(words), ..
+        }
+        | DiskReply::Answer {
+            result: Err(words), ..
+        }
+        | DiskReply::Ledger(Outcome::Failed { error: words, .. }) => words,
+        DiskReply::Done { .. } | DiskReply::Answer { .. } | DiskReply::Ledger(_) => {
+            panic!("{reply:?} is no failure")
+        }
+    }
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("data");
+    let first = DataDirectory::open("--data", &path).unwrap();
+    let error = DataDirectory::open("--data", &path).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} is in use by another gridloom (process {}): \
+             stop it, or choose another directory with --data",
+            path.display(),
+            std::process::id()
+        )
+    );
+    drop(first);
+    DataDirectory::open("--data", &path).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_data_directory_is_its_owners_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("a/b");
+    let _directory = DataDirectory::open("--data", &path).unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn everything_asked_for_is_there_after_a_restart() {
+    let temporary = tempfile::tempdir().unwrap();
+    {
+        let directory = DataDirectory::open("--data", temporary.path()).unwrap();
+        let (parts, start) = open_all(&directory);
+        assert_eq!(start.segments, []);
+        let disk = Disk::start("all", parts).unwrap();
+        let replies = ask_all(
+            &disk,
+            vec![
+                remember(1, "counter", &[1]),
+                remember(2, "profile", &[2; 9]),
+                write(1, 0, b"head", 4),
+                remember(3, "counter", &[3]),
+                write(1, 4, b"tail", 5),
+                archive(4, "2013/01/day-01.bin", b"object"),
+                archive(5, "2013/01/day-01.bin", b"newer"),
+                write(2, 0, b"next", 6),
+            ],
+        );
+        let expected = [
+            done(1),
+            done(2),
+            written(4),
+            done(3),
+            written(5),
+            done(4),
+            done(5),
+            written(6),
+        ];
+        assert_eq!(replies, expected);
+        disk.close();
+    }
+    let directory = DataDirectory::open("--data", temporary.path()).unwrap();
+    fs::write(temporary.path().join("journal/README"), "foreign").unwrap();
+    let (parts, start) = open_all(&directory);
+    assert_eq!(
+        start.segments,
+        [(1, b"headtail".to_vec()), (2, b"next".to_vec())]
+    );
+    let memory = parts.cells.as_ref().unwrap().all_of("node").unwrap();
+    let expected = [("counter", vec![3]), ("profile", vec![2; 9])];
+    assert_eq!(memory, expected.map(|(k, v)| (k.to_owned(), v)).into());
+    let object = temporary.path().join("archive/2013/01/day-01.bin");
+    assert_eq!(fs::read(object).unwrap(), b"newer");
+
+    // The ledger cuts a torn tail, goes on there, and drops what is sealed.
+    let disk = Disk::start("all", parts).unwrap();
+    let cut = |segment, length| DiskRequest::Ledger(Effect::TruncateSegment { segment, length });
+    let replies = ask_all(
+        &disk,
+        vec![
+            cut(2, 2),
+            write(2, 2, b"w", 7),
+            DiskRequest::Ledger(Effect::DropSegments { before: 2 }),
+            DiskRequest::Ledger(Effect::DropSegments { before: 2 }),
+        ],
+    );
+    let dropped = || DiskReply::Ledger(Outcome::Dropped);
+    assert_eq!(
+        replies,
+        [
+            DiskReply::Ledger(Outcome::Truncated),
+            written(7),
+            dropped(),
+            dropped()
+        ]
+    );
+    drop(disk.close());
+    let (_, start) = LedgerDisk::open(&directory).unwrap();
+    assert_eq!(start.segments, [(2, b"new".to_vec())]);
+}
+
+#[test]
+fn a_commit_is_answered_and_queries_see_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open("--data", temporary.path()).unwrap();
+    let (parts, _) = open_all(&directory);
+    let queries = LedgerDisk::open_queries(&directory).unwrap();
+    let disk = Disk::start("all", parts).unwrap();
+    let month = Month::new(2013, 1).unwrap();
+    let currency = gridloom_core::Currency::new("EUR", 2).unwrap();
+    let bill = gridloom_store::BillRow {
+        meter: gridloom_core::MeterId(7),
+        month,
+        version: 0,
+        currency,
+        amount_minor: 1_234,
+        energy: gridloom_core::MilliwattHours::new(5_000),
+        intervals: 1_488,
+        gaps: 0,
+        charge: gridloom_core::Charge::from_pico(12_340_000_000_000),
+        issued_at: UtcTime::from_secs(1_360_000_000),
+    };
+    let batch = CommitBatch {
+        bills: vec![bill],
+        ..CommitBatch::default()
+    };
+    let query = Query::Bills { month };
+    let replies = ask_all(
+        &disk,
+        vec![
+            DiskRequest::Ledger(Effect::Commit(batch)),
+            DiskRequest::Query { ticket: 9, query },
+        ],
+    );
+    let [DiskReply::Ledger(Outcome::Committed(report)), answer] = &replies[..] else {
+        panic!("{replies:?}");
+    };
+    assert_eq!(report.bills, 1);
+    let result = Ok(Answer::Bills(vec![bill]));
+    assert_eq!(*answer, DiskReply::Answer { ticket: 9, result });
+    assert_eq!(queries.bills(month).unwrap(), [bill]);
+    disk.close();
+}
+
+#[test]
+fn what_cannot_be_done_is_answered_in_words() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open("--data", temporary.path()).unwrap();
+    let (parts, _) = open_all(&directory);
+    let disk = Disk::start("all", parts).unwrap();
+    let large = vec![0; gridloom_store::cells::CELL_BYTES_MAX + 1];
+    let cases = [
+        (write(1, 7, b"hole", 1), "No such file"),
+        (write(1, 0, b"head", 1), ""),
+        (
+            write(1, 5, b"hole", 2),
+            "it has 4 bytes where the journal goes on at 5",
+        ),
+        (
+            write(1, 0, b"again", 2),
+            "it has 4 bytes where the journal goes on at 0",
+        ),
+        (
+            DiskRequest::Ledger(Effect::TruncateSegment {
+                segment: 1,
+                length: 5,
+            }),
+            "fewer than the 5 that stand",
+        ),
+        (archive(1, "../escape", b""), "is refused: use at most"),
+        (archive(2, "a", b"file"), ""),
+        (archive(3, "a/b", b"below a file"), "creating"),
+        (
+            remember(4, "cell", &large),
+            "a cell of 4194305 bytes is refused",
+        ),
+        (remember(5, "cell", b"fine"), ""),
+    ];
+    let (requests, words): (Vec<_>, Vec<_>) = cases.into_iter().unzip();
+    let replies = ask_all(&disk, requests);
+    for (reply, words) in replies.iter().zip(words) {
+        if words.is_empty() {
+            assert!(matches!(
+                reply,
+                DiskReply::Done { result: Ok(()), .. } | DiskReply::Ledger(Outcome::Written { .. })
+            ));
+        } else {
+            assert!(failure(reply).contains(words), "{reply:?}");
+        }
+    }
+    let DiskReply::Ledger(Outcome::Failed { what, error }) = &replies[0] else {
+        panic!("{replies:?}");
+    };
+    assert_eq!(*what, Operation::WriteJournal);
+    assert!(error.contains("journal/0000000001.journal"), "{error}");
+    disk.close();
+}
+
+#[test]
+fn leftovers_of_a_crash_are_cleared() {
+    let temporary = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open("--data", temporary.path()).unwrap();
+    let half = temporary.path().join("archive/.incoming");
+    fs::create_dir_all(half.parent().unwrap()).unwrap();
+    fs::write(&half, "half an object").unwrap();
+    ArchiveDisk::open(&directory).unwrap();
+    assert!(!half.exists());
+}
+
+/// A file system of a few pages; unmounted when dropped.
+struct TinyDisk {
+    mount: tempfile::TempDir,
+}
+
+impl TinyDisk {
+    /// `None`, with words, where mounting is not allowed.
+    fn mount(options: &str) -> Option<Self> {
+        let mount = tempfile::tempdir().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(mount.path())
+            .status();
+        if status.is_ok_and(|status| status.success()) {
+            return Some(Self { mount });
+        }
+        println!("skipped: this user may not mount a tmpfs");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let status = Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
+            .arg(self.mount.path())
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        // Lazily, because files may still be open; the directory is removed afterwards.
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.mount.path())
+            .status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_answered_with_file_and_remedy_and_heals() {
+    let Some(tiny) = TinyDisk::mount("size=1m") else {
+        return;
+    };
+    let directory = DataDirectory::open("--data", tiny.mount.path()).unwrap();
+    let (parts, _) = open_all(&directory);
+    let disk = Disk::start("tiny", parts).unwrap();
+    let large = vec![1; 2 << 20];
+    let replies = ask_all(
+        &disk,
+        vec![
+            write(1, 0, &large, 1),
+            remember(1, "cell", &large),
+            archive(2, "object", &large),
+        ],
+    );
+    let files = ["journal/0000000001.journal", "field.db", "archive/object"];
+    for (reply, file) in replies.iter().zip(files) {
+        let words = failure(reply);
+        assert!(words.contains(file), "{words}");
+        assert!(words.contains("free space on this disk"), "{words}");
+    }
+    tiny.remount("size=32m");
+    let cut = DiskRequest::Ledger(Effect::TruncateSegment {
+        segment: 1,
+        length: 0,
+    });
+    let replies = ask_all(
+        &disk,
+        vec![
+            cut,
+            write(1, 0, &large, 1),
+            remember(1, "cell", &large),
+            archive(2, "object", &large),
+        ],
+    );
+    let expected = [
+        DiskReply::Ledger(Outcome::Truncated),
+        written(1),
+        done(1),
+        done(2),
+    ];
+    assert_eq!(replies, expected);
+    disk.close();
+}
+
+#[test]
+fn a_read_only_disk_is_answered_with_file_and_remedy() {
+    let Some(tiny) = TinyDisk::mount("size=8m") else {
+        return;
+    };
+    let parts = {
+        let directory = DataDirectory::open("--data", tiny.mount.path()).unwrap();
+        open_all(&directory).0
+    };
+    drop(parts);
+    tiny.remount("ro");
+    let error = DataDirectory::open("--data", tiny.mount.path()).unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("gridloom.lock"), "{words}");
+    assert!(
+        words.contains("remount the file system writable"),
+        "{words}"
+    );
+}

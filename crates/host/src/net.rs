@@ -1,0 +1,21 @@
+//! TCP links: listeners, dialers, and what runs between a socket and a node.
+
+mod address;
+mod backoff;
+mod counters;
+mod dialer;
+mod link;
+mod listener;
+
+pub use address::{DialAddress, HOST_NAME_MAX, Listener, NetError};
+pub use backoff::Backoff;
+pub use counters::{Net, NetCounts};
+pub use dialer::{CONNECT_TIMEOUT, DialOptions, STABLE_AFTER};
+pub use link::{
+    FLUSH_TIMEOUT, LinkLimits, PARTIAL_FRAME_TIMEOUT, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX,
+};
+pub use listener::{CONNECTIONS_MAX, ListenOptions};
+
+pub(crate) use dialer::dial;
+pub(crate) use link::{LinkEvent, LinkSpec, LinkWriter, SendError};
+pub(crate) use listener::listen;

@@ -1,0 +1,86 @@
+//! Keeps one connection to a neighbour: dials, and dials again.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::address::DialAddress;
+use super::backoff::{Backoff, spread};
+use super::counters::count;
+use super::link::{self, LinkLimits, LinkSpec};
+use crate::framing::Framing;
+
+/// An attempt to connect is given up after this time.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A link that stood this long was a success: the next failure is the first again.
+pub const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// How a dialer dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialOptions {
+    /// How frames lie in the byte stream.
+    pub framing: Framing,
+    /// Bounds of the connection.
+    pub limits: LinkLimits,
+    /// Pauses between attempts.
+    pub backoff: Backoff,
+    /// The first attempt waits a random part of this, so that a thousand meters started together
+    /// do not arrive together.
+    pub first_within: Duration,
+}
+
+impl DialOptions {
+    /// The usual limits and pauses, dialling at once.
+    pub fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            limits: LinkLimits::default(),
+            backoff: Backoff::default(),
+            first_within: Duration::ZERO,
+        }
+    }
+}
+
+/// Keeps a connection to `target` until `stop` turns true.
+pub(crate) async fn dial(
+    target: DialAddress,
+    options: DialOptions,
+    spec: LinkSpec,
+    mut stop: watch::Receiver<bool>,
+) {
+    let seed = spec.net.dialer_seed();
+    let mut pause = spread(options.first_within, u64::MAX, seed);
+    let mut failures: u32 = 0;
+    loop {
+        let connected = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            connected = connect_after(pause, &target) => connected,
+        };
+        match connected {
+            Ok(stream) => {
+                count(&spec.net.counters().dialled);
+                let up_at = spec.net.clock().now().instant;
+                link::run(stream, &spec).await;
+                if spec.net.clock().now().instant.since(up_at) >= STABLE_AFTER {
+                    failures = 0;
+                }
+            }
+            Err(error) => spec.net.note_dial_failure(&target, &error),
+        }
+        pause = options.backoff.pause(failures, seed);
+        failures = failures.saturating_add(1);
+    }
+}
+
+async fn connect_after(
+    pause: Duration,
+    target: &DialAddress,
+) -> Result<tokio::net::TcpStream, String> {
+    tokio::time::sleep(pause).await;
+    match tokio::time::timeout(CONNECT_TIMEOUT, target.connect()).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
+    }
+}

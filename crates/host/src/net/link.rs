@@ -1,0 +1,283 @@
+//! One connection: bytes to frames, frames to bytes, and the bounds on both.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gridloom_core::Instant;
+use gridloom_nodes::{LinkId, Port};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::counters::{Ending, Net, add, count};
+use crate::framing::{Deframer, Framing};
+
+/// A frame that has begun must end within this time, or the link is closed: a peer that sends
+/// one byte a minute holds a connection no longer than one that sends none.
+pub const PARTIAL_FRAME_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Frames that wait for a peer to read; one more closes the link.
+pub const QUEUE_FRAMES_MAX: usize = 1_024;
+
+/// Bytes that wait for a peer to read; a frame that starts beyond them closes the link.
+pub const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// When we close a link, its queue has this long to leave.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes taken from a socket at once.
+const CHUNK: usize = 16 * 1024;
+
+/// Frames are joined up to about this many bytes before they are written.
+const WRITE_BATCH: usize = 64 * 1024;
+
+/// Bounds of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkLimits {
+    /// A frame that has begun must end within this time.
+    pub partial_frame: Duration,
+    /// A link on which nothing is heard for this time is closed; `None` lets it be.
+    pub idle: Option<Duration>,
+    /// Frames that wait for the peer to read; one more closes the link.
+    pub queue_frames: usize,
+    /// Bytes that wait for the peer to read; a frame that starts beyond them closes the link.
+    pub queue_bytes: usize,
+}
+
+impl Default for LinkLimits {
+    /// The constants of this module, and no idle bound.
+    fn default() -> Self {
+        Self {
+            partial_frame: PARTIAL_FRAME_TIMEOUT,
+            idle: None,
+            queue_frames: QUEUE_FRAMES_MAX,
+            queue_bytes: QUEUE_BYTES_MAX,
+        }
+    }
+}
+
+/// What a link tells the runner of its node.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    Up {
+        slot: usize,
+        port: Port,
+        link: LinkId,
+        writer: LinkWriter,
+    },
+    Frame {
+        link: LinkId,
+        frame: Vec<u8>,
+    },
+    Down {
+        link: LinkId,
+    },
+}
+
+/// How connections of one listener or dialer are run.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkSpec {
+    pub(crate) net: Net,
+    pub(crate) slot: usize,
+    pub(crate) port: Port,
+    pub(crate) framing: Framing,
+    pub(crate) limits: LinkLimits,
+    pub(crate) events: mpsc::Sender<LinkEvent>,
+}
+
+/// Puts frames into a link's queue. Dropping it closes the link once the queue has left,
+/// or after [`FLUSH_TIMEOUT`].
+#[derive(Debug)]
+pub(crate) struct LinkWriter {
+    frames: mpsc::Sender<Vec<u8>>,
+    queued_bytes: Arc<AtomicUsize>,
+    queue_bytes: usize,
+    cut: oneshot::Sender<()>,
+}
+
+/// A frame could not be queued.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// The peer reads too slowly: cut the link.
+    Full,
+    /// The link is ending.
+    Gone,
+}
+
+impl LinkWriter {
+    pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), SendError> {
+        let length = frame.len();
+        if self.queued_bytes.load(Ordering::Relaxed) >= self.queue_bytes {
+            return Err(SendError::Full);
+        }
+        self.queued_bytes.fetch_add(length, Ordering::Relaxed);
+        self.frames.try_send(frame).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Gone,
+        })
+    }
+
+    /// Closes the link at once, whatever waits in its queue.
+    pub(crate) fn cut(self) {
+        // The link may have ended by itself meanwhile.
+        let _ = self.cut.send(());
+    }
+}
+
+struct Queue {
+    frames: mpsc::Receiver<Vec<u8>>,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+/// Runs a connection until it ends. Tells the runner of its beginning and its end.
+pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
+    let peer = stream.peer_addr().ok();
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(?peer, %error, "the system keeps Nagle's algorithm on");
+    }
+    let link = spec.net.next_link();
+    let (frames_in, frames) = mpsc::channel(spec.limits.queue_frames);
+    let (cut, hang_up) = oneshot::channel();
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
+    let queue = Queue {
+        frames,
+        queued_bytes: Arc::clone(&queued_bytes),
+    };
+    let up = LinkEvent::Up {
+        slot: spec.slot,
+        port: spec.port,
+        link,
+        writer: LinkWriter {
+            frames: frames_in,
+            queued_bytes,
+            queue_bytes: spec.limits.queue_bytes,
+            cut,
+        },
+    };
+    if spec.events.send(up).await.is_err() {
+        return; // The runner is gone, and the node with it.
+    }
+    let (reader, writer) = stream.split();
+    let ending = tokio::select! {
+        biased; // A link that is cut has lost its queue too; the cut is the reason.
+        ending = hung_up(hang_up) => ending,
+        ending = read(reader, link, spec) => ending,
+        ending = write(writer, queue, spec) => ending,
+    };
+    drop(stream);
+    spec.net.note_ending(link, peer, &ending);
+    // A runner that is gone needs no news.
+    let _ = spec.events.send(LinkEvent::Down { link }).await;
+}
+
+/// Waits for the writer's owner to cut the link, or to drop it and a flush to take too long.
+async fn hung_up(hang_up: oneshot::Receiver<()>) -> Ending {
+    match hang_up.await {
+        Ok(()) => Ending::SlowReader,
+        Err(_dropped) => {
+            tokio::time::sleep(FLUSH_TIMEOUT).await;
+            Ending::Ours
+        }
+    }
+}
+
+async fn read(reader: ReadHalf<'_>, link: LinkId, spec: &LinkSpec) -> Ending {
+    let clock = spec.net.clock();
+    let counters = spec.net.counters();
+    let mut deframer = Deframer::new(spec.framing);
+    let mut heard_at = clock.now().instant;
+    let mut partial_since: Option<Instant> = None;
+    loop {
+        let partial_deadline = partial_since.map(|since| since + spec.limits.partial_frame);
+        let idle_deadline = spec.limits.idle.map(|idle| heard_at + idle);
+        let ready = match partial_deadline.into_iter().chain(idle_deadline).min() {
+            None => reader.readable().await,
+            Some(deadline) => {
+                let deadline = clock.tokio_instant(deadline);
+                match tokio::time::timeout_at(deadline, reader.readable()).await {
+                    Ok(ready) => ready,
+                    Err(_elapsed) if partial_since.is_some() => return Ending::PartialFrame,
+                    Err(_elapsed) => return Ending::Idle,
+                }
+            }
+        };
+        if let Err(error) = ready {
+            return Ending::Broken(error.kind());
+        }
+        match take_bytes(&reader, &mut deframer) {
+            Ok(0) => continue,
+            Ok(length) => add(&counters.bytes_in, length),
+            Err(ending) => return ending,
+        }
+        let mut framed = false;
+        loop {
+            match deframer.pull() {
+                Ok(Some(frame)) => {
+                    framed = true;
+                    count(&counters.frames_in);
+                    let frame = LinkEvent::Frame { link, frame };
+                    if spec.events.send(frame).await.is_err() {
+                        return Ending::Ours;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return Ending::Malformed(error),
+            }
+        }
+        // Taken after the sends: our own back-pressure is not the peer's silence.
+        heard_at = clock.now().instant;
+        partial_since = match partial_since {
+            _ if !deframer.is_partial() => None,
+            Some(since) if !framed => Some(since),
+            Some(_) | None => Some(heard_at),
+        };
+    }
+}
+
+/// Moves what the socket holds into the deframer; 0 if it was a false alarm.
+///
+/// The chunk lives on the stack of this call, so an idle link costs no buffer.
+fn take_bytes(reader: &ReadHalf<'_>, deframer: &mut Deframer) -> Result<usize, Ending> {
+    let mut chunk = [0; CHUNK];
+    match reader.try_read(&mut chunk) {
+        Ok(0) => Err(Ending::Theirs),
+        Ok(length) => match deframer.push(&chunk[..length]) {
+            Ok(()) => Ok(length),
+            Err(error) => Err(Ending::Malformed(error)),
+        },
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(Ending::Broken(error.kind())),
+    }
+}
+
+async fn write(mut writer: WriteHalf<'_>, mut queue: Queue, spec: &LinkSpec) -> Ending {
+    let counters = spec.net.counters();
+    let mut batch = Vec::new();
+    while let Some(frame) = queue.frames.recv().await {
+        let mut next = Some(frame);
+        let mut payload = 0;
+        while let Some(frame) = next {
+            spec.framing.encode(&frame, &mut batch);
+            payload += frame.len();
+            count(&counters.frames_out);
+            next = (batch.len() < WRITE_BATCH)
+                .then(|| queue.frames.try_recv().ok())
+                .flatten();
+        }
+        if let Err(error) = writer.write_all(&batch).await {
+            return Ending::Broken(error.kind());
+        }
+        queue.queued_bytes.fetch_sub(payload, Ordering::Relaxed);
+        add(&counters.bytes_out, batch.len());
+        batch.clear();
+        batch.shrink_to(WRITE_BATCH);
+    }
+    // Says goodbye after the last byte; the peer sees a clean end.
+    match writer.shutdown().await {
+        Ok(()) => Ending::Ours,
+        Err(error) => Ending::Broken(error.kind()),
+    }
+}

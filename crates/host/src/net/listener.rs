@@ -1,0 +1,79 @@
+//! Accepts connections, as many as it may.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::address::Listener;
+use super::counters::count;
+use super::link::{self, LinkLimits, LinkSpec};
+use crate::framing::Framing;
+
+/// Connections of one listener; one more is closed as soon as it is accepted.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+/// After accepting failed, the listener rests this long: with no file descriptor left it would
+/// spin.
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// How a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// How frames lie in the byte stream.
+    pub framing: Framing,
+    /// Bounds of each connection.
+    pub limits: LinkLimits,
+    /// Connections at a time, at most [`CONNECTIONS_MAX`]; more are closed at once.
+    pub connections_max: usize,
+}
+
+impl ListenOptions {
+    /// Everything at its bound.
+    pub fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            limits: LinkLimits::default(),
+            connections_max: CONNECTIONS_MAX,
+        }
+    }
+}
+
+/// Serves a listener until `stop` turns true.
+pub(crate) async fn listen(
+    listener: Listener,
+    connections_max: usize,
+    spec: LinkSpec,
+    mut stop: watch::Receiver<bool>,
+) {
+    let address = listener.address();
+    let connections_max = connections_max.min(CONNECTIONS_MAX);
+    let places = Arc::new(Semaphore::new(connections_max));
+    let spec = Arc::new(spec);
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    count(&spec.net.counters().accepted);
+                    let spec = Arc::clone(&spec);
+                    tokio::spawn(async move {
+                        link::run(stream, &spec).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => {
+                    drop(stream);
+                    spec.net.note_refused(address, connections_max);
+                }
+            },
+            Err(error) => {
+                spec.net.note_accept_failure(address, &error);
+                tokio::time::sleep(REST_AFTER_FAILURE).await;
+            }
+        }
+    }
+}

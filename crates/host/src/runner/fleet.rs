@@ -1,0 +1,363 @@
+//! The loop: one input, full drain, next input.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridloom_core::{Instant, Now};
+use gridloom_nodes::{DiskReply, DiskRequest, Input, LinkId, Node, Output};
+use tokio::sync::{mpsc, watch};
+
+use super::{Command, Member};
+use crate::clock::Clock;
+use crate::disk::{DiskClient, DiskHandle};
+use crate::net::{LinkEvent, LinkWriter, SendError};
+
+/// Inputs of one kind that are handled before the other kinds, and then other tasks, have a turn.
+pub const BATCH_MAX: usize = 128;
+
+/// Disk requests of one runner that may wait for their answer. Above it only disk answers and
+/// calls are taken: sockets fill, and the peers wait. What one input asks for may exceed it.
+pub const DISK_OUTSTANDING_MAX: usize = 4_096;
+
+/// Stopping takes at most this long; a disk or a peer that is slower is left behind, with a
+/// line in the log.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often the realtime clock is checked for having been set.
+const DRIFT_CHECK: Duration = Duration::from_secs(1);
+
+/// A clock that moved by less than this was slewed, not set: deadlines stay as they are.
+const DRIFT_MILLIS_MAX: u64 = 20;
+
+struct Slot<N> {
+    name: Arc<str>,
+    node: N,
+    /// The key of this slot in [`Fleet::timers`].
+    armed: Option<Instant>,
+}
+
+struct Link {
+    slot: usize,
+    /// `None` once we want it closed.
+    writer: Option<LinkWriter>,
+}
+
+pub(crate) struct Fleet<N> {
+    clock: Clock,
+    slots: Vec<Slot<N>>,
+    timers: BTreeSet<(Instant, usize)>,
+    links: BTreeMap<LinkId, Link>,
+    events: mpsc::Receiver<LinkEvent>,
+    disk: Option<DiskClient>,
+    replies: mpsc::UnboundedReceiver<(usize, DiskReply)>,
+    outstanding: usize,
+    drift: Option<i64>,
+    drift_checked_at: Instant,
+    stop: watch::Sender<bool>,
+}
+
+impl<N: Node + Send + 'static> Fleet<N> {
+    pub(super) fn new(
+        members: Vec<Member<N>>,
+        clock: Clock,
+        disk: Option<DiskHandle>,
+        events: mpsc::Receiver<LinkEvent>,
+        stop: watch::Sender<bool>,
+    ) -> Self {
+        let (disk, replies) = match disk {
+            Some(disk) => {
+                let (client, replies) = disk.attach();
+                (Some(client), replies)
+            }
+            None => (None, mpsc::unbounded_channel().1),
+        };
+        let slots = members
+            .into_iter()
+            .map(|Member { name, node }| Slot {
+                name,
+                node,
+                armed: None,
+            })
+            .collect();
+        Self {
+            drift: clock.drift(),
+            drift_checked_at: clock.now().instant,
+            clock,
+            slots,
+            timers: BTreeSet::new(),
+            links: BTreeMap::new(),
+            events,
+            disk,
+            replies,
+            outstanding: 0,
+            stop,
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn call<R>(&mut self, slot: usize, call: impl FnOnce(&mut N, Now) -> R) -> R {
+        let now = self.clock.now();
+        let answer = call(&mut self.slots[slot].node, now);
+        self.settle(slot);
+        answer
+    }
+
+    pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Command<N>>) -> Vec<N> {
+        for slot in 0..self.slots.len() {
+            self.settle(slot);
+        }
+        loop {
+            self.check_drift();
+            let mut busy = self.take_replies();
+            if self.disk_has_room() {
+                busy |= self.take_timeouts();
+                busy |= self.take_events();
+            }
+            match calls.try_recv() {
+                Ok(Command::Call(call)) => {
+                    call(&mut self);
+                    busy = true;
+                }
+                Ok(Command::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => {
+                    return self.wind_down().await;
+                }
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+            if busy {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let has_room = self.disk_has_room();
+            let deadline = self.next_deadline(has_room);
+            tokio::select! {
+                reply = self.replies.recv(), if self.outstanding > 0 => {
+                    let (slot, reply) = reply.expect("the disk outlives its runner");
+                    self.reply(slot, reply);
+                }
+                call = calls.recv() => match call {
+                    Some(Command::Call(call)) => call(&mut self),
+                    Some(Command::Stop) | None => return self.wind_down().await,
+                },
+                Some(event) = self.events.recv(), if has_room => self.event(event),
+                () = sleep_until(&self.clock, deadline) => {}
+            }
+        }
+    }
+
+    fn disk_has_room(&self) -> bool {
+        self.outstanding < DISK_OUTSTANDING_MAX
+    }
+
+    fn next_deadline(&self, has_room: bool) -> Option<Instant> {
+        let timer = self.timers.first().filter(|_| has_room).map(|(at, _)| *at);
+        let drift_check = self.drift.map(|_| self.drift_checked_at + DRIFT_CHECK);
+        timer.into_iter().chain(drift_check).min()
+    }
+
+    fn take_replies(&mut self) -> bool {
+        for taken in 0..BATCH_MAX {
+            match self.replies.try_recv() {
+                Ok((slot, reply)) => self.reply(slot, reply),
+                Err(mpsc::error::TryRecvError::Empty) => return taken > 0,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    assert_eq!(self.outstanding, 0, "the disk ended before its runner");
+                    return taken > 0;
+                }
+            }
+        }
+        true
+    }
+
+    fn take_events(&mut self) -> bool {
+        for taken in 0..BATCH_MAX {
+            let Ok(event) = self.events.try_recv() else {
+                return taken > 0;
+            };
+            self.event(event);
+        }
+        true
+    }
+
+    fn take_timeouts(&mut self) -> bool {
+        for taken in 0..BATCH_MAX {
+            let now = self.clock.now();
+            let Some(&(at, slot)) = self.timers.first().filter(|(at, _)| *at <= now.instant) else {
+                return taken > 0;
+            };
+            if self.slots[slot].node.wake().is_due(now) {
+                self.input(slot, Input::Timeout);
+            } else {
+                // The system's clock was set back after the deadline was mapped.
+                self.timers.remove(&(at, slot));
+                self.slots[slot].armed = None;
+                self.arm(slot);
+            }
+        }
+        true
+    }
+
+    fn reply(&mut self, slot: usize, reply: DiskReply) {
+        self.outstanding -= 1;
+        self.input(slot, Input::Disk(reply));
+    }
+
+    fn event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up {
+                slot,
+                port,
+                link,
+                writer,
+            } => {
+                let writer = Some(writer);
+                self.links.insert(link, Link { slot, writer });
+                self.input(slot, Input::LinkUp { link, port });
+            }
+            LinkEvent::Frame { link, frame } => {
+                // What arrives on a link that the node has closed is not for it any more.
+                if let Some(Link {
+                    slot,
+                    writer: Some(_),
+                }) = self.links.get(&link)
+                {
+                    self.input(*slot, Input::Frame { link, frame });
+                }
+            }
+            LinkEvent::Down { link } => {
+                let Link { slot, .. } = self
+                    .links
+                    .remove(&link)
+                    .expect("a link goes down once, after it was up");
+                self.input(slot, Input::LinkDown { link });
+            }
+        }
+    }
+
+    fn input(&mut self, slot: usize, input: Input) {
+        let now = self.clock.now();
+        self.slots[slot].node.handle(input, now);
+        self.settle(slot);
+    }
+
+    /// Carries out what a node wants done, and sets its timer.
+    fn settle(&mut self, slot: usize) {
+        while let Some(output) = self.slots[slot].node.poll_output() {
+            match output {
+                Output::Send { link, frame } => self.send(slot, link, frame),
+                Output::Close { link, reason } => self.close(slot, link, reason),
+                Output::Disk(request) => self.ask_disk(slot, request),
+            }
+        }
+        self.arm(slot);
+    }
+
+    fn arm(&mut self, slot: usize) {
+        let Slot { node, armed, .. } = &mut self.slots[slot];
+        let deadline = self.clock.deadline(node.wake());
+        if *armed == deadline {
+            return;
+        }
+        if let Some(at) = armed.take() {
+            self.timers.remove(&(at, slot));
+        }
+        if let Some(at) = deadline {
+            self.timers.insert((at, slot));
+        }
+        *armed = deadline;
+    }
+
+    fn check_drift(&mut self) {
+        let Some(before) = self.drift else { return };
+        let now = self.clock.now().instant;
+        if now.since(self.drift_checked_at) < DRIFT_CHECK {
+            return;
+        }
+        self.drift_checked_at = now;
+        if let Some(drift) = self.clock.drift()
+            && drift.abs_diff(before) > DRIFT_MILLIS_MAX
+        {
+            tracing::info!(millis = drift - before, "the system's clock was set");
+            self.drift = Some(drift);
+            for slot in 0..self.slots.len() {
+                self.arm(slot);
+            }
+        }
+    }
+
+    fn send(&mut self, slot: usize, link: LinkId, frame: Vec<u8>) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return; // It is gone, and the node will hear or has heard of it.
+        };
+        assert_eq!(entry.slot, slot, "a node sends on its own links");
+        let Some(writer) = &entry.writer else { return };
+        match writer.send(frame) {
+            Ok(()) | Err(SendError::Gone) => {}
+            Err(SendError::Full) => {
+                if let Some(writer) = entry.writer.take() {
+                    writer.cut();
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, slot: usize, link: LinkId, reason: &'static str) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            assert_eq!(entry.slot, slot, "a node closes its own links");
+            let name = &self.slots[slot].name;
+            tracing::debug!(node = %name, link = link.0, reason, "the node closes a link");
+            entry.writer = None;
+        }
+    }
+
+    fn ask_disk(&mut self, slot: usize, request: DiskRequest) {
+        let name = &self.slots[slot].name;
+        let Some(disk) = &self.disk else {
+            panic!("{name} was given no disk and asks for one");
+        };
+        self.outstanding += 1;
+        disk.ask(name, slot, request);
+    }
+
+    async fn wind_down(mut self) -> Vec<N> {
+        self.stop.send_replace(true);
+        let clock = self.clock.clone();
+        let deadline = Some(clock.now().instant + STOP_TIMEOUT);
+        while self.outstanding > 0 {
+            tokio::select! {
+                reply = self.replies.recv() => {
+                    let (slot, reply) = reply.expect("the disk outlives its runner");
+                    self.reply(slot, reply);
+                }
+                () = sleep_until(&clock, deadline) => {
+                    let outstanding = self.outstanding;
+                    tracing::error!(outstanding, "stopped without the disk's answers");
+                    break;
+                }
+            }
+        }
+        // Dropping a writer closes its link after what waits has left.
+        self.links.clear();
+        loop {
+            tokio::select! {
+                // A link that has just come up goes down with the writer in its event.
+                event = self.events.recv() => if event.is_none() { break },
+                () = sleep_until(&clock, deadline) => {
+                    tracing::warn!("stopped before every link was closed");
+                    break;
+                }
+            }
+        }
+        self.slots.into_iter().map(|slot| slot.node).collect()
+    }
+}
+
+async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(clock.tokio_instant(at)).await,
+        None => std::future::pending().await,
+    }
+}
