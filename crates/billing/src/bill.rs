@@ -1,7 +1,5 @@
 //! One meter's bill of one month.
 
-use std::collections::BTreeMap;
-
 use gridloom_core::{
     Charge, Currency, Day, MeterId, MilliwattHours, Money, Month, Period, Price, UtcTime, Watts,
 };
@@ -192,20 +190,31 @@ pub fn bill_month(
     }
     let mut ordered: Vec<&ValidatedInterval> = intervals.iter().collect();
     ordered.sort_by_key(|interval| (interval.end(), interval.meter(), interval.period()));
+    let billed = Billed {
+        meter,
+        month,
+        begin: month.first_day().start(),
+        end: end_of(month),
+        period,
+        in_service,
+    };
     let mut tally = Tally::new(period);
     let mut previous = None;
+    // Both sides are in order of time: walking them together costs less than searching.
+    let mut decided = prices.since(billed.begin).peekable();
     for interval in &ordered {
         let end = interval.end();
-        belongs(interval, meter, month, period, in_service)?;
+        billed.accepts(interval)?;
         if previous.replace(end) == Some(end) {
             return Err(BillError::Duplicate { billed: meter, end });
         }
-        let price = prices
-            .price_of(end)
+        while decided.next_if(|&(priced, _)| priced < end).is_some() {}
+        let (_, price) = decided
+            .next_if(|&(priced, _)| priced == end)
             .ok_or(BillError::Unpriced { billed: meter, end })?;
         tally.add(interval, price);
     }
-    let days: Vec<DayLine> = tally.days.into_values().collect();
+    let days = tally.days;
     let energy: MilliwattHours = days.iter().map(|line| line.energy).sum();
     let charge: Charge = days.iter().map(|line| line.charge).sum();
     Ok(MonthlyBill {
@@ -247,40 +256,57 @@ pub(crate) fn mean_power(energy: MilliwattHours, period: Period) -> Watts {
     )
 }
 
-fn belongs(
-    interval: &ValidatedInterval,
-    billed: MeterId,
+/// Midnight UTC at the end of the month.
+fn end_of(month: Month) -> UtcTime {
+    let last = month.days().last().expect("a month has days");
+    last.next().start()
+}
+
+/// What a bill is about.
+struct Billed {
+    meter: MeterId,
     month: Month,
+    begin: UtcTime,
+    end: UtcTime,
     period: Period,
     in_service: ServiceSpan,
-) -> Result<(), BillError> {
-    let end = interval.end();
-    if interval.meter() != billed {
-        return Err(BillError::OtherMeter {
-            billed,
-            owner: interval.meter(),
-            end,
-        });
+}
+
+impl Billed {
+    fn accepts(&self, interval: &ValidatedInterval) -> Result<(), BillError> {
+        let (billed, end) = (self.meter, interval.end());
+        if interval.meter() != billed {
+            return Err(BillError::OtherMeter {
+                billed,
+                owner: interval.meter(),
+                end,
+            });
+        }
+        if interval.period() != self.period {
+            return Err(BillError::OtherPeriod {
+                billed,
+                what: "an interval",
+                got: interval.period(),
+                wanted: self.period,
+            });
+        }
+        // An interval belongs to the month in which it ends; midnight ends the month before.
+        if end <= self.begin || end > self.end {
+            return Err(BillError::OtherMonth {
+                billed,
+                month: self.month,
+                end,
+            });
+        }
+        if !self.in_service.covers(end, self.period) {
+            return Err(BillError::OutOfService {
+                billed,
+                end,
+                in_service: self.in_service,
+            });
+        }
+        Ok(())
     }
-    if interval.period() != period {
-        return Err(BillError::OtherPeriod {
-            billed,
-            what: "an interval",
-            got: interval.period(),
-            wanted: period,
-        });
-    }
-    if period.day_of(end).month() != month {
-        return Err(BillError::OtherMonth { billed, month, end });
-    }
-    if !in_service.covers(end, period) {
-        return Err(BillError::OutOfService {
-            billed,
-            end,
-            in_service,
-        });
-    }
-    Ok(())
 }
 
 /// A price is charge per energy: picounits over mWh are millionths per kWh.
@@ -299,7 +325,9 @@ fn mean_price(charge: Charge, energy: MilliwattHours) -> Option<Price> {
 
 struct Tally {
     period: Period,
-    days: BTreeMap<Day, DayLine>,
+    days: Vec<DayLine>,
+    /// When the day of the last line ends.
+    day_end: Option<UtcTime>,
     price_range: Option<(Price, Price)>,
     peak: Option<(UtcTime, MilliwattHours)>,
     with_warnings: u32,
@@ -309,7 +337,8 @@ impl Tally {
     const fn new(period: Period) -> Self {
         Self {
             period,
-            days: BTreeMap::new(),
+            days: Vec::new(),
+            day_end: None,
             price_range: None,
             peak: None,
             with_warnings: 0,
@@ -319,13 +348,17 @@ impl Tally {
     /// Adds one interval; they come in order of time.
     fn add(&mut self, interval: &ValidatedInterval, price: Price) {
         let (end, energy) = (interval.end(), interval.import());
-        let day = self.period.day_of(end);
-        let line = self.days.entry(day).or_insert(DayLine {
-            day,
-            intervals: 0,
-            energy: MilliwattHours::ZERO,
-            charge: Charge::ZERO,
-        });
+        if self.day_end.is_none_or(|day_end| end > day_end) {
+            let day = self.period.day_of(end);
+            self.day_end = Some(day.next().start());
+            self.days.push(DayLine {
+                day,
+                intervals: 0,
+                energy: MilliwattHours::ZERO,
+                charge: Charge::ZERO,
+            });
+        }
+        let line = self.days.last_mut().expect("a line was just made");
         line.intervals += 1;
         // A fuse bounds the interval and the month bounds their number: no sum can overflow.
         line.energy += energy;

@@ -88,6 +88,11 @@ impl PriceBook {
         self.prices.get(&end).copied()
     }
 
+    /// The prices of intervals ending at or after `end`, in order of time.
+    pub(crate) fn since(&self, end: UtcTime) -> impl Iterator<Item = (UtcTime, Price)> {
+        self.prices.range(end..).map(|(&end, &price)| (end, price))
+    }
+
     /// The number of prices.
     pub fn len(&self) -> usize {
         self.prices.len()

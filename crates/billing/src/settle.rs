@@ -463,6 +463,22 @@ mod tests {
     }
 
     #[test]
+    fn the_youngest_interval_stands_in_whatever_arrives_last() {
+        let mut s = settlement(2);
+        for (nth, wh) in [(2, 900), (1, 100), (3, 700), (2, 400)] {
+            s.handle_reading(&reading(2, nth, wh), now(0));
+        }
+        s.handle_reading(&reading(1, 4, 50), now(5));
+        s.handle_timeout(now(25));
+        let decided = drain(&mut s);
+        // 2 × (50 + 700) W.
+        assert_eq!(
+            (decided[3].end, decided[3].total),
+            (end(4), Watts::new(1_500))
+        );
+    }
+
+    #[test]
     fn readings_that_do_not_belong_change_nothing() {
         let mut s = settlement(2);
         s.enrol(MeterId(7), ServiceSpan::since(end(5))).unwrap();

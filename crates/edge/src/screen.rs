@@ -62,6 +62,13 @@ impl RefusalCounters {
         self.0[refusal as usize]
     }
 
+    /// Adds another screen's counters.
+    pub fn add(&mut self, other: &Self) {
+        for (own, more) in self.0.iter_mut().zip(other.0) {
+            *own += more;
+        }
+    }
+
     /// The counters in the order of [`Refusal::ALL`].
     pub const fn to_array(self) -> [u64; Self::KINDS] {
         self.0

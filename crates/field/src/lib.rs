@@ -1,1 +1,41 @@
-//! Emulated field devices: the meter and its display.
+//! Emulated field devices: a meter that measures exactly, forgets nothing and repeats itself
+//! until it is heard.
+//!
+//! Invariants:
+//!
+//! - A push leaves the meter only after its interval is durable, an answer only after its effect
+//!   is, a transmit counter only after its reservation is.
+//! - Every interval captured is acknowledged, unacknowledged or counted as lost at the source.
+//! - Registers are the exact integral of the load; the energy of an interval is a difference of
+//!   registers; the bill is the exact sum of price × energy.
+//! - A crash between any two effects leaves a memory from which the meter goes on as if nothing
+//!   had happened.
+//! - The receive counter is committed after the tag, and only for the edge's title.
+
+pub mod bill;
+pub mod config;
+pub mod delivery;
+pub mod display;
+pub mod house;
+mod keeper;
+pub mod link;
+pub mod load;
+pub mod memory;
+pub mod meter;
+pub mod metrology;
+pub mod profile;
+pub mod status;
+pub mod supply;
+
+pub use bill::{Bill, MonthAccount};
+pub use config::{ConfigError, MeterConfig};
+pub use delivery::RetryPolicy;
+pub use house::{HouseholdLoad, TraceLoad};
+pub use link::FrameError;
+pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
+pub use memory::MemoryError;
+pub use meter::{Boot, Event, Meter, Output, StartError};
+pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
+pub use profile::{Delivery, Entry, Profile};
+pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
+pub use supply::Supply;

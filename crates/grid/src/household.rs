@@ -426,7 +426,7 @@ fn cycle(runs: &mut Vec<Run>, draw: &mut Draw, owned: &Owned, duty: f64) {
 }
 
 fn draw_persons(draw: &mut Draw) -> u8 {
-    // England and Wales, 2011: 30, 34, 16, 13 and 7 % of homes.
+    // About the 2011 census of England and Wales: 30, 34, 16, 13 and 7 % of homes.
     match draw.below(100) {
         0..30 => 1,
         30..64 => 2,

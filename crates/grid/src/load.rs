@@ -255,6 +255,17 @@ struct Step {
 pub struct DayLoad {
     day: Day,
     segments: Vec<Segment>,
+    /// By time.
+    turns: Vec<Turn>,
+}
+
+/// The active power that one appliance takes on at a time; kept small, for every home has
+/// hundreds a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    at_ms: u32,
+    appliance: ApplianceId,
+    active_mw: i64,
 }
 
 impl DayLoad {
@@ -286,6 +297,7 @@ impl DayLoad {
             sums.active_mw[rating.phase] += rating.standby_mw;
         }
         let mut segments = Vec::with_capacity(256);
+        let mut turns = Vec::with_capacity(256);
         for step in steps(&by_id, yesterday, today) {
             if step.at_ms >= MS_PER_DAY {
                 break;
@@ -297,6 +309,11 @@ impl DayLoad {
                 });
                 sums.from_ms = step.at_ms;
             }
+            turns.push(Turn {
+                at_ms: step.at_ms,
+                appliance: step.appliance,
+                active_mw: step.power.active_mw,
+            });
             let old = &mut powers[step.appliance.index()];
             sums.active_mw[step.phase] += step.power.active_mw - old.active_mw;
             sums.reactive_mvar[step.phase] += step.power.reactive_mvar - old.reactive_mvar;
@@ -313,6 +330,7 @@ impl DayLoad {
         Self {
             day: today.day,
             segments,
+            turns,
         }
     }
 
@@ -331,6 +349,18 @@ impl DayLoad {
     pub fn at(&self, ms: u32) -> &Segment {
         let index = self.segments.partition_point(|segment| segment.to_ms <= ms);
         &self.segments[index.min(self.segments.len() - 1)]
+    }
+
+    /// What the appliance with `rating` draws at a time of the day, in milliwatts: the stage of its
+    /// programme while it is ON, else its standby. Of all appliances of a home, these sum up to
+    /// the segment's active power.
+    pub fn active_mw_of(&self, rating: &Rating, ms: u32) -> i64 {
+        let past = self.turns.partition_point(|turn| turn.at_ms <= ms);
+        self.turns[..past]
+            .iter()
+            .rev()
+            .find(|turn| turn.appliance == rating.id)
+            .map_or(rating.standby_mw, |turn| turn.active_mw)
     }
 
     /// The day's active energy of all phases, in microjoules.
@@ -482,6 +512,18 @@ mod tests {
                 (2 * HOUR, MS_PER_DAY, [1_000, 0, 0], [0; 3], 0),
             ]
         );
+        let times = [
+            0,
+            HOUR,
+            HOUR + 10 * MINUTE,
+            HOUR + 30 * MINUTE,
+            2 * HOUR,
+            u32::MAX,
+        ];
+        for ms in times {
+            let sum: i64 = ratings().iter().map(|r| got.active_mw_of(r, ms)).sum();
+            assert_eq!(sum, got.at(ms).active_mw.iter().sum::<i64>(), "{ms}");
+        }
         assert_eq!(got.at(HOUR).on.len(), 2);
         assert_eq!(got.at(HOUR - 1).on.len(), 0);
         assert_eq!(got.at(u32::MAX).from_ms, 2 * HOUR);

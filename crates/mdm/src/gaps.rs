@@ -85,10 +85,8 @@ pub fn gaps(
     in_service: ServiceSpan,
     present: impl IntoIterator<Item = UtcTime>,
 ) -> Vec<Gap> {
-    let mut present: Vec<UtcTime> = present
-        .into_iter()
-        .filter(|&end| period.day_of(end).month() == month)
-        .collect();
+    let begin = month.first_day().start();
+    let mut present: Vec<UtcTime> = present.into_iter().filter(|&end| end > begin).collect();
     present.sort_unstable();
     let mut present = present.into_iter().peekable();
     let mut found: Vec<Gap> = Vec::new();

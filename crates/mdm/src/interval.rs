@@ -135,6 +135,11 @@ impl ValidatedInterval {
         self.warnings
     }
 
+    /// The meter's own flags.
+    pub const fn status(&self) -> ReadingStatus {
+        self.status
+    }
+
     /// The status byte to store: the meter's flags and [`REGISTER_AGREED`].
     pub const fn stored_status(&self) -> ReadingStatus {
         self.status.with(REGISTER_AGREED)

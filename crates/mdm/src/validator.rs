@@ -1,6 +1,7 @@
 //! The validator: every rule, in a fixed order, on one interval at a time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use gridloom_core::{
@@ -231,14 +232,15 @@ impl Validator {
             }));
         }
         let profile = (reading.meter, reading.period);
-        if !self.trails.contains_key(&profile) && self.trails.len() >= self.profiles_max {
-            return Err(Fault::HistoryFull(self.trails.len()));
-        }
-        self.trails.entry(profile).or_default().admit(
-            run,
-            reading.period,
-            limits.energy_max(reading.period),
-        )
+        let remembered = self.trails.len();
+        let trail = match self.trails.entry(profile) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if remembered >= self.profiles_max => {
+                return Err(Fault::HistoryFull(remembered));
+            }
+            Entry::Vacant(new) => new.insert(RegisterTrail::default()),
+        };
+        trail.admit(run, reading.period, limits.energy_max(reading.period))
     }
 }
 
@@ -331,6 +333,10 @@ fn within_fuse(values: &IntervalValues, max: MilliwattHours) -> Result<(), Fault
 /// registers and may be off by one step.
 fn triangle(values: &IntervalValues) -> Result<(), Fault> {
     let [q1, _, _, q4] = values.reactive.map(|q| i128::from(q.get()));
+    // Most intervals are settled without squares: (P + Q)² ≥ P² + Q².
+    if i128::from(values.apparent.get()) >= i128::from(values.import.get()) + q1 + q4 {
+        return Ok(());
+    }
     let s = i128::from(values.apparent.get()) + REGISTER_STEP;
     let p = (i128::from(values.import.get()) - REGISTER_STEP).max(0);
     let q = (q1 + q4 - 2 * REGISTER_STEP).max(0);
@@ -541,6 +547,22 @@ mod tests {
                 "apparent below active and reactive",
                 with(|r| r.values.apparent = MillivoltAmpereHours::new(310_000)),
                 Some(Rule::PowerTriangle),
+            ),
+            (
+                "capacitive reactive energy counts too",
+                with(|r| {
+                    r.values.reactive = [0, 0, 0, 100_000].map(MillivarHours::new);
+                    r.values.apparent = MillivoltAmpereHours::new(310_000);
+                }),
+                Some(Rule::PowerTriangle),
+            ),
+            (
+                "reactive energy during export does not",
+                with(|r| {
+                    r.values.reactive = [0, 100_000, 100_000, 0].map(MillivarHours::new);
+                    r.values.apparent = MillivoltAmpereHours::new(300_000);
+                }),
+                None,
             ),
             (
                 "apparent far above, a poor power factor",

@@ -4,6 +4,17 @@
 //! [`host`]: https://docs.rs/gridloom-host
 //! [`sim`]: https://docs.rs/gridloom-sim
 
+pub mod archive;
+pub mod edge;
+pub mod envelope;
+pub mod gateway;
+pub mod meter;
 pub mod node;
+pub mod utility;
 
-pub use node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+pub use archive::ArchiveNode;
+pub use edge::EdgeNode;
+pub use gateway::{GatewayCounters, GatewayNode};
+pub use meter::MeterNode;
+pub use node::{Answer, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query};
+pub use utility::{ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus};

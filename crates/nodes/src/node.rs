@@ -133,6 +133,13 @@ pub enum Query {
         /// The last day.
         last: Day,
     },
+    /// Sealed readings of every registered meter.
+    Day {
+        /// Of which profile.
+        period: Period,
+        /// The day.
+        day: Day,
+    },
     /// Committed prices.
     Prices {
         /// Of intervals of this length.
@@ -149,10 +156,10 @@ pub enum Query {
     },
 }
 
-/// What a query found, in the order of interval ends, or of meters.
+/// What a query found, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Query::Readings`].
+    /// To [`Query::Readings`] and [`Query::Day`], by meter and then by end.
     Readings(Vec<IntervalReading>),
     /// To [`Query::Prices`].
     Prices(Vec<PricePoint>),

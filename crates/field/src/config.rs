@@ -1,0 +1,127 @@
+//! What a meter is given when it is installed.
+
+use gridloom_core::{Currency, MeterId, Period, Seed, SystemTitle};
+use gridloom_dlms::security::Keys;
+
+use crate::delivery::RetryPolicy;
+use crate::metrology::Connection;
+use crate::profile::Profile;
+use crate::supply::Supply;
+
+/// The configuration of one meter.
+#[derive(Debug, Clone)]
+pub struct MeterConfig {
+    /// Its number in the registry; shown, never sent.
+    pub id: MeterId,
+    /// Its own system title.
+    pub title: SystemTitle,
+    /// The system title of the edge it reports to; no other peer is believed.
+    pub edge_title: SystemTitle,
+    /// The keys it shares with that edge.
+    pub keys: Keys,
+    /// The capture period.
+    pub period: Period,
+    /// Days of intervals the profile holds, [`Profile::DAYS_MIN`] to [`Profile::DAYS_MAX`].
+    pub profile_days: u16,
+    /// The currency of the bill.
+    pub currency: Currency,
+    /// How it is connected.
+    pub connection: Connection,
+    /// The voltage at its terminals.
+    pub supply: Supply,
+    /// How it repeats what is not acknowledged.
+    pub retry: RetryPolicy,
+    /// Of its noise and its jitter.
+    pub seed: Seed,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Both sides would use the same nonces under one key.
+    #[error("meter: its system title {0} is also its edge's; give each its own")]
+    SameTitle(SystemTitle),
+    /// A profile of too few or too many days.
+    #[error(
+        "meter: profile_days is {0}; set {min} to {max}",
+        min = Profile::DAYS_MIN,
+        max = Profile::DAYS_MAX
+    )]
+    ProfileDays(u16),
+    /// A capture period below a minute: the noise of the supply would show its steps.
+    #[error("meter: a capture period of {} s; set 60 s or more", .0.as_secs())]
+    Period(Period),
+    /// A supply that is none.
+    #[error("meter: nominal voltage of {0} mV; set 50 V to 1 kV")]
+    Voltage(i64),
+    /// A service impedance or noise beyond what the voltage model can carry.
+    #[error("meter: {field} is {value}; set 0 to {max}")]
+    Supply {
+        /// Which field of [`Supply`].
+        field: &'static str,
+        /// Its value.
+        value: i64,
+        /// The largest that is accepted.
+        max: i64,
+    },
+}
+
+impl MeterConfig {
+    /// A single-phase meter on 230 V that captures every quarter of an hour.
+    pub fn new(
+        id: MeterId,
+        title: SystemTitle,
+        edge_title: SystemTitle,
+        keys: Keys,
+        currency: Currency,
+        seed: Seed,
+    ) -> Self {
+        Self {
+            id,
+            title,
+            edge_title,
+            keys,
+            period: Period::QUARTER_HOUR,
+            profile_days: Profile::DAYS_MIN,
+            currency,
+            connection: Connection::SinglePhase,
+            supply: Supply::LOW_VOLTAGE_50_HZ,
+            retry: RetryPolicy::default(),
+            seed,
+        }
+    }
+
+    /// Checks what no type says.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.title == self.edge_title {
+            return Err(ConfigError::SameTitle(self.title));
+        }
+        if !(Profile::DAYS_MIN..=Profile::DAYS_MAX).contains(&self.profile_days) {
+            return Err(ConfigError::ProfileDays(self.profile_days));
+        }
+        if self.period.as_secs() < 60 {
+            return Err(ConfigError::Period(self.period));
+        }
+        let nominal = self.supply.nominal.get();
+        if !(50_000..=1_000_000).contains(&nominal) {
+            return Err(ConfigError::Voltage(nominal));
+        }
+        let bounded = [
+            ("resistance_mohm", self.supply.resistance_mohm, 10_000),
+            ("reactance_mohm", self.supply.reactance_mohm, 10_000),
+            ("noise", self.supply.noise.get(), nominal / 10),
+            ("frequency_mhz", self.supply.frequency_mhz, 1_000_000),
+        ];
+        for (field, value, max) in bounded {
+            if !(0..=max).contains(&value) {
+                return Err(ConfigError::Supply { field, value, max });
+            }
+        }
+        Ok(())
+    }
+}

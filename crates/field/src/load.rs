@@ -1,0 +1,155 @@
+//! What a meter measures: the power its house draws, constant over stretches of time.
+
+use gridloom_core::{Day, Period, Price, UtcTime};
+
+/// Power per phase, in the sign convention of IEC 62053: import and inductive are positive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Power {
+    /// Active power of L1 to L3, in milliwatts.
+    pub active_mw: [i64; 3],
+    /// Reactive power of L1 to L3, in millivars.
+    pub reactive_mvar: [i64; 3],
+}
+
+impl Power {
+    /// The most that one phase may draw or feed, in mW or mvar (1 MW). A load beyond it is a
+    /// defect of the model, and the meter asserts so: the products of a day still fit 64 bits.
+    pub const PHASE_MILLI_MAX: i64 = 1_000_000_000;
+
+    /// Active power of all phases, in milliwatts.
+    pub fn total_mw(&self) -> i64 {
+        self.active_mw.iter().sum()
+    }
+
+    /// Reactive power of all phases, in millivars.
+    pub fn total_mvar(&self) -> i64 {
+        self.reactive_mvar.iter().sum()
+    }
+
+    /// Apparent power of one phase, √(P² + Q²), in millivolt-amperes, cut to a whole one.
+    pub fn apparent_mva(&self, phase: usize) -> u64 {
+        apparent(self.active_mw[phase], self.reactive_mvar[phase])
+    }
+
+    /// Apparent power of all phases, √((ΣP)² + (ΣQ)²) (vector sum, IEEE 1459 §3.2.2.5), in
+    /// millivolt-amperes, cut to a whole one.
+    pub fn total_mva(&self) -> u64 {
+        apparent(self.total_mw(), self.total_mvar())
+    }
+}
+
+fn apparent(active: i64, reactive: i64) -> u64 {
+    let square = |x: i64| u128::from(x.unsigned_abs()) * u128::from(x.unsigned_abs());
+    u64::try_from((square(active) + square(reactive)).isqrt())
+        .expect("the root of two squares of 63 bits fits 64 bits")
+}
+
+/// Constant power from the asked time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// The power may change here; later than the asked time.
+    pub until: UtcTime,
+    /// Until then; `None` where the house has no supply, or nobody knows what it drew.
+    pub power: Option<Power>,
+}
+
+/// An appliance as the status page shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplianceState {
+    /// Its name.
+    pub name: String,
+    /// What it draws now, in milliwatts; its standby when it is off.
+    pub milliwatts: i64,
+    /// Whether it runs.
+    pub switch: Switch,
+}
+
+/// Whether an appliance runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Switch {
+    On,
+    Off,
+}
+
+/// The prices a house knows when a day begins: those of the same intervals of the day before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayPrices {
+    /// The length of an interval.
+    pub period: Period,
+    /// By interval of the day, from 0; `None` where no price arrived. One for each interval.
+    pub by_slot: Vec<Option<Price>>,
+}
+
+impl DayPrices {
+    /// A day without any price.
+    pub fn unknown(period: Period) -> Self {
+        let intervals = usize::try_from(period.per_day()).expect("a day's intervals fit usize");
+        Self {
+            period,
+            by_slot: vec![None; intervals],
+        }
+    }
+}
+
+/// A house, a factory or a scripted load.
+///
+/// Its power must be a pure function of time and of the prices given for that day and the day
+/// before: the meter asks again for times that it had already seen when it restarts.
+pub trait Load: Send {
+    /// The constant power from `at` on.
+    fn power_at(&mut self, at: UtcTime) -> Stretch;
+
+    /// What runs at `at`; empty for a load without appliances.
+    fn appliances_at(&mut self, at: UtcTime) -> Vec<ApplianceState>;
+
+    /// A day begins, with the prices known by then. Days come in order, though not all of them;
+    /// after a restart the current day and the one before are given again.
+    fn begin_day(&mut self, day: Day, prices: &DayPrices);
+}
+
+/// The same power forever.
+#[derive(Debug, Clone, Copy)]
+pub struct ConstantLoad {
+    /// That power.
+    pub power: Power,
+}
+
+impl Load for ConstantLoad {
+    fn power_at(&mut self, _: UtcTime) -> Stretch {
+        Stretch {
+            until: UtcTime::from_millis(i64::MAX),
+            power: Some(self.power),
+        }
+    }
+
+    fn appliances_at(&mut self, _: UtcTime) -> Vec<ApplianceState> {
+        Vec::new()
+    }
+
+    fn begin_day(&mut self, _: Day, _: &DayPrices) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apparent_power_is_the_hypotenuse() {
+        let cases = [
+            ([3, 0, 0], [4, 0, 0], 5, 5),
+            ([-3, 0, 0], [-4, 0, 0], 5, 5),
+            ([1, 1, 0], [1, 1, 0], 1, 2), // √2 and √8, cut.
+            ([0; 3], [0; 3], 0, 0),
+            ([Power::PHASE_MILLI_MAX; 3], [0; 3], 1_000_000_000, 3_000_000_000),
+        ];
+        for (active_mw, reactive_mvar, first, total) in cases {
+            let power = Power {
+                active_mw,
+                reactive_mvar,
+            };
+            assert_eq!(power.apparent_mva(0), first, "{power:?}");
+            assert_eq!(power.total_mva(), total, "{power:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The frame of a memory cell.
+
+use gridloom_core::bytes::{Reader, Truncated};
+
+use super::MemoryError;
+
+const MAGIC: [u8; 3] = *b"GLM";
+const VERSION: u8 = 1;
+const HEADER: usize = 5;
+const CRC: usize = 4;
+
+/// Writes a cell.
+pub(crate) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(crate) fn new(kind: u8, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER + capacity + CRC);
+        bytes.extend(MAGIC);
+        bytes.extend([VERSION, kind]);
+        Self(bytes)
+    }
+
+    pub(crate) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.0.extend(bytes);
+    }
+
+    /// A count; everything that is counted here has a bound far below.
+    pub(crate) fn count(&mut self, count: usize) {
+        self.put(
+            u32::try_from(count)
+                .expect("cells hold bounded lists")
+                .to_be_bytes(),
+        );
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let crc = crc32fast::hash(&self.0);
+        self.0.extend(crc.to_be_bytes());
+        self.0
+    }
+}
+
+/// Reads the content of a cell whose CRC was right.
+pub(crate) struct Cell<'a> {
+    name: &'static str,
+    reader: Reader<'a>,
+}
+
+/// Checks a cell's frame.
+pub(crate) fn open<'a>(
+    name: &'static str,
+    kind: u8,
+    bytes: &'a [u8],
+) -> Result<Cell<'a>, MemoryError> {
+    let mut reader = Reader::new(bytes);
+    let cut = |source| MemoryError::Truncated { cell: name, source };
+    let found: [u8; HEADER] = reader.array().map_err(cut)?;
+    let [m0, m1, m2, version, found_kind] = found;
+    if [m0, m1, m2] != MAGIC || (version == VERSION && found_kind != kind) {
+        return Err(MemoryError::Foreign { cell: name, found });
+    }
+    if version != VERSION {
+        return Err(MemoryError::Version {
+            cell: name,
+            version,
+        });
+    }
+    let Some((content, stored)) = reader.rest().split_last_chunk::<CRC>() else {
+        return Err(cut(Truncated {
+            offset: HEADER,
+            wanted: CRC,
+            left: reader.rest().len(),
+        }));
+    };
+    let stored = u32::from_be_bytes(*stored);
+    let computed = crc32fast::hash(&bytes[..HEADER + content.len()]);
+    if stored != computed {
+        return Err(MemoryError::Crc {
+            cell: name,
+            stored,
+            computed,
+        });
+    }
+    Ok(Cell {
+        name,
+        reader: Reader::new(content),
+    })
+}
+
+impl Cell<'_> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], MemoryError> {
+        self.reader
+            .array()
+            .map_err(|source| MemoryError::Truncated {
+                cell: self.name,
+                source,
+            })
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, MemoryError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, MemoryError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, MemoryError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// A count. It is not trusted: what is counted is read one by one, until the cell ends.
+    pub(crate) fn count(&mut self) -> Result<usize, MemoryError> {
+        Ok(usize::try_from(self.u32()?).unwrap_or(usize::MAX))
+    }
+
+    pub(crate) fn i32(&mut self) -> Result<i32, MemoryError> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, MemoryError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, MemoryError> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    pub(crate) fn i128(&mut self) -> Result<i128, MemoryError> {
+        self.array().map(i128::from_be_bytes)
+    }
+
+    pub(crate) fn impossible(&self, field: &'static str) -> MemoryError {
+        MemoryError::Value {
+            cell: self.name,
+            field,
+        }
+    }
+
+    /// `Ok` only where `holds`.
+    pub(crate) fn require(&self, holds: bool, field: &'static str) -> Result<(), MemoryError> {
+        if holds {
+            Ok(())
+        } else {
+            Err(self.impossible(field))
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), MemoryError> {
+        match self.reader.rest().len() {
+            0 => Ok(()),
+            bytes => Err(MemoryError::Trailing {
+                cell: self.name,
+                bytes,
+            }),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Starting: from nothing, or from what the memory holds.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use gridloom_core::{Month, Now, UtcTime};
+
+use super::{Boot, Meter};
+use crate::bill::Bill;
+use crate::config::{ConfigError, MeterConfig};
+use crate::delivery::Schedule;
+use crate::keeper::{Keeper, Urgency};
+use crate::link::Link;
+use crate::load::Load;
+use crate::memory::{
+    Change, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, decode_prices,
+    decode_profile,
+};
+use crate::metrology::Metrology;
+use crate::profile::{Delivery, Entry, Profile};
+use crate::status::Counters;
+
+/// Why a meter does not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl Meter {
+    /// Starts a meter with the cells of its memory; none for one that was just installed.
+    ///
+    /// # Errors
+    ///
+    /// An impossible configuration, or a memory that is damaged or belongs to another meter.
+    pub fn start(
+        config: MeterConfig,
+        load: Box<dyn Load>,
+        cells: &BTreeMap<String, Vec<u8>>,
+        boot: Boot,
+        now: Now,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        for name in cells.keys() {
+            if !known_cell(name) {
+                return Err(MemoryError::UnknownCell(name.clone()).into());
+            }
+        }
+        let mut meter = match cells.get(STATE_CELL) {
+            Some(bytes) => Self::restore(config, load, cells, State::decode(bytes)?, now)?,
+            // The prices are written before the first state.
+            None if cells.keys().all(|name| name == PRICES_CELL) => {
+                Self::install(config, load, now)
+            }
+            None => return Err(MemoryError::NoState.into()),
+        };
+        let days = u64::from(meter.config.profile_days);
+        let unseen = now.utc.since(meter.metrology.cursor());
+        let dark = meter.off_since.take().is_some()
+            || boot == Boot::SupplyReturned
+            || unseen > Duration::from_secs(days * 86_400);
+        if dark && now.utc > meter.metrology.cursor() {
+            meter.resume_after_outage(now);
+        }
+        meter.keeper.touch(Urgency::Now, now);
+        meter.measure(now);
+        meter.settle(now);
+        Ok(meter)
+    }
+
+    fn install(config: MeterConfig, load: Box<dyn Load>, now: Now) -> Self {
+        let interval_end = config.period.next_end(now.utc);
+        let mut metrology = Metrology::new(
+            config.connection,
+            config.supply,
+            config.seed.child("supply"),
+            now.utc,
+        );
+        // Its first interval is whole only where it was installed at its start.
+        metrology.sums.interrupted = interval_end - config.period.duration() != now.utc;
+        let link = Link::new(&config.keys, config.title, config.edge_title, 0, None);
+        Self::assemble(config, load, metrology, interval_end, link, now)
+    }
+
+    fn restore(
+        config: MeterConfig,
+        load: Box<dyn Load>,
+        cells: &BTreeMap<String, Vec<u8>>,
+        state: State,
+        now: Now,
+    ) -> Result<Self, MemoryError> {
+        if state.title != config.title {
+            return Err(MemoryError::WrongMeter {
+                found: state.title,
+                wanted: config.title,
+            });
+        }
+        if state.period != config.period {
+            return Err(MemoryError::WrongPeriod {
+                found: state.period,
+                wanted: config.period,
+            });
+        }
+        let mut entries: BTreeMap<UtcTime, Entry> = BTreeMap::new();
+        for (place, name) in PROFILE_CELLS.iter().enumerate() {
+            if let Some(bytes) = cells.get(*name) {
+                for entry in decode_profile(place, config.period, bytes)? {
+                    entries.insert(entry.end, entry);
+                }
+            }
+        }
+        let mut carried = BTreeSet::new();
+        for change in &state.changes {
+            match change {
+                Change::Entry(entry) => {
+                    carried.insert(entry.end);
+                    entries.insert(entry.end, *entry);
+                }
+                Change::Gone(end) => {
+                    carried.insert(*end);
+                    entries.remove(end);
+                }
+            }
+        }
+        check(&config, &state, &entries)?;
+        let told = match cells.get(PRICES_CELL) {
+            Some(bytes) => decode_prices(config.period, bytes)?,
+            None => BTreeMap::new(),
+        };
+
+        let mut metrology = Metrology::new(
+            config.connection,
+            config.supply,
+            config.seed.child("supply"),
+            state.cursor,
+        );
+        metrology.energy = state.energy;
+        metrology.at_start = state.at_start;
+        metrology.sums = state.sums;
+        let link = Link::new(
+            &config.keys,
+            config.title,
+            config.edge_title,
+            state.transmit_bound,
+            state.received,
+        );
+        let mut meter = Self::assemble(config, load, metrology, state.interval_end, link, now);
+        meter.off_since = state.off_since;
+        meter.told = told;
+        meter.bill = state.bill;
+        meter.ahead = state.ahead;
+        meter.captured = state.captured;
+        meter.lost = state.lost;
+        meter.last_ack = state.last_ack;
+        meter.keeper.carry(carried);
+        for entry in entries.into_values() {
+            if entry.delivery == Delivery::Unacknowledged {
+                meter.schedule.add(entry.end);
+            }
+            if entry.price_micro.is_none() {
+                meter.unpriced.insert(entry.end);
+            }
+            meter.profile.restore(entry);
+        }
+        Ok(meter)
+    }
+
+    fn assemble(
+        config: MeterConfig,
+        load: Box<dyn Load>,
+        metrology: Metrology,
+        interval_end: UtcTime,
+        link: Link,
+        now: Now,
+    ) -> Self {
+        // Another jitter after each restart, and the same one in each replay.
+        let jitter = config
+            .seed
+            .child("retry")
+            .nth(now.utc.as_millis().unsigned_abs());
+        Self {
+            profile: Profile::new(config.period, config.profile_days),
+            schedule: Schedule::new(config.retry, jitter),
+            config,
+            load,
+            metrology,
+            interval_end,
+            off_since: None,
+            last_means: None,
+            told: BTreeMap::new(),
+            begun: None,
+            bill: Bill::default(),
+            unpriced: BTreeSet::new(),
+            ahead: BTreeMap::new(),
+            captured: 0,
+            lost: 0,
+            last_ack: None,
+            link,
+            keeper: Keeper::default(),
+            owed: VecDeque::new(),
+            counters: Counters::default(),
+            seen: now,
+            outbox: VecDeque::new(),
+        }
+    }
+}
+
+fn known_cell(name: &str) -> bool {
+    name == STATE_CELL || name == PRICES_CELL || PROFILE_CELLS.contains(&name)
+}
+
+/// What the cells say of each other.
+fn check(
+    config: &MeterConfig,
+    state: &State,
+    entries: &BTreeMap<UtcTime, Entry>,
+) -> Result<(), MemoryError> {
+    let impossible = |field| MemoryError::Value {
+        cell: STATE_CELL,
+        field,
+    };
+    let capacity = Profile::new(config.period, config.profile_days).capacity();
+    if entries.len() > capacity {
+        return Err(impossible("count of intervals; profile_days may have shrunk"));
+    }
+    if entries
+        .last_key_value()
+        .is_some_and(|(end, _)| *end > state.cursor || *end >= state.interval_end)
+    {
+        return Err(impossible("interval that is not over"));
+    }
+    let month_now = config.period.day_of(state.interval_end).month();
+    let months = || state.bill.open.iter().chain(&state.bill.closed);
+    if months().any(|account| account.month > month_now) {
+        return Err(impossible("month that has not begun"));
+    }
+    let mut unpriced: BTreeMap<Month, u32> = BTreeMap::new();
+    for entry in entries.values().filter(|entry| entry.price_micro.is_none()) {
+        let month = config.period.day_of(entry.end).month();
+        *unpriced.entry(month).or_default() += 1;
+    }
+    for account in &state.bill.open {
+        if unpriced.get(&account.month).copied().unwrap_or(0) != account.unpriced {
+            return Err(impossible("unpriced intervals of a month"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! Measures: integrates power exactly into registers of whole watt-hours.
+
+use gridloom_core::{
+    IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, Period,
+    ReadingStatus, Seed, UtcTime,
+};
+
+use crate::load::{Load, Power};
+use crate::supply::Supply;
+
+/// Microjoules (mW · ms) in one watt-hour.
+const MICROJOULES_PER_WH: u64 = 3_600_000_000;
+
+/// One energy register: whole watt-hours, and what is left over in microjoules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Accumulator {
+    pub(crate) watt_hours: u64,
+    /// Below [`MICROJOULES_PER_WH`].
+    pub(crate) rest_uj: u64,
+}
+
+impl Accumulator {
+    fn add(&mut self, milliwatts: u64, millis: u64) {
+        let energy = self.rest_uj + milliwatts * millis;
+        self.watt_hours += energy / MICROJOULES_PER_WH;
+        self.rest_uj = energy % MICROJOULES_PER_WH;
+    }
+
+    pub(crate) fn is_valid(self) -> bool {
+        self.rest_uj < MICROJOULES_PER_WH
+            && i64::try_from(self.watt_hours).is_ok_and(|wh| wh < i64::MAX / 1_000)
+    }
+}
+
+/// The cumulative energy registers, in whole Wh, varh and VAh. They never run backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Registers {
+    /// Active import (1-0:1.8.0).
+    pub import: MilliwattHours,
+    /// Active export (1-0:2.8.0).
+    pub export: MilliwattHours,
+    /// Reactive energy of quadrants I to IV (1-0:5.8.0 to 1-0:8.8.0).
+    pub reactive: [MillivarHours; 4],
+    /// Apparent import (1-0:9.8.0).
+    pub apparent: MillivoltAmpereHours,
+}
+
+/// What the terminals see at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Instantaneous {
+    /// Phase to neutral, L1 to L3, in millivolts; zero for phases the meter does not have.
+    pub voltage_mv: [i64; 3],
+    /// L1 to L3, in milliamperes.
+    pub current_ma: [i64; 3],
+    /// Active power of all phases in milliwatts; import is positive.
+    pub active_mw: i64,
+    /// Reactive power of all phases in millivars; inductive is positive.
+    pub reactive_mvar: i64,
+    /// Apparent power of all phases in millivolt-amperes.
+    pub apparent_mva: i64,
+    /// |P| / S in thousandths, 0–1000; 1000 without load.
+    pub power_factor_milli: i64,
+    /// Frequency in millihertz.
+    pub frequency_mhz: i64,
+}
+
+/// Means over an interval, each cut to a whole unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Means {
+    /// Phase to neutral, L1 to L3, in millivolts, while there was supply.
+    pub voltage_mv: [i64; 3],
+    /// L1 to L3, in milliamperes.
+    pub current_ma: [i64; 3],
+    /// Active power in milliwatts; import is positive.
+    pub active_mw: i64,
+    /// Reactive power in millivars; inductive is positive.
+    pub reactive_mvar: i64,
+    /// Apparent power in millivolt-amperes.
+    pub apparent_mva: i64,
+    /// |P| / S in thousandths, of the means.
+    pub power_factor_milli: i64,
+    /// Frequency in millihertz.
+    pub frequency_mhz: i64,
+}
+
+/// Sums of value × milliseconds over the running interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sums {
+    /// Time with supply.
+    pub(crate) millis: u64,
+    /// Supply was away for a part.
+    pub(crate) interrupted: bool,
+    pub(crate) voltage: [u64; 3],
+    pub(crate) current: [u64; 3],
+    pub(crate) active: i64,
+    pub(crate) reactive: i64,
+    pub(crate) apparent: u64,
+    pub(crate) frequency: u64,
+}
+
+impl Sums {
+    fn means(&self) -> Means {
+        let Some(millis) = i64::try_from(self.millis).ok().filter(|ms| *ms > 0) else {
+            return Means::default();
+        };
+        let mean = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX) / millis;
+        let active_mw = self.active / millis;
+        let apparent_mva = mean(self.apparent);
+        Means {
+            voltage_mv: self.voltage.map(mean),
+            current_ma: self.current.map(mean),
+            active_mw,
+            reactive_mvar: self.reactive / millis,
+            apparent_mva,
+            power_factor_milli: power_factor_milli(active_mw, apparent_mva),
+            frequency_mhz: mean(self.frequency),
+        }
+    }
+}
+
+/// How the meter is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// L1 and neutral.
+    SinglePhase,
+    /// L1, L2, L3 and neutral.
+    ThreePhase,
+}
+
+impl Connection {
+    const fn phases(self) -> usize {
+        match self {
+            Self::SinglePhase => 1,
+            Self::ThreePhase => 3,
+        }
+    }
+}
+
+/// What an interval's capture yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Captured {
+    /// Energies of the interval (differences of the registers) and the mean voltage of L1.
+    pub values: IntervalValues,
+    /// The active import register at the end.
+    pub import_register: MilliwattHours,
+    /// The means.
+    pub means: Means,
+    /// [`ReadingStatus::POWER_DOWN`] if supply was away for a part of the interval.
+    pub status: ReadingStatus,
+}
+
+/// The measuring part of a meter. All its state follows from its load and the time, so
+/// integrating in two steps gives bit by bit what one step gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrology {
+    connection: Connection,
+    supply: Supply,
+    seed: Seed,
+    pub(crate) cursor: UtcTime,
+    /// Import, export, QI–QIV, apparent.
+    pub(crate) energy: [Accumulator; CHANNELS],
+    /// Whole units at the start of the running interval.
+    pub(crate) at_start: [u64; CHANNELS],
+    pub(crate) sums: Sums,
+}
+
+/// Energy registers of a meter.
+pub(crate) const CHANNELS: usize = 7;
+const IMPORT: usize = 0;
+const EXPORT: usize = 1;
+const APPARENT: usize = 6;
+
+impl Metrology {
+    /// Registers at zero, measuring from `start` on.
+    pub fn new(connection: Connection, supply: Supply, seed: Seed, start: UtcTime) -> Self {
+        Self {
+            connection,
+            supply,
+            seed,
+            cursor: start,
+            energy: [Accumulator::default(); CHANNELS],
+            at_start: [0; CHANNELS],
+            sums: Sums::default(),
+        }
+    }
+
+    /// Everything before this time is in the registers.
+    pub fn cursor(&self) -> UtcTime {
+        self.cursor
+    }
+
+    /// Integrates `load` up to `until`; does nothing if that lies in the past.
+    ///
+    /// # Panics
+    ///
+    /// If the load exceeds [`Power::PHASE_MILLI_MAX`] or names a stretch without length.
+    pub fn advance(&mut self, load: &mut dyn Load, until: UtcTime) {
+        while self.cursor < until {
+            let stretch = load.power_at(self.cursor);
+            assert!(stretch.until > self.cursor, "a stretch has a length");
+            let end = stretch.until.min(until);
+            match stretch.power {
+                Some(power) => self.integrate(&self.connected(power), end),
+                None => self.skip_to(end),
+            }
+        }
+    }
+
+    /// Supply was away until `at`: time passes, energy does not.
+    pub fn skip_to(&mut self, at: UtcTime) {
+        if at > self.cursor {
+            self.cursor = at;
+            self.sums.interrupted = true;
+        }
+    }
+
+    /// Whether there was supply at any time of the running interval.
+    pub fn has_measured(&self) -> bool {
+        self.sums.millis > 0
+    }
+
+    /// Supply was away for all of the running interval: the next one starts afresh.
+    pub fn discard_interval(&mut self) {
+        assert!(!self.has_measured(), "what was measured is captured");
+        self.sums = Sums::default();
+    }
+
+    /// Closes the running interval at the cursor and starts the next one.
+    pub fn capture(&mut self) -> Captured {
+        let now = self.energy.map(|register| register.watt_hours);
+        let mut delta = [0_i64; CHANNELS];
+        for (delta, (now, start)) in delta.iter_mut().zip(now.iter().zip(self.at_start)) {
+            *delta = milli(now - start);
+        }
+        let means = self.sums.means();
+        let status = if self.sums.interrupted {
+            ReadingStatus::POWER_DOWN
+        } else {
+            ReadingStatus::GOOD
+        };
+        self.at_start = now;
+        self.sums = Sums::default();
+        let [import, export, q1, q2, q3, q4, apparent] = delta;
+        Captured {
+            values: IntervalValues {
+                import: MilliwattHours::new(import),
+                export: MilliwattHours::new(export),
+                reactive: [q1, q2, q3, q4].map(MillivarHours::new),
+                apparent: MillivoltAmpereHours::new(apparent),
+                // A register of 0.1 V: cut to its step.
+                voltage: Millivolts::new(means.voltage_mv[0] / 100 * 100),
+            },
+            import_register: self.registers().import,
+            means,
+            status,
+        }
+    }
+
+    /// The registers.
+    pub fn registers(&self) -> Registers {
+        let [import, export, q1, q2, q3, q4, apparent] =
+            self.energy.map(|register| milli(register.watt_hours));
+        Registers {
+            import: MilliwattHours::new(import),
+            export: MilliwattHours::new(export),
+            reactive: [q1, q2, q3, q4].map(MillivarHours::new),
+            apparent: MillivoltAmpereHours::new(apparent),
+        }
+    }
+
+    /// What the terminals see at `at`.
+    pub fn instantaneous(&self, load: &mut dyn Load, at: UtcTime) -> Instantaneous {
+        let Some(power) = load.power_at(at).power else {
+            return Instantaneous {
+                power_factor_milli: 1_000,
+                ..Instantaneous::default()
+            };
+        };
+        let power = self.connected(power);
+        let apparent_mva = i64::try_from(power.total_mva()).expect("bounded by the phases");
+        let mut seen = Instantaneous {
+            active_mw: power.total_mw(),
+            reactive_mvar: power.total_mvar(),
+            apparent_mva,
+            power_factor_milli: power_factor_milli(power.total_mw(), apparent_mva),
+            frequency_mhz: self.supply.frequency_at(self.seed, at),
+            ..Instantaneous::default()
+        };
+        for phase in 0..self.connection.phases() {
+            let voltage = self.supply.voltage_mv(self.seed, phase, at, &power);
+            seen.voltage_mv[phase] = voltage;
+            seen.current_ma[phase] = current_ma(power.apparent_mva(phase), voltage);
+        }
+        seen
+    }
+
+    /// A single-phase meter sees all of a house on L1.
+    fn connected(&self, power: Power) -> Power {
+        for value in power.active_mw.iter().chain(&power.reactive_mvar) {
+            assert!(
+                value.abs() <= Power::PHASE_MILLI_MAX,
+                "a load stays within what a phase can carry"
+            );
+        }
+        match self.connection {
+            Connection::ThreePhase => power,
+            Connection::SinglePhase => Power {
+                active_mw: [power.total_mw(), 0, 0],
+                reactive_mvar: [power.total_mvar(), 0, 0],
+            },
+        }
+    }
+
+    fn integrate(&mut self, power: &Power, end: UtcTime) {
+        let (active, reactive) = (power.total_mw(), power.total_mvar());
+        let apparent = power.total_mva();
+        let phases: [u64; 3] = [0, 1, 2].map(|phase| power.apparent_mva(phase));
+        while self.cursor < end {
+            let step_end = Supply::step_end(self.cursor).min(end);
+            let millis = step_end.as_millis() - self.cursor.as_millis();
+            let span = millis.unsigned_abs();
+            self.energy[if active >= 0 { IMPORT } else { EXPORT }]
+                .add(active.unsigned_abs(), span);
+            self.energy[quadrant(active, reactive)].add(reactive.unsigned_abs(), span);
+            if active >= 0 {
+                self.energy[APPARENT].add(apparent, span);
+            }
+            self.sums.millis += span;
+            self.sums.active += active * millis;
+            self.sums.reactive += reactive * millis;
+            self.sums.apparent += apparent * span;
+            let frequency = self.supply.frequency_at(self.seed, self.cursor);
+            self.sums.frequency += frequency.unsigned_abs() * span;
+            for (phase, apparent) in phases
+                .iter()
+                .enumerate()
+                .take(self.connection.phases())
+            {
+                let voltage = self
+                    .supply
+                    .voltage_mv(self.seed, phase, self.cursor, power);
+                self.sums.voltage[phase] += voltage.unsigned_abs() * span;
+                self.sums.current[phase] += current_ma(*apparent, voltage).unsigned_abs() * span;
+            }
+            self.cursor = step_end;
+        }
+    }
+}
+
+/// The mean active power that an interval's energy is, in milliwatts; import minus export.
+pub fn mean_milliwatts(values: &IntervalValues, period: Period) -> i64 {
+    (values.import.get() - values.export.get()) * i64::from(period.per_hour())
+}
+
+/// Place of a quadrant's register: by the signs of P and Q (IEC 62053-23, annex C).
+fn quadrant(active: i64, reactive: i64) -> usize {
+    match (active >= 0, reactive >= 0) {
+        (true, true) => 2,
+        (false, true) => 3,
+        (false, false) => 4,
+        (true, false) => 5,
+    }
+}
+
+fn power_factor_milli(active_mw: i64, apparent_mva: i64) -> i64 {
+    if apparent_mva == 0 {
+        1_000
+    } else {
+        // The apparent power was cut to a whole unit, so the quotient can pass one by a hair.
+        (active_mw.abs().saturating_mul(1_000) / apparent_mva).min(1_000)
+    }
+}
+
+fn current_ma(apparent_mva: u64, voltage_mv: i64) -> i64 {
+    i64::try_from(apparent_mva).expect("bounded by the phase") * 1_000 / voltage_mv
+}
+
+fn milli(whole: u64) -> i64 {
+    i64::try_from(whole)
+        .ok()
+        .and_then(|whole| whole.checked_mul(1_000))
+        .expect("a register of 10^15 Wh is beyond any meter's life")
+}

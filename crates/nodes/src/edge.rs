@@ -1,0 +1,232 @@
+//! The edge node: gateways below, the utility above, one [`Edge`] between.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use gridloom_core::{Instant, Now, Wake};
+use gridloom_edge::{AcceptedReading, Edge, EdgeStatus, Effect, Path};
+
+use crate::envelope::{LIST_MAX, Message, Role};
+use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+
+/// An edge node.
+#[derive(Debug)]
+pub struct EdgeNode {
+    name: String,
+    edge: Edge,
+    gateways: BTreeSet<LinkId>,
+    utility: Option<LinkId>,
+    /// Accepted readings that wait for the utility.
+    accepted: VecDeque<AcceptedReading>,
+    accepted_dropped: u64,
+    malformed: u64,
+    report_at: Option<Instant>,
+    outbox: VecDeque<Output>,
+}
+
+impl EdgeNode {
+    /// Readings kept while the utility is away. Beyond it the oldest is given up and counted: it
+    /// is not acknowledged, so its meter pushes it again.
+    pub const ACCEPTED_MAX: usize = 65_536;
+
+    /// How often the utility is told what was refused.
+    pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+    /// An edge node called `name`.
+    pub fn new(name: String, edge: Edge) -> Self {
+        Self {
+            name,
+            edge,
+            gateways: BTreeSet::new(),
+            utility: None,
+            accepted: VecDeque::new(),
+            accepted_dropped: 0,
+            malformed: 0,
+            report_at: None,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// What an operator sees of its edge.
+    pub fn status(&self) -> EdgeStatus {
+        self.edge.status()
+    }
+
+    /// Connected gateways.
+    pub fn gateways(&self) -> usize {
+        self.gateways.len()
+    }
+
+    /// Whether the utility is reachable.
+    pub fn is_connected(&self) -> bool {
+        self.utility.is_some()
+    }
+
+    /// Readings given up because the utility was away for long.
+    pub fn accepted_dropped(&self) -> u64 {
+        self.accepted_dropped
+    }
+
+    /// Envelopes that could not be read.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    fn from_gateway(&mut self, link: LinkId, frame: &[u8], now: Now) {
+        match Message::decode(frame) {
+            Ok(Message::Uplink { path, frame, .. }) => {
+                let path = Path {
+                    gateway: link.0,
+                    down: path,
+                };
+                if let Err(refusal) = self.edge.handle_packet(path, &frame, now) {
+                    tracing::debug!(?refusal, gateway = link.0, "packet refused");
+                    self.report_soon(now);
+                }
+            }
+            Ok(Message::Hello {
+                role: Role::Gateway,
+                ..
+            }) => {
+                let hello = Message::hello(Role::Edge, &self.name);
+                self.send(link, &hello);
+            }
+            Ok(_) | Err(_) => self.hang_up(link, "the gateway sent an envelope an edge does not take"),
+        }
+    }
+
+    fn from_utility(&mut self, link: LinkId, frame: &[u8], now: Now) {
+        match Message::decode(frame) {
+            Ok(Message::Stored(keys)) => {
+                for key in keys {
+                    self.edge.handle_stored(key.meter, key.period, key.end);
+                }
+            }
+            Ok(Message::Prices(points)) => {
+                for point in points {
+                    self.edge.handle_price(point.period, point.end, point.price);
+                }
+                self.edge.offer_prices_to_all(now.instant);
+            }
+            Ok(Message::Hello { .. }) => {}
+            Ok(_) | Err(_) => self.hang_up(link, "the utility sent an envelope an edge does not take"),
+        }
+    }
+
+    fn hang_up(&mut self, link: LinkId, reason: &'static str) {
+        self.malformed += 1;
+        self.outbox.push_back(Output::Close { link, reason });
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        self.outbox.push_back(Output::Send {
+            link,
+            frame: message.encode(),
+        });
+    }
+
+    fn report_soon(&mut self, now: Now) {
+        self.report_at = self.report_at.or(Some(now.instant + Self::REPORT_EVERY));
+    }
+
+    /// Translates what the edge wants, and hands the utility what waits for it.
+    fn flush(&mut self) {
+        while let Some(effect) = self.edge.poll_output() {
+            match effect {
+                Effect::Down { path, frame } => self.send(
+                    LinkId(path.gateway),
+                    &Message::Downlink {
+                        path: path.down,
+                        frame,
+                    },
+                ),
+                Effect::Accept(reading) => {
+                    if self.accepted.len() >= Self::ACCEPTED_MAX {
+                        self.accepted.pop_front();
+                        self.accepted_dropped += 1;
+                    }
+                    self.accepted.push_back(reading);
+                }
+                Effect::Remember {
+                    ticket,
+                    cell,
+                    bytes,
+                } => self.outbox.push_back(Output::Disk(DiskRequest::Remember {
+                    ticket,
+                    slot: cell,
+                    bytes,
+                })),
+            }
+        }
+        let Some(utility) = self.utility else {
+            return;
+        };
+        while !self.accepted.is_empty() {
+            let count = self.accepted.len().min(LIST_MAX);
+            let readings = self.accepted.drain(..count).collect();
+            self.send(utility, &Message::Readings(readings));
+        }
+    }
+}
+
+impl Node for EdgeNode {
+    fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::LinkUp {
+                link,
+                port: Port::Down,
+            } => {
+                self.gateways.insert(link);
+            }
+            Input::LinkUp {
+                link,
+                port: Port::Up,
+            } => {
+                self.utility = Some(link);
+                let hello = Message::hello(Role::Edge, &self.name);
+                self.send(link, &hello);
+                self.report_soon(now);
+            }
+            Input::LinkDown { link } => {
+                if self.gateways.remove(&link) {
+                    self.edge.handle_gateway_gone(link.0);
+                }
+                if self.utility == Some(link) {
+                    self.utility = None;
+                }
+            }
+            Input::Frame { link, frame } if self.utility == Some(link) => {
+                self.from_utility(link, &frame, now);
+            }
+            Input::Frame { link, frame } => self.from_gateway(link, &frame, now),
+            Input::Disk(DiskReply::Done { ticket, result }) => {
+                if let Err(error) = &result {
+                    tracing::error!(%error, "the edge's memory was not written");
+                }
+                self.edge.handle_remembered(ticket, result.is_ok(), now);
+            }
+            Input::Disk(DiskReply::Ledger(_) | DiskReply::Answer { .. }) => {}
+            Input::Timeout => {
+                self.edge.handle_timeout(now);
+                if self.report_at.take_if(|at| *at <= now.instant).is_some()
+                    && let Some(utility) = self.utility
+                {
+                    let refused = self.edge.status().refused;
+                    self.send(utility, &Message::Refusals(refused));
+                }
+            }
+        }
+        self.flush();
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outbox.pop_front()
+    }
+
+    fn wake(&self) -> Wake {
+        self.edge.wake().earliest(Wake {
+            instant: self.report_at.map(|at| (at, "report refusals")),
+            utc: None,
+        })
+    }
+}

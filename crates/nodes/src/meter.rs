@@ -1,0 +1,114 @@
+//! The meter node: one emulated meter on one link.
+
+use gridloom_core::{Now, Wake};
+use gridloom_field::meter::{Event, Meter, Output as MeterOutput};
+use gridloom_field::status::MeterStatus;
+
+use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+
+/// A meter node.
+pub struct MeterNode {
+    meter: Meter,
+    link: Option<LinkId>,
+}
+
+impl MeterNode {
+    /// A node around a meter.
+    pub fn new(meter: Meter) -> Self {
+        Self { meter, link: None }
+    }
+
+    /// The meter.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// How the meter stands; measures up to `now`.
+    pub fn status(&mut self, now: Now) -> MeterStatus {
+        self.meter.status(now)
+    }
+}
+
+impl Node for MeterNode {
+    fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::LinkUp {
+                link,
+                port: Port::Up,
+            } => {
+                self.link = Some(link);
+                self.meter.handle_link_up(now);
+            }
+            // A meter that listens for head-ends is another assembly.
+            Input::LinkUp {
+                port: Port::Down, ..
+            } => {}
+            Input::LinkDown { link } => {
+                if self.link == Some(link) {
+                    self.link = None;
+                    self.meter.handle_link_down(now);
+                }
+            }
+            Input::Frame { frame, .. } => self.meter.handle_frame(&frame, now),
+            Input::Disk(DiskReply::Done { ticket, result }) => {
+                self.meter.handle_remembered(ticket, result, now);
+            }
+            Input::Disk(DiskReply::Ledger(_) | DiskReply::Answer { .. }) => {}
+            Input::Timeout => self.meter.handle_timeout(now),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            match self.meter.poll_output()? {
+                MeterOutput::Send { frame } => {
+                    if let Some(link) = self.link {
+                        return Some(Output::Send { link, frame });
+                    }
+                }
+                MeterOutput::Remember {
+                    ticket,
+                    cell,
+                    bytes,
+                } => {
+                    return Some(Output::Disk(DiskRequest::Remember {
+                        ticket,
+                        slot: cell,
+                        bytes,
+                    }));
+                }
+                MeterOutput::Event(event) => self.log(&event),
+            }
+        }
+    }
+
+    fn wake(&self) -> Wake {
+        self.meter.wake()
+    }
+}
+
+impl MeterNode {
+    fn log(&self, event: &Event) {
+        let meter = self.meter.config().id;
+        match event {
+            Event::LostAtSource { end } => {
+                tracing::error!(%meter, %end, "the profile is full: an interval is lost");
+            }
+            Event::MonthClosed(bill) => {
+                tracing::info!(%meter, month = %bill.month, "the meter closed a month");
+            }
+            Event::FrameRefused(error) => tracing::warn!(%meter, %error, "frame refused"),
+            Event::RequestRefused(error) => tracing::warn!(%meter, %error, "request refused"),
+            Event::MemoryFailed(error) => tracing::error!(%meter, %error, "memory not written"),
+        }
+    }
+}
+
+impl std::fmt::Debug for MeterNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeterNode")
+            .field("meter", &self.meter.config().id)
+            .field("link", &self.link)
+            .finish()
+    }
+}
