@@ -285,7 +285,11 @@ impl Window {
 
     /// The first number that is open or not given yet: everything below is in the database.
     pub(crate) fn first_open(&self) -> Lsn {
-        let closed = self.open.iter().take_while(|o| **o == Openness::Closed).count();
+        let closed = self
+            .open
+            .iter()
+            .take_while(|o| **o == Openness::Closed)
+            .count();
         Lsn(self.base.0 + closed as u64)
     }
 

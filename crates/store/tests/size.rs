@@ -12,11 +12,23 @@ use rand_core::Rng as _;
 
 const PERIOD: Period = Period::HALF_HOUR;
 
-/// The Low Carbon London homes, with the other channels derived from their import: a power factor
-/// that wanders between .90 and 1, the apparent energy that follows from it, and a voltage that
-/// scatters around a level that falls with the load.
+/// The Low Carbon London homes, with the other channels derived from their import: a reactive
+/// energy whose ratio wanders, mostly inductive, the apparent energy that follows from it, and a
+/// voltage that scatters around a level that falls with the load.
 #[test]
 fn a_reading_of_a_real_household_takes_at_most_three_bytes() {
+    measure(6);
+}
+
+/// The figure that the documents state.
+#[test]
+#[ignore = "all sixty homes take half a minute without optimisation"]
+fn a_reading_of_all_households_takes_at_most_three_bytes() {
+    measure(1);
+}
+
+/// Measures one home in `stride`.
+fn measure(stride: usize) {
     let folder = std::env::var_os("GRIDLOOM_DATA").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
         PathBuf::from,
@@ -27,7 +39,7 @@ fn a_reading_of_a_real_household_takes_at_most_three_bytes() {
         return;
     };
     let text = String::from_utf8(zstd::decode_all(&*compressed).unwrap()).unwrap();
-    let days = households(&text);
+    let days = households(&text, stride);
     let (mut readings, mut bytes) = (0, 0);
     for (key, day) in &days {
         let block = block::encode(*key, day);
@@ -36,14 +48,17 @@ fn a_reading_of_a_real_household_takes_at_most_three_bytes() {
         bytes += block.len();
     }
     let cost = bytes as f64 / readings as f64;
-    eprintln!("{readings} readings, {} blocks, {bytes} bytes: {cost:.3} bytes each", days.len());
-    assert!(readings > 500_000, "most of the data was read");
+    eprintln!(
+        "{readings} readings, {} blocks, {bytes} bytes: {cost:.3} bytes each",
+        days.len()
+    );
+    assert!(readings > 500_000 / stride, "most of the data was read");
     assert!(cost <= 3.0, "{cost:.3} bytes per reading");
 }
 
-fn households(text: &str) -> BTreeMap<BlockKey, Vec<IntervalReading>> {
+fn households(text: &str, stride: usize) -> BTreeMap<BlockKey, Vec<IntervalReading>> {
     let mut lines = text.lines();
-    eprintln!("columns: {}", lines.next().unwrap());
+    assert_eq!(lines.next(), Some("LCLid,tstp,kwh"));
     let mut homes = BTreeMap::new();
     let mut days: BTreeMap<BlockKey, BTreeMap<UtcTime, IntervalReading>> = BTreeMap::new();
     for line in lines {
@@ -63,12 +78,17 @@ fn households(text: &str) -> BTreeMap<BlockKey, Vec<IntervalReading>> {
             period: PERIOD,
             day: PERIOD.day_of(end),
         };
-        if PERIOD.slot_of(end).is_some() {
-            days.entry(key).or_default().insert(end, state.interval(end, kwh));
+        let tested = (state.meter as usize).is_multiple_of(stride);
+        if tested && PERIOD.slot_of(end).is_some() {
+            days.entry(key)
+                .or_default()
+                .insert(end, state.interval(end, kwh));
         }
     }
     let in_order = |day: BTreeMap<_, IntervalReading>| day.into_values().collect();
-    days.into_iter().map(|(key, day)| (key, in_order(day))).collect()
+    days.into_iter()
+        .map(|(key, day)| (key, in_order(day)))
+        .collect()
 }
 
 struct Home {
@@ -92,7 +112,7 @@ impl Home {
 
     fn interval(&mut self, end: UtcTime, kwh: f64) -> IntervalReading {
         let import = (kwh * 1_000.0).round();
-        self.tangent = (self.tangent + 0.03 * self.scatter()).clamp(0.0, 0.48);
+        self.tangent = (self.tangent + 0.03 * self.scatter()).clamp(-0.12, 0.48);
         self.level_volts += 0.1 * (240.0 - self.level_volts) + 0.3 * self.scatter();
         let reactive = (import * self.tangent).round();
         let apparent = import.hypot(reactive).round();
@@ -107,10 +127,10 @@ impl Home {
             values: IntervalValues::from_array([
                 milli(import),
                 0,
-                milli(reactive),
+                milli(reactive.max(0.0)),
                 0,
                 0,
-                0,
+                milli(-reactive.min(0.0)),
                 milli(apparent),
                 (voltage * 10.0).round() as i64 * 100,
             ]),

@@ -1,6 +1,6 @@
 //! One column of a block: scale, prediction, adaptive Rice code.
 
-use gridloom_core::{IntervalReading, IntervalValues};
+use gridloom_core::IntervalReading;
 
 use super::bits::{BitReader, BitWriter, OutOfBits};
 use super::{BlockError, COLUMNS, REGISTER, STATUS};
@@ -14,6 +14,8 @@ const APPARENT: usize = 6;
 const UNARY_MAX: u32 = 20;
 /// Residuals after which the running mean halves its weight.
 const MEMORY: u64 = 12;
+/// In place of a starting parameter: every residual after the first is zero and not written.
+const ALL_AS_PREDICTED: u32 = 63;
 /// The scale code that says a divisor follows; those below are powers of ten.
 const SCALE_EXPLICIT: u64 = 15;
 
@@ -102,9 +104,12 @@ impl Table {
         scale.encode(bits);
         let (&first, rest) = residuals.split_first().expect("a block holds a reading");
         put_full(bits, first);
-        let mean = Mean::around(rest);
+        if rest.iter().all(|&residual| residual == 0) {
+            bits.put(u64::from(ALL_AS_PREDICTED), 6);
+            return;
+        }
+        let mut mean = Mean::around(rest);
         bits.put(u64::from(mean.start), 6);
-        let mut mean = mean;
         for &residual in rest {
             mean.put(residual, bits);
         }
@@ -116,7 +121,7 @@ impl Table {
         (0..values.len())
             .map(|row| {
                 let scaled = divide_exactly(values[row], divisor);
-                let residual = scaled.wrapping_sub(context.predict(self, column, row, divisor));
+                let residual = scaled.wrapping_sub(context.predict(self, row, divisor));
                 context.learn(values[row], scaled);
                 zigzag(residual)
             })
@@ -144,13 +149,12 @@ impl Table {
         let start = bits.get(6).map_err(short)?;
         let mut mean = Mean::new(u32::try_from(start).expect("six bits were read"));
         for row in 0..self.columns[column].len() {
-            let residual = if row == 0 {
-                first
-            } else {
-                mean.get(bits).map_err(short)?
+            let residual = match row {
+                0 => first,
+                _ if mean.start == ALL_AS_PREDICTED => 0,
+                _ => mean.get(bits).map_err(short)?,
             };
-            let scaled =
-                unzigzag(residual).wrapping_add(context.predict(self, column, row, divisor));
+            let scaled = unzigzag(residual).wrapping_add(context.predict(self, row, divisor));
             let value = multiply(scaled, divisor).ok_or(BlockError::Range { column })?;
             context.learn(value, scaled);
             self.columns[column][row] = value;
@@ -225,7 +229,7 @@ impl Context {
         }
     }
 
-    fn predict(&self, table: &Table, column: usize, row: usize, divisor: u64) -> i64 {
+    fn predict(&self, table: &Table, row: usize, divisor: u64) -> i64 {
         let at = |column: usize, row: usize| i128::from(table.columns[column][row]);
         match self.predictor {
             Predictor::Zero => 0,
@@ -282,7 +286,7 @@ impl Mean {
     fn around(residuals: &[u64]) -> Self {
         let sum: u128 = residuals.iter().map(|&r| u128::from(r)).sum();
         let mean = sum / (residuals.len() as u128).max(1);
-        Self::new(mean.max(1).ilog2().min(63))
+        Self::new(mean.max(1).ilog2().min(ALL_AS_PREDICTED - 1))
     }
 
     /// The Rice parameter: the least k with 2^k at least ln 2 times the mean.
@@ -391,7 +395,7 @@ mod tests {
 
     #[test]
     fn every_residual_survives_every_parameter() {
-        for start in [0, 1, 7, 31, 62, 63] {
+        for start in [0, 1, 7, 31, 62] {
             let residuals = [
                 0,
                 1,
