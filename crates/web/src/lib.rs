@@ -7,8 +7,19 @@
 //! - Clients, request sizes and frames are bounded; past a bound the answer says so in words.
 //! - No foreign origin gets in: no CORS, the `Host` name is checked, and so is a socket's `Origin`.
 
+mod assets;
+mod error;
+mod frame;
+mod guard;
+mod listener;
+mod live;
+mod metrics;
 mod model;
+#[cfg(test)]
+mod sample;
 mod server;
+#[cfg(test)]
+mod typescript;
 
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
