@@ -93,7 +93,7 @@ const dates = new Intl.DateTimeFormat('en-GB', {
 });
 export const date = (iso: string): string => dates.format(new Date(iso));
 
-const months = new Intl.DateTimeFormat('en-GB', {
+const months = new Intl.DateTimeFormat('en', {
   timeZone: 'UTC',
   month: 'short',
   year: 'numeric',

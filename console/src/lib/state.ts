@@ -41,21 +41,27 @@ export function applied(before: Snapshot, delta: Delta): Snapshot {
   };
 }
 
-/** The trend on its full interval grid: seconds, watts, price; `null` where an interval is missing. */
-export function trendColumns(
-  snapshot: Pick<Snapshot, 'trend' | 'interval_s'>,
-): [number[], (number | null)[], (number | null)[]] {
+/** Seconds, watts, price per kWh. */
+export type TrendColumns = [number[], (number | null)[], (number | null)[]];
+
+/**
+ * The trend as steps on its full interval grid: each interval is a pair of points, at its start and
+ * a second before the next start. A missing interval is a pair of `null`s.
+ */
+export function trendSteps(snapshot: Pick<Snapshot, 'trend' | 'interval_s'>): TrendColumns {
   const { trend, interval_s } = snapshot;
-  const columns: [number[], (number | null)[], (number | null)[]] = [[], [], []];
+  const columns: TrendColumns = [[], [], []];
   const first = trend[0];
   const last = trend.at(-1);
   if (!first || !last) return columns;
   const known = new Map(trend.map(point => [Date.parse(point.end) / 1_000, point]));
   for (let end = Date.parse(first.end) / 1_000; end <= Date.parse(last.end) / 1_000; end += interval_s) {
     const point = known.get(end);
-    columns[0].push(end);
-    columns[1].push(point?.total_w ?? null);
-    columns[2].push(point?.price_per_kwh == null ? null : Number(point.price_per_kwh));
+    const watts = point?.total_w ?? null;
+    const price = point?.price_per_kwh == null ? null : Number(point.price_per_kwh);
+    columns[0].push(end - interval_s, end - 1);
+    columns[1].push(watts, watts);
+    columns[2].push(price, price);
   }
   return columns;
 }
