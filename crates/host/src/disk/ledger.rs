@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use gridloom_nodes::node::{Answer, Query};
+use gridloom_core::{Day, IntervalReading, Period};
+use gridloom_nodes::{Answer, Query};
 use gridloom_store::sqlite::SqliteBackend;
 use gridloom_store::{Backend, Checkpoint, Effect, Outcome, StoreError};
 
@@ -123,6 +124,7 @@ impl LedgerDisk {
                 let readings = self.backend.readings(meter, period, first..=last);
                 readings.map(Answer::Readings)
             }
+            Query::Day { period, day } => self.readings_of_all(period, day).map(Answer::Readings),
             Query::Prices {
                 period,
                 first,
@@ -134,6 +136,18 @@ impl LedgerDisk {
             Query::Bills { month } => self.backend.bills(month).map(Answer::Bills),
         };
         found.map_err(|error| words::of_database(&self.database, &error))
+    }
+
+    fn readings_of_all(
+        &self,
+        period: Period,
+        day: Day,
+    ) -> Result<Vec<IntervalReading>, StoreError> {
+        let mut readings = Vec::new();
+        for row in self.backend.meters()? {
+            readings.extend(self.backend.readings(row.meter, period, day..=day)?);
+        }
+        Ok(readings)
     }
 
     fn write(&mut self, number: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {

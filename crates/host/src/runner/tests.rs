@@ -212,12 +212,13 @@ async fn what_is_no_frame_closes_that_link_only() {
 
 #[tokio::test]
 async fn dribbled_and_idle_links_are_closed() {
+    type Case<'a> = (LinkLimits, &'a [u8], fn(NetCounts) -> u64);
     let limits = LinkLimits {
         partial_frame: Duration::from_millis(30),
         idle: None,
         ..LinkLimits::default()
     };
-    let cases: [(LinkLimits, &[u8], fn(NetCounts) -> u64); 3] = [
+    let cases: [Case<'_>; 3] = [
         (limits, &[0, 0, 0], |counts| counts.partial_frames),
         (limits, &[0, 0, 0, 1, 9, 0, 0, 0, 5, 1], |counts| {
             counts.partial_frames
