@@ -22,6 +22,7 @@ const SQRT_3: f64 = 1.732_050_807_568_877_2;
 
 /// How far a side may miss the triangle before we call it impossible, relative to S.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
+
 /// A quadrant of the P–Q plane, as a meter counts reactive energy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quadrant {

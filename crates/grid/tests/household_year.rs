@@ -217,3 +217,32 @@ fn loads_cover_the_day_and_repeat() {
         }
     }
 }
+
+/// The same bits on every machine and for all time: replaying a seed depends on it. A change of
+/// the model changes these figures; say so in the commit.
+#[test]
+fn one_day_of_three_homes_is_pinned() {
+    let day = Day::from_ymd(2013, 1, 15).unwrap();
+    let reference = Price::from_micro_per_kwh(200_000).unwrap();
+    let options = HouseholdOptions {
+        response: Response::On(Elasticity::new(-100, reference).unwrap()),
+        ..HouseholdOptions::default()
+    };
+    let prices = (0..48)
+        .map(|slot| Price::from_micro_per_kwh(150_000 + 2_000 * slot).unwrap())
+        .collect();
+    let signal = PriceSignal::new(gridloom_core::Period::HALF_HOUR, prices).unwrap();
+    let got = [0, 1, 2].map(|index| {
+        let home = Household::new(Seed::new(1), index, options);
+        let load = home.load_on(day, &signal, &signal);
+        (load.active_uj(), load.segments().len())
+    });
+    assert_eq!(
+        got,
+        [
+            (23_587_021_328_512, 147),
+            (23_004_405_620_898, 175),
+            (56_262_087_013_619, 233)
+        ]
+    );
+}

@@ -1,1 +1,28 @@
-//! HTTP API, live events and the console's assets.
+//! Shows one utility in a browser: HTTP API, live events and the console's assets.
+//!
+//! Invariants:
+//!
+//! - Nothing here decides: it serves the latest [`Snapshot`] that the host published.
+//! - A slow client never queues: what it missed is coalesced into its next frame.
+//! - Clients, request sizes and frames are bounded; past a bound the answer says so in words.
+//! - No foreign origin gets in: no CORS, the `Host` name is checked, and so is a socket's `Origin`.
+
+mod assets;
+mod error;
+mod frame;
+mod guard;
+mod listener;
+mod live;
+mod metrics;
+mod model;
+#[cfg(test)]
+mod sample;
+mod server;
+#[cfg(test)]
+mod typescript;
+
+pub use model::{
+    Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
+    HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
+};
+pub use server::{Options, serve, serve_with};

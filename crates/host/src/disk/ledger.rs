@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use gridloom_core::{Day, IntervalReading, Period};
-use gridloom_nodes::{Answer, Query};
+use gridloom_nodes::node::{Answer, Query};
 use gridloom_store::sqlite::SqliteBackend;
 use gridloom_store::{Backend, Checkpoint, Effect, Outcome, StoreError};
 
@@ -124,7 +124,7 @@ impl LedgerDisk {
                 let readings = self.backend.readings(meter, period, first..=last);
                 readings.map(Answer::Readings)
             }
-            Query::Day { period, day } => self.readings_of_all(period, day).map(Answer::Readings),
+            Query::Day { period, day } => self.day(period, day).map(Answer::Readings),
             Query::Prices {
                 period,
                 first,
@@ -138,11 +138,8 @@ impl LedgerDisk {
         found.map_err(|error| words::of_database(&self.database, &error))
     }
 
-    fn readings_of_all(
-        &self,
-        period: Period,
-        day: Day,
-    ) -> Result<Vec<IntervalReading>, StoreError> {
+    /// Every registered meter's readings of a day.
+    fn day(&self, period: Period, day: Day) -> Result<Vec<IntervalReading>, StoreError> {
         let mut readings = Vec::new();
         for row in self.backend.meters()? {
             readings.extend(self.backend.readings(row.meter, period, day..=day)?);

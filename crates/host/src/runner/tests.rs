@@ -567,3 +567,17 @@ async fn a_disk_that_is_gone_stops_its_nodes() {
     disk.close();
     within(runner.start().ended()).await;
 }
+
+#[tokio::test]
+#[should_panic(expected = "a node sends frames of 1 to 1048576 bytes in Envelope, not 1048577")]
+async fn a_frame_that_is_too_long_stops_the_node_that_sends_it() {
+    fn boast(probe: &mut Probe, input: &Input, _: Now) {
+        if let Input::LinkUp { link, .. } = input {
+            let (link, frame) = (*link, vec![0; Framing::Envelope.frame_max() + 1]);
+            probe.outbox.push_back(Output::Send { link, frame });
+        }
+    }
+    let mut server = serve(boast, ListenOptions::new(Framing::Envelope)).await;
+    let _stream = TcpStream::connect(server.address).await.unwrap();
+    within(server.running.ended()).await;
+}

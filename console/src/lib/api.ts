@@ -1,0 +1,151 @@
+// Generated from crates/web. After a change there:
+// GRIDLOOM_BLESS=1 cargo test -p gridloom-web typescript
+// Money and prices are decimal strings, energy is Wh, power W, times ISO 8601 in UTC.
+
+export interface Snapshot {
+  bills: ClosedBill[];
+  counters: Counters;
+  currency: string;
+  demand_response: null | DemandResponse;
+  houses: HouseRow[];
+  interval_s: number;
+  layers: LayerNode[];
+  minor_digits: number;
+  now: string;
+  price_interval_end: string | null;
+  price_per_kwh: string | null;
+  speed: number;
+  stations: Station[];
+  tariff: Tariff;
+  total_w: number | null;
+  trend: TrendPoint[];
+  utility: string;
+}
+
+export interface Tariff {
+  k_per_w: number;
+  p_max: string;
+  p_min: string;
+  x0_w: number;
+}
+
+export interface Station {
+  capacity_w: number;
+  cost_per_mwh: string;
+  min_w: number;
+  name: string;
+  on: boolean;
+  output_w: number;
+  technology: string;
+  year: number;
+}
+
+export interface HouseRow {
+  bill_so_far: string | null;
+  day: (number | null)[];
+  energy_wh: number | null;
+  id: string;
+  last_heard: string | null;
+  meter_bill: string | null;
+  name: string;
+  phases: number;
+  power_w: number | null;
+  state: 'late' | 'online' | 'silent';
+  unpriced: number;
+  voltage_v: number | null;
+}
+
+export interface TrendPoint {
+  end: string;
+  price_per_kwh: string | null;
+  total_w: number | null;
+}
+
+export interface Counters {
+  bad_tag: number;
+  conflicts: number;
+  duplicates: number;
+  gaps: number;
+  malformed: number;
+  readings_stored: number;
+  replayed: number;
+  unknown: number;
+}
+
+export interface LayerNode {
+  detail: string;
+  layer: string;
+  node: string;
+  state: 'degraded' | 'down' | 'up';
+}
+
+export interface ClosedBill {
+  agreed: boolean;
+  amount: string;
+  gaps: number;
+  house: string;
+  meter_amount: string | null;
+  month: string;
+}
+
+export interface DemandResponse {
+  baseline: RunFigures;
+  responding: RunFigures;
+}
+
+export interface RunFigures {
+  cost: string;
+  energy_wh: number;
+  load_factor_permille: number;
+  peak_w: number;
+}
+
+export interface House {
+  appliances: Appliance[];
+  bill_so_far: string | null;
+  day: (number | null)[];
+  display: DisplayItem[];
+  energy_wh: number | null;
+  id: string;
+  last_heard: string | null;
+  meter_bill: string | null;
+  name: string;
+  phases: number;
+  power_w: number | null;
+  state: 'late' | 'online' | 'silent';
+  unpriced: number;
+  voltage_v: number | null;
+}
+
+export interface Appliance {
+  name: string;
+  on: boolean;
+  watts: number;
+}
+
+export interface DisplayItem {
+  code: string;
+  label: string;
+  unit: string;
+  value: string;
+}
+
+export interface Delta {
+  bills: ClosedBill[];
+  counters: Counters;
+  demand_response: null | DemandResponse;
+  houses: HouseRow[];
+  layers: null | LayerNode[];
+  now: string;
+  price_interval_end: string | null;
+  price_per_kwh: string | null;
+  speed: number;
+  stations: null | Station[];
+  total_w: number | null;
+  trend: null | TrendPoint[];
+}
+
+export type Frame =
+  | { type: 'snapshot'; snapshot: Snapshot }
+  | { type: 'delta'; delta: Delta }
+  | { type: 'house'; id: string; house: House | null };

@@ -1,0 +1,182 @@
+//! The snapshot in the Prometheus text exposition format, version 0.0.4.
+
+use std::fmt::{Display, Write};
+
+use crate::model::{HouseState, NodeState, Snapshot};
+
+/// The media type of [`render`]'s text.
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Writes every metric. A value that is not known has no sample: absence is not zero.
+pub(crate) fn render(snapshot: &Snapshot, live_clients: usize) -> String {
+    let mut page = Page(String::new());
+    let counters = &snapshot.counters;
+
+    page.counter(
+        "gridloom_readings_stored_total",
+        "Readings that are durable.",
+    );
+    page.sample(
+        "gridloom_readings_stored_total",
+        &[],
+        counters.readings_stored,
+    );
+    page.counter(
+        "gridloom_readings_repeated_total",
+        "Readings that arrived again.",
+    );
+    for (kind, count) in [
+        ("duplicate", counters.duplicates),
+        ("conflict", counters.conflicts),
+    ] {
+        page.sample("gridloom_readings_repeated_total", &[("kind", kind)], count);
+    }
+    page.counter(
+        "gridloom_packets_refused_total",
+        "Packets that the edges refused.",
+    );
+    for (reason, count) in [
+        ("replayed", counters.replayed),
+        ("bad_tag", counters.bad_tag),
+        ("unknown", counters.unknown),
+        ("malformed", counters.malformed),
+    ] {
+        page.sample(
+            "gridloom_packets_refused_total",
+            &[("reason", reason)],
+            count,
+        );
+    }
+    page.gauge("gridloom_intervals_missing", "Intervals that are missing.");
+    page.sample("gridloom_intervals_missing", &[], counters.gaps);
+
+    page.gauge(
+        "gridloom_houses",
+        "Houses by the freshness of their readings.",
+    );
+    for state in HouseState::ALL {
+        let labels = [("state", state.word())];
+        page.sample("gridloom_houses", &labels, snapshot.houses_in(state));
+    }
+    if let Some(total) = snapshot.total_w {
+        page.gauge("gridloom_power_watts", "Power of all houses together.");
+        page.sample("gridloom_power_watts", &[], total);
+    }
+    if let Some(price) = snapshot.price_per_kwh {
+        page.gauge(
+            "gridloom_price_per_kwh",
+            "Price of the last decided interval.",
+        );
+        let labels = [("currency", snapshot.currency.as_str())];
+        page.sample("gridloom_price_per_kwh", &labels, price);
+    }
+
+    page.gauge(
+        "gridloom_station_output_watts",
+        "What a generating station delivers.",
+    );
+    for station in &snapshot.stations {
+        let labels = [("station", station.name.as_str())];
+        page.sample("gridloom_station_output_watts", &labels, station.output_w);
+    }
+    page.gauge("gridloom_stations_on", "Generating stations that run.");
+    page.sample("gridloom_stations_on", &[], snapshot.stations_on());
+
+    page.gauge(
+        "gridloom_node_up",
+        "Whether a node works: 1 up or degraded, 0 down.",
+    );
+    for node in &snapshot.layers {
+        let labels = [("layer", node.layer.as_str()), ("node", node.node.as_str())];
+        page.sample(
+            "gridloom_node_up",
+            &labels,
+            u8::from(node.state != NodeState::Down),
+        );
+    }
+    page.gauge("gridloom_utility_time_seconds", "The utility's clock.");
+    page.sample("gridloom_utility_time_seconds", &[], snapshot.now.as_secs());
+    page.gauge("gridloom_console_clients", "Live consoles.");
+    page.sample("gridloom_console_clients", &[], live_clients);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn counter(&mut self, name: &str, help: &str) {
+        self.head(name, help, "counter");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) {
+        self.head(name, help, "gauge");
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            self.line(format_args!("{open}{label}=\"{}\"", escaped(text)));
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        self.line(format_args!(" {value}\n"));
+    }
+
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        self.0.write_fmt(text).expect("a String takes everything");
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_known_is_written_and_the_unknown_is_absent() {
+        let mut full = sample::full();
+        full.layers[0].node = "a\"b\\c".to_owned();
+        let page = render(&full, 2);
+        for line in [
+            "# TYPE gridloom_packets_refused_total counter",
+            "gridloom_packets_refused_total{reason=\"bad_tag\"} 4",
+            "gridloom_price_per_kwh{currency=\"EUR\"} 0.187500",
+            "gridloom_houses{state=\"silent\"} 1",
+            "gridloom_node_up{layer=\"edge\",node=\"a\\\"b\\\\c\"} 1",
+            "gridloom_node_up{layer=\"edge\",node=\"archive\"} 0",
+            "gridloom_console_clients 2",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+        let page = render(&sample::unknown(), 0);
+        for absent in ["gridloom_power_watts", "gridloom_price_per_kwh"] {
+            assert!(!page.contains(absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn every_sample_follows_the_head_of_its_metric() {
+        let page = render(&sample::full(), 1);
+        let mut head = "";
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                head = rest.split(' ').next().unwrap();
+            } else if !line.starts_with('#') {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert_eq!(name, head, "{line}");
+            }
+        }
+    }
+}

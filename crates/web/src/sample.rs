@@ -1,0 +1,152 @@
+//! One snapshot with every field filled, and one with everything unknown, for the tests.
+
+use gridloom_core::{Currency, Millivolts, Money, Month, Price, UtcTime};
+
+use crate::model::{
+    Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
+    HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
+};
+
+fn euro(minor: i64) -> Money {
+    Money::from_minor(minor, Currency::new("EUR", 2).unwrap())
+}
+
+fn price(text: &str) -> Price {
+    Price::parse(text).unwrap()
+}
+
+/// Every field is known, every state and list entry occurs.
+pub(crate) fn full() -> Snapshot {
+    let now = UtcTime::parse("2026-11-21T12:00:05Z").unwrap();
+    let end = UtcTime::parse("2026-11-21T12:00:00Z").unwrap();
+    let states = HouseState::ALL.into_iter().zip(["h1", "h2", "h4"]);
+    let nodes = NodeState::ALL
+        .into_iter()
+        .zip(["gateway-1", "edge-1", "archive"]);
+    let figures = RunFigures {
+        peak_w: 9_000,
+        energy_wh: 120_000,
+        cost: euro(2_400),
+        load_factor_permille: 555,
+    };
+    Snapshot {
+        utility: "Test utility".to_owned(),
+        currency: "EUR".to_owned(),
+        minor_digits: 2,
+        now,
+        speed: 60,
+        interval_s: 900,
+        total_w: Some(4_321),
+        price_per_kwh: Some(price("0.1875")),
+        price_interval_end: Some(end),
+        tariff: Tariff {
+            p_min: price("0.1"),
+            p_max: price("0.5"),
+            x0_w: 5_000.0,
+            k_per_w: 0.000_5,
+        },
+        stations: vec![Station {
+            name: "S1".to_owned(),
+            technology: "wind".to_owned(),
+            year: 2021,
+            capacity_w: 10_000,
+            min_w: 500,
+            cost_per_mwh: price("0.04235"),
+            output_w: 4_321,
+            on: true,
+        }],
+        houses: states
+            .map(|(state, id)| House {
+                row: HouseRow {
+                    id: id.to_owned(),
+                    name: format!("House {id}"),
+                    phases: 1,
+                    power_w: Some(1_234),
+                    voltage_v: Some(Millivolts::new(230_400)),
+                    state,
+                    last_heard: Some(now),
+                    energy_wh: Some(1_234_567),
+                    bill_so_far: Some(euro(1_205)),
+                    meter_bill: Some(euro(1_205)),
+                    unpriced: 0,
+                    day: vec![Some(200), None, Some(900)],
+                },
+                detail: HouseDetail {
+                    appliances: vec![Appliance {
+                        name: "Kettle".to_owned(),
+                        watts: 2_000,
+                        on: true,
+                    }],
+                    display: vec![DisplayItem {
+                        code: "1.8.0".to_owned(),
+                        label: "Units consumed".to_owned(),
+                        value: "001234.567".to_owned(),
+                        unit: "kWh".to_owned(),
+                    }],
+                },
+            })
+            .collect(),
+        trend: vec![TrendPoint {
+            end,
+            total_w: Some(4_200),
+            price_per_kwh: Some(price("0.1875")),
+        }],
+        counters: Counters {
+            readings_stored: 96,
+            duplicates: 2,
+            conflicts: 1,
+            replayed: 3,
+            bad_tag: 4,
+            unknown: 5,
+            malformed: 6,
+            gaps: 7,
+        },
+        layers: nodes
+            .map(|(state, node)| LayerNode {
+                layer: "edge".to_owned(),
+                node: node.to_owned(),
+                state,
+                detail: "3 \"meters\"".to_owned(),
+            })
+            .collect(),
+        bills: [(10, 1_000), (9, 999)]
+            .map(|(month, minor)| ClosedBill {
+                month: Month::new(2026, month).unwrap(),
+                house: "h1".to_owned(),
+                amount: euro(minor),
+                meter_amount: Some(euro(minor)),
+                agreed: true,
+                gaps: 0,
+            })
+            .to_vec(),
+        demand_response: Some(DemandResponse {
+            baseline: figures.clone(),
+            responding: figures,
+        }),
+    }
+}
+
+/// The same utility before anything was heard.
+pub(crate) fn unknown() -> Snapshot {
+    let mut snapshot = full();
+    snapshot.total_w = None;
+    snapshot.price_per_kwh = None;
+    snapshot.price_interval_end = None;
+    snapshot.demand_response = None;
+    for house in &mut snapshot.houses {
+        house.row.power_w = None;
+        house.row.voltage_v = None;
+        house.row.last_heard = None;
+        house.row.energy_wh = None;
+        house.row.bill_so_far = None;
+        house.row.meter_bill = None;
+    }
+    for point in &mut snapshot.trend {
+        point.total_w = None;
+        point.price_per_kwh = None;
+    }
+    for bill in &mut snapshot.bills {
+        bill.meter_amount = None;
+    }
+    snapshot
+}

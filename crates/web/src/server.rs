@@ -1,0 +1,173 @@
+//! The listener and its routes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::assets;
+use crate::error::ApiError;
+use crate::guard::{check_origin, guard};
+use crate::listener::BoundedListener;
+use crate::live::{Hub, MESSAGE_MAX};
+use crate::metrics;
+use crate::model::{NodeState, Snapshot};
+
+/// Requests under way at shutdown are given up after so long.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What an operator may configure about the console's listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Names by which browsers may address the console, beside `localhost` and IP addresses.
+    pub host_names: Vec<String>,
+}
+
+/// Serves the console to browsers that address it as `localhost` or by IP address,
+/// until `shutdown` completes.
+///
+/// Publish a snapshot at least once a second, also when only the time changed: the page takes five
+/// seconds without a frame for a lost link, and `/health` turns 503 after ten.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    serve_with(listener, snapshots, Options::default(), shutdown).await
+}
+
+/// Serves the console with `options`; otherwise like [`serve`].
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve_with(
+    listener: TcpListener,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let (hub, pace) = Hub::new(snapshots, stopped.clone());
+    let server = axum::serve(BoundedListener::new(listener), routes(hub, options))
+        .with_graceful_shutdown(stopping(stopped.clone()));
+
+    let pace = tokio::spawn(pace);
+    let stop_on_request = tokio::spawn(async move {
+        shutdown.await;
+        stop.send_replace(true);
+        // Dropping the sender would look like a stop too; keep it until the server is done.
+        stop.closed().await;
+    });
+    let result = tokio::select! {
+        result = async { server.await } => result,
+        () = async {
+            stopping(stopped).await;
+            tokio::time::sleep(GRACE).await;
+        } => Ok(()),
+    };
+    pace.abort();
+    stop_on_request.abort();
+    result
+}
+
+async fn stopping(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _stopped = stopped.wait_for(|stop| *stop).await;
+}
+
+fn routes(hub: Hub, options: Options) -> Router {
+    let host_names: Arc<[String]> = options.host_names.into();
+    Router::new()
+        .route("/api/v1/snapshot", get(snapshot))
+        .route("/api/v1/houses/{id}", get(house))
+        .route("/api/v1/live", get(live))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics_page))
+        .fallback(assets::asset)
+        .layer(middleware::from_fn_with_state(host_names, guard))
+        .with_state(hub)
+}
+
+async fn snapshot(State(hub): State<Hub>) -> Response {
+    Json(hub.latest().as_ref()).into_response()
+}
+
+async fn house(
+    State(hub): State<Hub>,
+    id: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let Path(id) = id.map_err(|_| ApiError::UnknownPath(uri.path().to_owned()))?;
+    match hub.latest().house(&id) {
+        Some(house) => Ok(Json(house).into_response()),
+        None => Err(ApiError::UnknownHouse(id)),
+    }
+}
+
+async fn live(
+    State(hub): State<Hub>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    check_origin(&uri, &headers)?;
+    // Fullness first: a page whose socket was refused cannot read why, but can ask again by GET.
+    let place = hub.enter()?;
+    let upgrade = upgrade.map_err(|error| ApiError::NotWebSocket(error.to_string()))?;
+    Ok(upgrade
+        .max_message_size(MESSAGE_MAX)
+        .max_frame_size(MESSAGE_MAX)
+        .on_upgrade(move |socket| hub.converse(socket, place)))
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    now: String,
+    nodes_down: Vec<String>,
+}
+
+async fn health(State(hub): State<Hub>) -> Response {
+    let snapshot = hub.latest();
+    let (code, status) = if hub.is_fresh() {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "stale")
+    };
+    let nodes_down = snapshot
+        .layers
+        .iter()
+        .filter(|node| node.state == NodeState::Down)
+        .map(|node| node.node.clone())
+        .collect();
+    let health = Health {
+        status,
+        now: snapshot.now.to_string(),
+        nodes_down,
+    };
+    (code, Json(health)).into_response()
+}
+
+async fn metrics_page(State(hub): State<Hub>) -> Response {
+    let page = metrics::render(&hub.latest(), hub.clients());
+    ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], page).into_response()
+}
+
+#[cfg(test)]
+mod tests;
