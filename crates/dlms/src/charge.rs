@@ -268,3 +268,156 @@ fn members<const N: usize>(value: &Data) -> Option<&[Data; N]> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+
+    fn price(text: &str) -> Price {
+        Price::parse(text).unwrap()
+    }
+
+    fn end(text: &str) -> UtcTime {
+        UtcTime::parse(text).unwrap()
+    }
+
+    fn table() -> ChargeTable {
+        ChargeTable {
+            price_scale: -4,
+            entries: vec![
+                IntervalPrice {
+                    end: end("2013-01-31T23:30:00Z"),
+                    price: price("0.1875"),
+                },
+                IntervalPrice {
+                    end: end("2013-02-01T00:00:00Z"),
+                    price: price("-0.05"),
+                },
+            ],
+        }
+    }
+
+    const GOLDEN: &str = "C1 01 45 0071 0000131400FF 06 00 \
+        0203 0202 0F03 0FFC \
+        0203 120003 0906 0100010800FF 0F02 \
+        0102 0202 090C 07DD011F04171E0000000000 100753 \
+             0202 090C 07DD0201050000000000 0000 10FE0C";
+
+    #[test]
+    fn the_set_is_fixed_for_all_time() {
+        let request = table().to_set_request(InvokeId::confirmed(5)).unwrap();
+        let mut out = Vec::new();
+        request.encode(&mut out);
+        assert_eq!(out, hex::bytes(GOLDEN));
+        let decoded = SetRequestNormal::decode(&out).unwrap();
+        assert_eq!(decoded.invoke_id.number(), 5);
+        assert_eq!(ChargeTable::from_set_request(&decoded), Ok(table()));
+    }
+
+    #[test]
+    fn prices_are_exact_or_refused() {
+        let cases = [
+            ("0.1875", -4, Ok(1_875)),
+            ("-3.2768", -4, Ok(i16::MIN)),
+            ("3.2767", -4, Ok(i16::MAX)),
+            ("0.000001", -6, Ok(1)),
+            ("1000", 3, Ok(1)),
+            ("0", -4, Ok(0)),
+            (
+                "3.2768",
+                -4,
+                Err(ChargeError::PriceTooHigh {
+                    price: price("3.2768"),
+                    scale: -4,
+                }),
+            ),
+            (
+                "0.18755",
+                -4,
+                Err(ChargeError::NotExact {
+                    price: price("0.18755"),
+                    scale: -4,
+                }),
+            ),
+            ("0.1", -7, Err(ChargeError::Scale { scale: -7 })),
+            ("0.1", 4, Err(ChargeError::Scale { scale: 4 })),
+            ("0.1", i8::MIN, Err(ChargeError::Scale { scale: i8::MIN })),
+        ];
+        for (text, scale, expected) in cases {
+            let raw = charge_per_unit(price(text), scale);
+            assert_eq!(raw, expected, "{text} at {scale}");
+            if let Ok(raw) = raw {
+                assert_eq!(price_of_charge(raw, scale), Ok(price(text)));
+            }
+        }
+        assert_eq!(
+            price_of_charge(1_001, 0),
+            Err(ChargeError::BeyondMax {
+                raw: 1_001,
+                scale: 0
+            })
+        );
+    }
+
+    #[test]
+    fn tables_that_cannot_be_meant_are_refused() {
+        let invoke_id = InvokeId::confirmed(0);
+        let mut repeated = table();
+        repeated.entries[1].end = repeated.entries[0].end;
+        assert_eq!(
+            repeated.to_set_request(invoke_id),
+            Err(ChargeError::Order { index: 1 })
+        );
+        for found in [0, ENTRIES_MAX + 1] {
+            let entries = (0..found)
+                .map(|at| IntervalPrice {
+                    end: UtcTime::from_secs(i64::try_from(at).unwrap() * 900),
+                    price: price("0"),
+                })
+                .collect();
+            let table = ChargeTable {
+                price_scale: -4,
+                entries,
+            };
+            assert_eq!(
+                table.to_set_request(invoke_id),
+                Err(ChargeError::Entries { found })
+            );
+        }
+    }
+
+    #[test]
+    fn another_set_is_refused_by_name() {
+        let shape = |wanted: &'static str| {
+            move |error: &ChargeError| *error == ChargeError::Shape { part: wanted }
+        };
+        let is_scaling = shape("charge_per_unit_scaling");
+        let is_commodity = shape("commodity_reference");
+        let is_element = shape("charge_table_element");
+        type Check<'a> = &'a dyn Fn(&ChargeError) -> bool;
+        let cases: [(&str, &str, Check<'_>); 7] = [
+            ("FF 06 00", "FF 07 00", &|e| {
+                matches!(e, ChargeError::Attribute(_))
+            }),
+            ("0F03 0FFC", "0F02 0FFC", &is_scaling),
+            ("0F03 0FFC", "0F03 0FF0", &|e| {
+                *e == ChargeError::Scale { scale: -16 }
+            }),
+            ("120003", "120004", &is_commodity),
+            ("100753", "120753", &is_element),
+            ("07DD0201", "07DD021E", &|e| {
+                matches!(e, ChargeError::Time { index: 1, .. })
+            }),
+            ("07DD0201", "07DC0201", &|e| {
+                *e == ChargeError::Order { index: 1 }
+            }),
+        ];
+        for (from, to, is_expected) in cases {
+            let bytes = hex::bytes(&GOLDEN.replacen(from, to, 1));
+            let request = SetRequestNormal::decode(&bytes).unwrap();
+            let error = ChargeTable::from_set_request(&request).unwrap_err();
+            assert!(is_expected(&error), "{from} -> {to}: {error:?}");
+        }
+    }
+}

@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use gridloom_core::{Day, UtcTime};
 
+/// The first and last seconds of the years 1–9999, since 1970: a deviation may not leave them,
+/// or the time could not be written again.
+const SECONDS_MIN: i64 = -62_135_596_800;
+const SECONDS_MAX: i64 = 253_402_300_799;
+
 /// Why a COSEM date-time is no point in time, or a time has no COSEM form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -204,6 +209,12 @@ impl CosemDateTime {
         )?;
         let minutes = i64::from(self.hour) * 60 + i64::from(self.minute) + i64::from(deviation);
         let seconds = day.start().as_secs() + minutes * 60 + i64::from(self.second);
+        if !(SECONDS_MIN..=SECONDS_MAX).contains(&seconds) {
+            return Err(DateTimeError::OutOfRange {
+                field: "year with deviation",
+                value: self.year.into(),
+            });
+        }
         Ok(UtcTime::from_secs(seconds) + Duration::from_millis(u64::from(hundredths) * 10))
     }
 
@@ -275,11 +286,7 @@ mod tests {
     use super::*;
 
     fn bytes(text: &str) -> CosemDateTime {
-        let raw: Vec<u8> = (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect();
-        CosemDateTime::decode(&raw).unwrap()
+        CosemDateTime::decode(&crate::hex::bytes(text)).unwrap()
     }
 
     #[test]
@@ -332,6 +339,11 @@ mod tests {
             ("07DD011F040C003C008000FF", range("second", 60)),
             ("07DD011F040C0000648000FF", range("hundredths", 100)),
             ("07DD011F040C000000034900", range("deviation", 841)),
+            (
+                "270F0C1F05173B3B00000100",
+                range("year with deviation", 9_999),
+            ),
+            ("000101010100000000FFFF00", range("year with deviation", 1)),
             (
                 "07DD021E040C0000008000FF",
                 Err(DateTimeError::NoSuchDate {

@@ -14,6 +14,8 @@ pub mod axdr;
 pub mod charge;
 pub mod counter;
 pub mod datetime;
+#[cfg(test)]
+mod hex;
 pub mod push;
 pub mod security;
 pub mod wrapper;

@@ -10,7 +10,7 @@ use gridloom_core::{
 
 use crate::apdu::{DataNotification, LongInvokeId};
 use crate::axdr::{AxdrError, Decoder, Encoder};
-use crate::datetime::{ClockStatus, CosemDateTime, DateTimeError};
+use crate::datetime::{CosemDateTime, DateTimeError};
 
 /// The push setup object that the payload names first.
 pub const PUSH_SETUP: ObisCode = ObisCode([0, 0, 25, 9, 0, 255]);
@@ -25,7 +25,8 @@ pub struct IntervalPush {
     pub period: Period,
     /// The interval's end by the meter's clock, on the grid of its period.
     pub end: UtcTime,
-    /// The meter's flags on the interval.
+    /// The meter's flags on the interval. Reading adds [`ReadingStatus::CLOCK_INVALID`] when the
+    /// date-time's own clock status raises doubt.
     pub status: ReadingStatus,
     /// What was measured: energies in whole Wh, varh and VAh (0–2³² − 1), voltage in whole
     /// tenths of a volt (0–6 553.5 V).
@@ -337,15 +338,10 @@ impl BillingStatus {
     }
 }
 
-fn date_time(field: &'static str, time: UtcTime) -> Result<[u8; 12], PushError> {
-    match CosemDateTime::from_utc(time) {
-        Ok(time) => Ok(CosemDateTime {
-            status: ClockStatus::GOOD,
-            ..time
-        }
-        .to_bytes()),
-        Err(source) => Err(PushError::Time { field, source }),
-    }
+fn date_time(field: &'static str, time: UtcTime) -> Result<[u8; CosemDateTime::LEN], PushError> {
+    CosemDateTime::from_utc(time)
+        .map(CosemDateTime::to_bytes)
+        .map_err(|source| PushError::Time { field, source })
 }
 
 /// The content of a register whose unit is `unit` of ours.
@@ -367,4 +363,164 @@ fn month_code(month: Month) -> Result<u16, PushError> {
 fn month_of_code(code: u16) -> Option<Month> {
     let number = u8::try_from(code % 12 + 1).expect("a month is at most 12");
     Month::new(i32::from(code / 12), number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datetime::ClockStatus;
+
+    fn push() -> IntervalPush {
+        IntervalPush {
+            period: Period::HALF_HOUR,
+            end: UtcTime::parse("2013-01-31T23:30:00Z").unwrap(),
+            status: ReadingStatus::POWER_DOWN,
+            values: IntervalValues {
+                import: MilliwattHours::new(333_000),
+                export: MilliwattHours::new(1_000),
+                reactive: [1, 2, 3, 4].map(|varh| MillivarHours::new(varh * 1_000)),
+                apparent: MillivoltAmpereHours::new(350_000),
+                voltage: Millivolts::new(230_100),
+            },
+            import_register: MilliwattHours::new(i64::from(u32::MAX) * 1_000),
+            power: Watts::new(-666),
+            billing: BillingStatus {
+                running_minor: 1_234,
+                unpriced: 2,
+                oldest_unpriced: Some(UtcTime::parse("2013-01-31T23:00:00Z").unwrap()),
+                closed: Some(ClosedMonth {
+                    month: Month::new(2012, 12).unwrap(),
+                    minor: -5,
+                }),
+            },
+        }
+    }
+
+    fn encoded(push: &IntervalPush) -> Vec<u8> {
+        let mut out = Vec::new();
+        push.encode(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_payload_is_fixed_for_all_time() {
+        let golden = "020F 0906000019090 0FF 090C07DD011F04171E0000000000 1180 0600000708 \
+                      060000014D 0600000001 0600000001 0600000002 0600000003 0600000004 \
+                      060000015E 1208FD 06FFFFFFFF 05FFFFFD66 \
+                      0205 05000004D2 120002 090C07DD011F0417000000000000 125E5B 05FFFFFFFB";
+        assert_eq!(encoded(&push()), crate::hex::bytes(golden));
+        assert_eq!(IntervalPush::decode(&encoded(&push())), Ok(push()));
+    }
+
+    #[test]
+    fn a_notification_carries_the_interval_number() {
+        let mut out = Vec::new();
+        push().encode_notification(&mut out).unwrap();
+        let notification = DataNotification::decode(&out).unwrap();
+        // 1 359 675 000 s / 1 800 s.
+        assert_eq!(notification.invoke_id, LongInvokeId(0x4000_0000 | 755_375));
+        assert_eq!(IntervalPush::decode(notification.body), Ok(push()));
+        let reading = push().reading(MeterId(7));
+        assert_eq!((reading.meter, reading.end), (MeterId(7), push().end));
+    }
+
+    #[test]
+    fn nothing_priced_and_nothing_closed_is_empty() {
+        let fresh = IntervalPush {
+            billing: BillingStatus::default(),
+            ..push()
+        };
+        assert_eq!(IntervalPush::decode(&encoded(&fresh)), Ok(fresh));
+    }
+
+    #[test]
+    fn what_a_register_cannot_hold_is_named() {
+        let range = |field, value| PushError::OutOfRange { field, value };
+        let fraction = |field, value, unit| PushError::Fraction { field, value, unit };
+        type Change = fn(&mut IntervalPush);
+        let cases: [(Change, PushError); 9] = [
+            (
+                |push| push.values.import = MilliwattHours::new(1),
+                fraction("import", 1, 1_000),
+            ),
+            (
+                |push| push.values.export = MilliwattHours::new(-1_000),
+                range("export", -1_000),
+            ),
+            (
+                |push| push.values.reactive[3] = MillivarHours::new(4_294_967_296_000),
+                range("reactive energy QIV", 4_294_967_296_000),
+            ),
+            (
+                |push| push.values.voltage = Millivolts::new(230_150),
+                fraction("voltage", 230_150, 100),
+            ),
+            (
+                |push| push.values.voltage = Millivolts::new(6_553_600),
+                range("voltage", 6_553_600),
+            ),
+            (
+                |push| push.power = Watts::new(1 << 31),
+                range("power", 1 << 31),
+            ),
+            (
+                |push| push.end = UtcTime::from_secs(1_001),
+                PushError::OffGrid {
+                    end: UtcTime::from_secs(1_001),
+                    seconds: 1_800,
+                },
+            ),
+            (
+                |push| push.billing.oldest_unpriced = None,
+                PushError::Unpriced {
+                    unpriced: 2,
+                    oldest: None,
+                },
+            ),
+            (
+                |push| {
+                    push.billing.closed = Some(ClosedMonth {
+                        month: Month::new(9_999, 1).unwrap(),
+                        minor: 0,
+                    });
+                },
+                range("closed month", 119_988),
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut push = push();
+            change(&mut push);
+            let mut out = vec![0xAA];
+            assert_eq!(push.encode_notification(&mut out), Err(expected));
+            assert_eq!(out, [0xAA], "nothing half written: {expected}");
+        }
+    }
+
+    #[test]
+    fn another_payload_is_refused_by_name() {
+        let good = encoded(&push());
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            IntervalPush::decode(&bytes)
+        };
+        assert_eq!(
+            with(7, 8),
+            Err(PushError::Object(ObisCode([0, 0, 25, 8, 0, 255]))),
+            "another push setup object"
+        );
+        assert_eq!(with(30, 9), Err(PushError::Period { seconds: 1_801 }));
+        assert!(matches!(
+            with(18, 0xFF),
+            Err(PushError::Time { field: "end", .. })
+        ));
+        assert!(matches!(with(18, 29), Err(PushError::OffGrid { .. })));
+        assert!(matches!(with(1, 14), Err(PushError::Axdr(_))), "members");
+        assert!(IntervalPush::decode(&good[..good.len() - 1]).is_err());
+        let mut longer = good.clone();
+        longer.push(0);
+        assert!(IntervalPush::decode(&longer).is_err());
+        let doubtful = with(23, ClockStatus::DOUBTFUL.0).unwrap();
+        assert!(doubtful.status.contains(ReadingStatus::CLOCK_INVALID));
+    }
 }

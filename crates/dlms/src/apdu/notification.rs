@@ -93,12 +93,21 @@ fn encode_head(tag: u8, invoke_id: LongInvokeId, time: Option<CosemDateTime>, ou
     }
 }
 
+/// The tag of an octet string, and the length of a date-time.
+const TAGGED_DATE_TIME: [u8; 2] = [0x09, 0x0C];
+
 fn decode_head(
     tag: u8,
     decoder: &mut Decoder<'_>,
 ) -> Result<(LongInvokeId, Option<CosemDateTime>), ApduError> {
     expect_tag(decoder, tag)?;
     let invoke_id = LongInvokeId(u32::from_be_bytes(decoder.bytes()?));
+    // Kaifa meters write the date-time as a value with a tag. Nine bytes are no date-time, so
+    // this form cannot be taken for the standard's.
+    if decoder.rest().starts_with(&TAGGED_DATE_TIME) {
+        let time = CosemDateTime::from_bytes(decoder.octet_array()?);
+        return Ok((invoke_id, Some(time)));
+    }
     let time = match decoder.octets()? {
         [] => None,
         bytes => Some(CosemDateTime::decode(bytes)?),

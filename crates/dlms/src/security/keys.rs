@@ -96,3 +96,28 @@ impl fmt::Debug for KeyEncryptionKey {
         f.write_str("KeyEncryptionKey(redacted)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+
+    /// RFC 3394, section 4.1.
+    #[test]
+    fn key_wrap_vector() {
+        let key = |text: &str| <[u8; 16]>::try_from(hex::bytes(text)).unwrap();
+        let kek = KeyEncryptionKey::new(key("000102030405060708090A0B0C0D0E0F"));
+        let plain = key("00112233445566778899AABBCCDDEEFF");
+        let wrapped = kek.wrap(&plain);
+        assert_eq!(
+            wrapped[..],
+            hex::bytes("1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5")
+        );
+        assert_eq!(kek.unwrap(&wrapped).as_deref(), Ok(&plain));
+        let mut damaged = wrapped;
+        damaged[23] ^= 1;
+        assert_eq!(kek.unwrap(&damaged), Err(SecurityError::Unwrap));
+        let other = KeyEncryptionKey::new([0; 16]);
+        assert_eq!(other.unwrap(&wrapped), Err(SecurityError::Unwrap));
+    }
+}

@@ -1,0 +1,163 @@
+//! Frames of sold meters, from the data folder; skipped, and said so, where it is absent.
+
+use std::path::PathBuf;
+
+use gridloom_dlms::apdu::{Apdu, ApduError, DataNotification};
+use gridloom_dlms::axdr::Data;
+use gridloom_dlms::counter::ReceiveCounter;
+use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy};
+use gridloom_dlms::wrapper::Deframer;
+
+struct Row {
+    symbol: String,
+    bytes: Vec<u8>,
+}
+
+/// The rows of `meter_frames/FOLDER/hex_frames.csv`: source file, symbol, hexadecimal.
+fn rows(folder: &str) -> Option<Vec<Row>> {
+    let data = std::env::var_os("GRIDLOOM_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let path = data
+        .join("meter_frames")
+        .join(folder)
+        .join("hex_frames.csv");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!(
+            "skipped: {} is not there; set GRIDLOOM_DATA",
+            path.display()
+        );
+        return None;
+    };
+    let rows = text
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let mut fields = line.split(',').skip(1);
+            let symbol = fields.next().expect("a second column").to_owned();
+            let hex = fields.next().expect("a third column");
+            let bytes = (0..hex.len() / 2)
+                .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hexadecimal"))
+                .collect();
+            Row { symbol, bytes }
+        })
+        .collect();
+    Some(rows)
+}
+
+/// The link-layer bytes in front of a notification, up to its tag.
+const LLC_AND_TAG: [u8; 4] = [0xE6, 0xE7, 0x00, DataNotification::TAG];
+
+#[test]
+fn plain_notifications_of_nordic_meters() {
+    let Some(rows) = rows("amshan") else { return };
+    let mut bodies = 0;
+    let mut heads = 0;
+    let mut timed = 0;
+    for Row { symbol, bytes } in &rows {
+        if symbol.contains("NOTIFICATION_BODY") {
+            let value = Data::decode(bytes).unwrap_or_else(|error| panic!("{symbol}: {error}"));
+            assert_eq!(value.encode(), *bytes, "{symbol}");
+            bodies += 1;
+        }
+        if bytes.starts_with(&LLC_AND_TAG) {
+            let notification = DataNotification::decode(&bytes[3..])
+                .unwrap_or_else(|error| panic!("{symbol}: {error}"));
+            assert!(notification.body.is_empty(), "{symbol} is a head alone");
+            if let Some(time) = notification.time {
+                time.to_utc()
+                    .unwrap_or_else(|error| panic!("{symbol}: {error}"));
+                timed += 1;
+            }
+            heads += 1;
+        }
+    }
+    assert_eq!((bodies, heads, timed), (13, 9, 8));
+}
+
+#[test]
+fn plain_notifications_inside_hdlc_frames() {
+    let mut found = 0;
+    for folder in ["amshan", "dlms-cosem"] {
+        let Some(rows) = rows(folder) else { return };
+        for Row { symbol, bytes } in &rows {
+            // The opening flag is absent in some constants; the closing one then is too.
+            let tail = match bytes.first() {
+                Some(0x7E) => 3,
+                Some(0xA0..=0xA7) => 2,
+                _ => continue,
+            };
+            let Some(llc) = bytes.windows(4).position(|four| four == LLC_AND_TAG) else {
+                continue;
+            };
+            let apdu = &bytes[llc + 3..bytes.len() - tail];
+            let notification =
+                DataNotification::decode(apdu).unwrap_or_else(|error| panic!("{symbol}: {error}"));
+            let value = notification
+                .data()
+                .unwrap_or_else(|error| panic!("{symbol}: {error}"));
+            assert!(matches!(value, Data::Array(_) | Data::Structure(_)));
+            found += 1;
+        }
+    }
+    assert_eq!(found, 3);
+}
+
+#[test]
+fn ciphered_notifications_in_wrapper_frames() {
+    let Some(rows) = rows("dlms-cosem") else {
+        return;
+    };
+    let mut stream = Vec::new();
+    for Row { symbol, bytes } in &rows {
+        if symbol == "data_examples_encrypted_data_nofication" {
+            stream.extend_from_slice(bytes);
+        }
+    }
+    // The dummy key that the maker left in.
+    let key = *b"MYDUMMYGLOBALKEY";
+    let context = CipherContext::new(&Keys::new(key, key));
+    let mut counter = ReceiveCounter::new();
+    let mut deframer = Deframer::default();
+    let mut plain = Vec::new();
+    let mut pushes = 0;
+    deframer.push(&stream).unwrap();
+    while let Some(frame) = deframer.pull().unwrap() {
+        let apdu = CipheredApdu::decode(frame.apdu).unwrap();
+        assert_eq!(apdu.title.to_string(), "2F19229199164103");
+        let fresh = counter.check(apdu.counter).unwrap();
+        let plain = context.open(&apdu, Policy::default(), &mut plain).unwrap();
+        counter.commit(fresh);
+        let notification = DataNotification::decode(plain).unwrap();
+        assert!(matches!(notification.data(), Ok(Data::OctetString(_))));
+        pushes += 1;
+    }
+    assert_eq!((pushes, counter.last()), (13, Some(0x1F2)));
+}
+
+#[test]
+fn plain_services() {
+    let Some(rows) = rows("dlms-cosem") else {
+        return;
+    };
+    let mut decoded = 0;
+    let mut other_choices = 0;
+    for Row { symbol, bytes } in &rows {
+        let is_apdu = symbol.starts_with("test_") && !symbol.contains("wrong");
+        if !is_apdu || !matches!(bytes.first(), Some(0xC0..=0xC7)) {
+            continue;
+        }
+        match Apdu::decode(bytes) {
+            Ok(apdu) => {
+                let mut out = Vec::new();
+                apdu.encode(&mut out);
+                assert_eq!(out, *bytes, "{symbol}");
+                decoded += 1;
+            }
+            Err(ApduError::UnsupportedChoice { .. }) => other_choices += 1,
+            Err(error) => panic!("{symbol}: {error}"),
+        }
+    }
+    assert_eq!((decoded, other_choices), (12, 18));
+}
