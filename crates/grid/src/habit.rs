@@ -6,6 +6,7 @@
 //! London homes (Low Carbon London, 2013).
 
 use crate::household::Lifestyle;
+use crate::season::Season;
 
 /// How one kind of appliance is used.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,12 @@ pub(crate) enum Trigger {
         /// When.
         rhythm: Rhythm,
     },
+    /// A night tariff's clock: charges from midnight, for so many minutes per kelvin below the
+    /// heating base.
+    Night {
+        /// Minutes of charging for each kelvin.
+        minutes_per_kelvin: u32,
+    },
     /// A thermostat with the share of time that it is on, in thousandths, and where heat or cold
     /// outside changes it, per kelvin beyond a base temperature.
     Thermostat {
@@ -53,6 +60,17 @@ pub(crate) enum Degrees {
     Heating,
     /// Above 18 °C outside, as a daily mean.
     Cooling,
+}
+
+impl Degrees {
+    /// The kelvins of a day, at least 0.
+    pub(crate) fn on(self, season: &Season) -> f64 {
+        match self {
+            Self::Indoor => 0.0,
+            Self::Heating => (15.5 - season.temperature).max(0.0),
+            Self::Cooling => (season.temperature - 18.0).max(0.0),
+        }
+    }
 }
 
 /// The daily shape of a use.
@@ -98,10 +116,10 @@ impl Rhythm {
                 2, 0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 3, 3, 3, 4, 6, 9, 12, 14, 12, 8, 3, 2,
             ],
             Self::Day => [
-                0, 0, 0, 0, 0, 0, 1, 3, 6, 9, 10, 9, 7, 6, 6, 6, 6, 6, 6, 5, 3, 1, 0, 0,
+                0, 0, 0, 0, 0, 0, 1, 4, 8, 11, 11, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0,
             ],
             Self::Awake => [
-                5, 2, 1, 1, 1, 2, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7, 8, 9, 9, 9, 8, 7, 6,
+                4, 2, 1, 1, 1, 2, 4, 7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 7, 6,
             ],
             Self::Dark => [
                 4, 2, 1, 1, 1, 3, 6, 7, 5, 3, 2, 2, 2, 2, 2, 4, 7, 9, 10, 10, 9, 8, 6, 5,
@@ -144,43 +162,52 @@ const fn habit(key: &'static str, owned_permille: u32, trigger: Trigger) -> Habi
 }
 
 /// Every habit. Appliances of the catalogue without a habit are owned by nobody.
-pub(crate) const HABITS: [Habit; 37] = [
-    habit("fridge_freezer", 990, thermostat(380, 0, Degrees::Indoor)),
-    habit("freezer", 450, thermostat(350, 0, Degrees::Indoor)),
+pub(crate) const HABITS: [Habit; 40] = [
+    habit("fridge_freezer", 990, thermostat(480, 0, Degrees::Indoor)),
+    habit("freezer", 450, thermostat(400, 0, Degrees::Indoor)),
     habit("router", 900, Trigger::Always),
     habit("cordless_phone", 600, Trigger::Always),
+    habit("home_server", 400, Trigger::Always),
+    habit("dehumidifier", 200, thermostat(200, 0, Degrees::Indoor)),
     habit("heating_pump", 850, thermostat(60, 45, Degrees::Heating)),
-    habit("kettle", 970, people(1_300, 1_600, Rhythm::Meals)),
+    habit("kettle", 970, people(2_000, 2_000, Rhythm::Meals)),
     habit("coffee_machine", 350, people(400, 500, Rhythm::Morning)),
     habit("toaster", 850, people(300, 500, Rhythm::Morning)),
-    habit("microwave", 900, people(600, 500, Rhythm::Meals)),
-    habit("hob", 500, people(700, 350, Rhythm::Dinner)),
-    habit("oven", 650, people(250, 120, Rhythm::Dinner)),
+    habit("microwave", 900, people(900, 700, Rhythm::Meals)),
+    habit("hob", 500, people(1_500, 600, Rhythm::Meals)),
+    habit("oven", 650, people(350, 160, Rhythm::Dinner)),
     habit("cooker_hood", 600, people(250, 60, Rhythm::Dinner)),
-    habit("dishwasher", 420, people(180, 170, Rhythm::Late)),
-    habit("washing_machine", 970, people(120, 230, Rhythm::Day)),
-    habit("dryer", 500, people(40, 160, Rhythm::Day)),
-    habit("iron", 900, people(60, 70, Rhythm::Day)),
-    habit("vacuum", 950, people(180, 40, Rhythm::Day)),
+    habit("dishwasher", 420, people(250, 250, Rhythm::Late)),
+    habit("washing_machine", 970, people(180, 330, Rhythm::Day)),
+    habit("dryer", 500, people(80, 240, Rhythm::Day)),
+    habit("iron", 900, people(100, 110, Rhythm::Day)),
+    habit("vacuum", 950, people(250, 60, Rhythm::Day)),
     habit("hair_dryer", 700, people(0, 320, Rhythm::Morning)),
-    habit("electric_shower", 300, people(0, 550, Rhythm::Morning)),
-    habit("television", 960, people(1_500, 500, Rhythm::Evening)),
-    habit("set_top_box", 700, people(1_500, 500, Rhythm::Evening)),
-    habit("hifi", 500, people(400, 100, Rhythm::Awake)),
-    habit("games_console", 350, people(200, 200, Rhythm::Evening)),
-    habit("desktop_pc", 450, people(500, 300, Rhythm::Awake)),
-    habit("monitor", 450, people(500, 300, Rhythm::Awake)),
-    habit("laptop", 750, people(500, 600, Rhythm::Awake)),
+    habit("electric_shower", 400, people(0, 700, Rhythm::Morning)),
+    habit("television", 960, people(2_000, 900, Rhythm::Awake)),
+    habit("set_top_box", 700, people(2_000, 900, Rhythm::Awake)),
+    habit("hifi", 500, people(700, 300, Rhythm::Awake)),
+    habit("games_console", 350, people(200, 350, Rhythm::Evening)),
+    habit("desktop_pc", 450, people(900, 600, Rhythm::Awake)),
+    habit("monitor", 450, people(900, 600, Rhythm::Awake)),
+    habit("laptop", 750, people(700, 900, Rhythm::Awake)),
     habit("phone_charger", 950, people(0, 900, Rhythm::Late)),
     habit("light_living", 1_000, people(1_500, 400, Rhythm::Dark)),
     habit("light_kitchen", 1_000, people(2_000, 600, Rhythm::Dark)),
     habit("light_bedroom", 1_000, people(1_000, 800, Rhythm::Dark)),
     habit("light_bathroom", 1_000, people(1_500, 2_200, Rhythm::Dark)),
     habit("lawn_mower", 350, people(170, 0, Rhythm::Garden)),
-    habit("fan_heater", 250, people(700, 100, Rhythm::Cold)),
+    habit("fan_heater", 250, people(1_000, 200, Rhythm::Cold)),
     habit("air_conditioner", 20, thermostat(0, 70, Degrees::Cooling)),
     habit("heat_pump", 30, thermostat(40, 35, Degrees::Heating)),
-    habit("water_heater", 100, people(250, 160, Rhythm::Late)),
+    habit(
+        "storage_heater",
+        65,
+        Trigger::Night {
+            minutes_per_kelvin: 35,
+        },
+    ),
+    habit("water_heater", 120, people(450, 200, Rhythm::Late)),
     habit("ev_charger", 30, people(450, 0, Rhythm::Evening)),
 ];
 
@@ -188,8 +215,8 @@ pub(crate) const HABITS: [Habit; 37] = [
 pub(crate) fn presence(lifestyle: Lifestyle, weekend: bool, wake: f64, sleep: f64) -> [f64; 24] {
     // Share of the home that is still there in the hours of work or school.
     let home_by_day = match (lifestyle, weekend) {
-        (Lifestyle::Worker, false) => 0.15,
-        (Lifestyle::Family, false) => 0.35,
+        (Lifestyle::Worker, false) => 0.45,
+        (Lifestyle::Family, false) => 0.60,
         (Lifestyle::Retired, _) => 0.80,
         (Lifestyle::Worker | Lifestyle::Family, true) => 0.75,
     };
@@ -238,7 +265,7 @@ mod tests {
     fn workers_are_out_on_weekdays() {
         let cases = [
             // Lifestyle, weekend, hour, at least, at most.
-            (Lifestyle::Worker, false, 12, 0.1, 0.2),
+            (Lifestyle::Worker, false, 12, 0.4, 0.5),
             (Lifestyle::Worker, true, 12, 0.7, 0.8),
             (Lifestyle::Retired, false, 12, 0.75, 0.85),
             (Lifestyle::Family, false, 17, 0.9, 1.0),

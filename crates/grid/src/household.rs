@@ -14,7 +14,11 @@ use crate::response::{PriceSignal, Response};
 use crate::season::Season;
 
 const MS_PER_HOUR: u32 = 3_600_000;
+const MS_PER_MINUTE: f64 = 60_000.0;
 const HOUR_LAST: u32 = 23;
+
+/// Night-tariff clocks switch within this time after midnight, so that no street jumps at once.
+const NIGHT_SPREAD_MS: u32 = 600_000;
 
 /// How the people of a home spend their weekdays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -207,16 +211,25 @@ impl Household {
             let mut draw = Draw::new(seed.nth(owned.rating.id().index() as u64));
             match owned.habit.trigger {
                 Trigger::Always => runs.push(Run::new(owned.rating.id(), 0, MS_PER_DAY)),
+                Trigger::Night { minutes_per_kelvin } => {
+                    let kelvins = Degrees::Heating.on(&season);
+                    let minutes = kelvins * f64::from(minutes_per_kelvin) * owned.liking;
+                    let charge = crate::power::round_to_ms(minutes * MS_PER_MINUTE)
+                        .min(owned.rating.drawn_duration_ms(1_000));
+                    if charge > 0 {
+                        runs.push(Run::new(
+                            owned.rating.id(),
+                            draw.below(NIGHT_SPREAD_MS),
+                            charge,
+                        ));
+                    }
+                }
                 Trigger::Thermostat {
                     base_permille,
                     per_kelvin_permille,
                     degrees,
                 } => {
-                    let kelvins = match degrees {
-                        Degrees::Indoor => 0.0,
-                        Degrees::Heating => (15.5 - season.temperature).max(0.0),
-                        Degrees::Cooling => (season.temperature - 18.0).max(0.0),
-                    };
+                    let kelvins = degrees.on(&season);
                     let duty = (f64::from(base_permille)
                         + kelvins * f64::from(per_kelvin_permille))
                         / 1_000.0;
@@ -224,7 +237,7 @@ impl Household {
                         &mut runs,
                         &mut draw,
                         owned,
-                        duty * (0.6 + 0.4 * owned.liking * 2.0) / 1.4,
+                        duty * (0.4 + 0.6 * owned.liking),
                     );
                 }
                 Trigger::People {
@@ -413,7 +426,7 @@ fn cycle(runs: &mut Vec<Run>, draw: &mut Draw, owned: &Owned, duty: f64) {
 }
 
 fn draw_persons(draw: &mut Draw) -> u8 {
-    // England and Wales, 2011: 30, 34, 16, 13 and 7 % of homes.
+    // About the 2011 census of England and Wales: 30, 34, 16, 13 and 7 % of homes.
     match draw.below(100) {
         0..30 => 1,
         30..64 => 2,

@@ -6,6 +6,7 @@
 //!   for that day; transcendental functions are `libm`'s, so every machine computes the same bits.
 //! - What a meter integrates is integer: milliwatts and millivars over milliseconds.
 //! - The segments of a day cover it without holes or overlaps.
+//! - Stations are dispatched in whole watts and exact money: output + shortfall = demand + surplus.
 //! - A replayed trace spends exactly the published watt-hours, and its gaps stay gaps.
 
 pub mod appliance;
@@ -16,10 +17,12 @@ pub mod load;
 pub mod power;
 pub mod response;
 mod season;
+pub mod station;
 pub mod trace;
 
 pub use appliance::{Appliance, ApplianceId, ApplianceSet, Catalogue};
 pub use household::{Household, HouseholdOptions, Lifestyle, Supply};
 pub use load::{DayLoad, DayPlan, MS_PER_DAY, Segment};
 pub use response::{Elasticity, PriceSignal, Response};
+pub use station::{Dispatch, Fleet, Station};
 pub use trace::LoadTrace;

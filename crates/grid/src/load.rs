@@ -255,14 +255,25 @@ struct Step {
 pub struct DayLoad {
     day: Day,
     segments: Vec<Segment>,
+    /// By time.
+    turns: Vec<Turn>,
+}
+
+/// The active power that one appliance takes on at a time; kept small, for every home has
+/// hundreds a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    at_ms: u32,
+    appliance: ApplianceId,
+    active_mw: i64,
 }
 
 impl DayLoad {
     /// # Panics
     ///
     /// If the plans are not of consecutive days.
-    pub(crate) fn new<'a>(
-        ratings: &mut dyn Iterator<Item = &'a Rating>,
+    pub(crate) fn new(
+        ratings: &mut dyn Iterator<Item = &Rating>,
         yesterday: &DayPlan,
         today: &DayPlan,
     ) -> Self {
@@ -286,6 +297,7 @@ impl DayLoad {
             sums.active_mw[rating.phase] += rating.standby_mw;
         }
         let mut segments = Vec::with_capacity(256);
+        let mut turns = Vec::with_capacity(256);
         for step in steps(&by_id, yesterday, today) {
             if step.at_ms >= MS_PER_DAY {
                 break;
@@ -297,6 +309,11 @@ impl DayLoad {
                 });
                 sums.from_ms = step.at_ms;
             }
+            turns.push(Turn {
+                at_ms: step.at_ms,
+                appliance: step.appliance,
+                active_mw: step.power.active_mw,
+            });
             let old = &mut powers[step.appliance.index()];
             sums.active_mw[step.phase] += step.power.active_mw - old.active_mw;
             sums.reactive_mvar[step.phase] += step.power.reactive_mvar - old.reactive_mvar;
@@ -313,6 +330,7 @@ impl DayLoad {
         Self {
             day: today.day,
             segments,
+            turns,
         }
     }
 
@@ -331,6 +349,18 @@ impl DayLoad {
     pub fn at(&self, ms: u32) -> &Segment {
         let index = self.segments.partition_point(|segment| segment.to_ms <= ms);
         &self.segments[index.min(self.segments.len() - 1)]
+    }
+
+    /// What the appliance with `rating` draws at a time of the day, in milliwatts: the stage of its
+    /// programme while it is ON, else its standby. Of all appliances of a home, these sum up to
+    /// the segment's active power.
+    pub fn active_mw_of(&self, rating: &Rating, ms: u32) -> i64 {
+        let past = self.turns.partition_point(|turn| turn.at_ms <= ms);
+        self.turns[..past]
+            .iter()
+            .rev()
+            .find(|turn| turn.appliance == rating.id)
+            .map_or(rating.standby_mw, |turn| turn.active_mw)
     }
 
     /// The day's active energy of all phases, in microjoules.
@@ -405,4 +435,171 @@ fn steps(
     // Stable: where one run hands over to the next, its OFF comes first.
     steps.sort_by_key(|step| step.at_ms);
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u32 = 60_000;
+    const HOUR: u32 = 60 * MINUTE;
+
+    /// A lamp of 100 W with 1 W of standby, and a machine of 2 kW for ten minutes and 200 W for
+    /// twenty.
+    fn ratings() -> Vec<Rating> {
+        let catalogue = Catalogue::parse(
+            "key,label,active_w,cos_phi_milli,sense,standby_mw,stages,flexibility,device,source\n\
+             lamp,Lamp,100,1000,none,1000,100x3600,fixed,,typical\n\
+             machine,Machine,2000,800,lagging,0,100x600;10x1200,fixed,,typical\n",
+        )
+        .unwrap();
+        catalogue
+            .iter()
+            .zip([0, 2])
+            .map(|((id, appliance), phase)| Rating::new(id, appliance, 1_000, phase))
+            .collect()
+    }
+
+    fn load(yesterday: &[Run], today: &[Run]) -> DayLoad {
+        let day = Day::from_epoch_days(100);
+        let ratings = ratings();
+        DayLoad::new(
+            &mut ratings.iter(),
+            &DayPlan::new(day.previous(), yesterday.to_vec()),
+            &DayPlan::new(day, today.to_vec()),
+        )
+    }
+
+    /// From, to, active and reactive power of each phase, number of appliances that are on.
+    type Row = (u32, u32, [i64; 3], [i64; 3], usize);
+
+    fn table(load: &DayLoad) -> Vec<Row> {
+        load.segments()
+            .iter()
+            .map(|s| (s.from_ms, s.to_ms, s.active_mw, s.reactive_mvar, s.on.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_day_is_covered_by_stages_and_standby() {
+        let [lamp, machine] = [0, 1].map(|index| ratings()[index].id());
+        let got = load(
+            &[],
+            &[
+                Run::new(lamp, HOUR, HOUR),
+                Run::new(machine, HOUR, 30 * MINUTE),
+            ],
+        );
+        assert_eq!(
+            table(&got),
+            [
+                (0, HOUR, [1_000, 0, 0], [0; 3], 0),
+                (
+                    HOUR,
+                    HOUR + 10 * MINUTE,
+                    [100_000, 0, 2_000_000],
+                    [0, 0, 1_500_000],
+                    2
+                ),
+                (
+                    HOUR + 10 * MINUTE,
+                    HOUR + 30 * MINUTE,
+                    [100_000, 0, 200_000],
+                    [0, 0, 150_000],
+                    2
+                ),
+                (HOUR + 30 * MINUTE, 2 * HOUR, [100_000, 0, 0], [0; 3], 1),
+                (2 * HOUR, MS_PER_DAY, [1_000, 0, 0], [0; 3], 0),
+            ]
+        );
+        let times = [
+            0,
+            HOUR,
+            HOUR + 10 * MINUTE,
+            HOUR + 30 * MINUTE,
+            2 * HOUR,
+            u32::MAX,
+        ];
+        for ms in times {
+            let sum: i64 = ratings().iter().map(|r| got.active_mw_of(r, ms)).sum();
+            assert_eq!(sum, got.at(ms).active_mw.iter().sum::<i64>(), "{ms}");
+        }
+        assert_eq!(got.at(HOUR).on.len(), 2);
+        assert_eq!(got.at(HOUR - 1).on.len(), 0);
+        assert_eq!(got.at(u32::MAX).from_ms, 2 * HOUR);
+    }
+
+    #[test]
+    fn a_run_over_midnight_belongs_to_its_day_and_loses_nothing() {
+        let [lamp, machine] = [0, 1].map(|index| ratings()[index].id());
+        let late = [
+            Run::new(machine, MS_PER_DAY - 5 * MINUTE, 30 * MINUTE),
+            // Moved past midnight when it was planned.
+            Run::new(lamp, MS_PER_DAY + 3 * HOUR, HOUR),
+        ];
+        let before = load(&[], &late);
+        let after = load(&late, &[]);
+        let standby = 2 * 24 * i64::from(HOUR) * 1_000;
+        // 2 kW for ten minutes, 200 W for twenty, and 99 W more than standby for an hour.
+        let runs = (2_000_000 * 10 + 200_000 * 20 + 99_000 * 60) * i64::from(MINUTE);
+        assert_eq!(before.active_uj() + after.active_uj(), standby + runs);
+        assert_eq!(after.segments()[0].active_mw, [1_000, 0, 2_000_000]);
+        assert_eq!(after.segments()[0].to_ms, 5 * MINUTE);
+        assert!(after.at(3 * HOUR).on.contains(lamp));
+        assert!(before.segments().iter().all(|s| !s.on.contains(lamp)));
+    }
+
+    #[test]
+    fn overlapping_runs_of_one_appliance_are_one() {
+        let lamp = ratings()[0].id();
+        let (first, second) = (
+            Run::new(lamp, HOUR, 2 * HOUR),
+            Run::new(lamp, 2 * HOUR, 2 * HOUR),
+        );
+        // Nested: the later one is over before the earlier.
+        let third = Run::new(lamp, 3 * HOUR / 2, MINUTE);
+        let got = load(&[], &[second, third, first]);
+        let on: u32 = got
+            .segments()
+            .iter()
+            .filter(|s| s.on.contains(lamp))
+            .map(|s| s.to_ms - s.from_ms)
+            .sum();
+        assert_eq!(on, 3 * HOUR);
+        assert!(got.segments().iter().all(|s| s.active_mw[0] <= 100_000));
+        let plan = DayPlan::new(Day::from_epoch_days(0), vec![second, third, first]);
+        let event = |at_ms, switch| SwitchEvent {
+            at_ms,
+            appliance: lamp,
+            switch,
+        };
+        assert_eq!(
+            plan.events(),
+            [event(HOUR, Switch::On), event(4 * HOUR, Switch::Off)]
+        );
+    }
+
+    #[test]
+    fn runs_end_with_the_day_after_their_own() {
+        let lamp = ratings()[0].id();
+        let run = Run::new(lamp, MS_PER_DAY, 2 * MS_PER_DAY);
+        assert_eq!(run.end_ms(), 2 * MS_PER_DAY);
+        assert_eq!(
+            table(&load(&[run], &[])),
+            [(0, MS_PER_DAY, [100_000, 0, 0], [0; 3], 1)]
+        );
+        let idle = DayPlan::idle(Day::from_epoch_days(5));
+        assert!(idle.events().is_empty() && idle.runs().is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "consecutive")]
+    fn plans_of_other_days_are_refused() {
+        let day = Day::from_epoch_days(1);
+        DayLoad::new(
+            &mut ratings().iter(),
+            &DayPlan::idle(day),
+            &DayPlan::idle(day),
+        );
+    }
 }

@@ -104,8 +104,8 @@ pub enum ElasticityError {
 }
 
 impl Elasticity {
-    /// The default own-price elasticity: −0.1, between measured daily (−0.02…−0.07) and
-    /// short-run (−0.13) values.
+    /// The default own-price elasticity: −0.1, between daily values (−0.02…−0.07, as
+    /// SMUD measured in 2012) and the short-run values of the literature (about −0.13).
     pub const DEFAULT_EPSILON_MILLI: i16 = -100;
     /// Discretionary use never falls below this share of what it is at the reference price.
     pub const MULTIPLIER_MIN: f64 = 0.5;

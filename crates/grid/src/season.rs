@@ -16,8 +16,8 @@ pub(crate) struct Season {
 }
 
 impl Season {
-    /// Annual mean 10.7 °C, amplitude 7 K, coldest in the third week of January (London,
-    /// 1991–2020 normals), with up to ±4 K from day to day.
+    /// Assumed, roughly London's climate: annual mean 11.8 °C, amplitude 6.7 K, coldest in the
+    /// third week of January, with up to ±4 K from day to day.
     pub(crate) fn on(world: Seed, day: Day) -> Self {
         let (year, _, _) = day.ymd();
         let january = Day::from_ymd(year, 1, 1).map_or(0, Day::epoch_days);
@@ -40,7 +40,7 @@ impl Season {
         });
         Self {
             day_of_year,
-            temperature: 10.7 - 7.0 * turn(20.0) + noise,
+            temperature: 11.8 - 6.7 * turn(20.0) + noise,
             darkness,
         }
     }
