@@ -319,8 +319,7 @@ impl Metrology {
             let step_end = Supply::step_end(self.cursor).min(end);
             let millis = step_end.as_millis() - self.cursor.as_millis();
             let span = millis.unsigned_abs();
-            self.energy[if active >= 0 { IMPORT } else { EXPORT }]
-                .add(active.unsigned_abs(), span);
+            self.energy[if active >= 0 { IMPORT } else { EXPORT }].add(active.unsigned_abs(), span);
             self.energy[quadrant(active, reactive)].add(reactive.unsigned_abs(), span);
             if active >= 0 {
                 self.energy[APPARENT].add(apparent, span);
@@ -331,14 +330,8 @@ impl Metrology {
             self.sums.apparent += apparent * span;
             let frequency = self.supply.frequency_at(self.seed, self.cursor);
             self.sums.frequency += frequency.unsigned_abs() * span;
-            for (phase, apparent) in phases
-                .iter()
-                .enumerate()
-                .take(self.connection.phases())
-            {
-                let voltage = self
-                    .supply
-                    .voltage_mv(self.seed, phase, self.cursor, power);
+            for (phase, apparent) in phases.iter().enumerate().take(self.connection.phases()) {
+                let voltage = self.supply.voltage_mv(self.seed, phase, self.cursor, power);
                 self.sums.voltage[phase] += voltage.unsigned_abs() * span;
                 self.sums.current[phase] += current_ma(*apparent, voltage).unsigned_abs() * span;
             }

@@ -18,13 +18,46 @@ pub(crate) const STATE_CELL: &str = "meter";
 pub(crate) const PRICES_CELL: &str = "house-prices";
 /// Every entry whose day's number modulo the number of cells is the cell's place.
 pub(crate) const PROFILE_CELLS: [&str; 40] = [
-    "profile-00", "profile-01", "profile-02", "profile-03", "profile-04", "profile-05",
-    "profile-06", "profile-07", "profile-08", "profile-09", "profile-10", "profile-11",
-    "profile-12", "profile-13", "profile-14", "profile-15", "profile-16", "profile-17",
-    "profile-18", "profile-19", "profile-20", "profile-21", "profile-22", "profile-23",
-    "profile-24", "profile-25", "profile-26", "profile-27", "profile-28", "profile-29",
-    "profile-30", "profile-31", "profile-32", "profile-33", "profile-34", "profile-35",
-    "profile-36", "profile-37", "profile-38", "profile-39",
+    "profile-00",
+    "profile-01",
+    "profile-02",
+    "profile-03",
+    "profile-04",
+    "profile-05",
+    "profile-06",
+    "profile-07",
+    "profile-08",
+    "profile-09",
+    "profile-10",
+    "profile-11",
+    "profile-12",
+    "profile-13",
+    "profile-14",
+    "profile-15",
+    "profile-16",
+    "profile-17",
+    "profile-18",
+    "profile-19",
+    "profile-20",
+    "profile-21",
+    "profile-22",
+    "profile-23",
+    "profile-24",
+    "profile-25",
+    "profile-26",
+    "profile-27",
+    "profile-28",
+    "profile-29",
+    "profile-30",
+    "profile-31",
+    "profile-32",
+    "profile-33",
+    "profile-34",
+    "profile-35",
+    "profile-36",
+    "profile-37",
+    "profile-38",
+    "profile-39",
 ];
 
 const STATE_KIND: u8 = 1;
@@ -163,7 +196,10 @@ impl State {
         };
         let captured = cell.u64()?;
         let lost = cell.u64()?;
-        cell.require(captured <= 1 << 40 && lost <= captured, "count of intervals")?;
+        cell.require(
+            captured <= 1 << 40 && lost <= captured,
+            "count of intervals",
+        )?;
         let last_ack = time_option(&mut cell, "last acknowledgement")?;
         let count = cell.count()?;
         cell.require(count <= AHEAD_MAX, "count of prices")?;
@@ -485,8 +521,7 @@ fn entry(cell: &mut Cell<'_>, period: Period) -> Result<Entry, MemoryError> {
         delivery,
         register_wh,
         power_w,
-        price_micro: price.map(|price| {
-            i32::try_from(price.micro_per_kwh()).expect("a price is at most 10⁹")
-        }),
+        price_micro: price
+            .map(|price| i32::try_from(price.micro_per_kwh()).expect("a price is at most 10⁹")),
     })
 }

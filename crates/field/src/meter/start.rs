@@ -226,7 +226,9 @@ fn check(
     };
     let capacity = Profile::new(config.period, config.profile_days).capacity();
     if entries.len() > capacity {
-        return Err(impossible("count of intervals; profile_days may have shrunk"));
+        return Err(impossible(
+            "count of intervals; profile_days may have shrunk",
+        ));
     }
     if entries
         .last_key_value()
