@@ -194,7 +194,8 @@ impl Meter {
         self.settle(now);
     }
 
-    /// Supply fails: the meter notes the time with its last energy and goes dark.
+    /// Supply fails: the meter notes the time with its last energy and goes dark. It forgets its
+    /// link; one that stands while the meter is dark must come up again after supply returned.
     pub fn handle_power_off(&mut self, now: Now) {
         self.begin(now);
         if self.off_since.is_none() {
@@ -245,6 +246,7 @@ impl Meter {
             // The next interval belongs to `handle_timeout`.
             let last = UtcTime::from_millis(self.interval_end.as_millis() - 1);
             self.integrate_to(now.utc.min(last));
+            self.begin_day();
         }
         let at = self.metrology.cursor();
         let instantaneous = if on {

@@ -219,6 +219,15 @@ impl Metrology {
         self.sums.millis > 0
     }
 
+    /// The running interval ended while supply was away: its energy is in the registers and goes
+    /// to the interval in which supply returned, its means go to none.
+    pub(crate) fn restart_means(&mut self) {
+        self.sums = Sums {
+            interrupted: true,
+            ..Sums::default()
+        };
+    }
+
     /// Supply was away for all of the running interval: the next one starts afresh.
     pub fn discard_interval(&mut self) {
         assert!(!self.has_measured(), "what was measured is captured");

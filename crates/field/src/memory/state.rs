@@ -168,7 +168,7 @@ impl State {
         let running = interval_end.as_millis() - cursor.as_millis();
         let length = i64::from(period.as_secs()) * 1_000;
         cell.require(
-            period.slot_of(interval_end).is_some() && (0..=length).contains(&running),
+            period.slot_of(interval_end).is_some() && (1..=length).contains(&running),
             "interval end",
         )?;
         let off_since = time_option(&mut cell, "off since")?;
@@ -381,9 +381,8 @@ fn sums(cell: &mut Cell<'_>, period: Period) -> Result<Sums, MemoryError> {
     const VOLTAGE_MEAN_MAX: u64 = 6_553_500;
 
     let millis = cell.u64()?;
-    // An outage can join the parts of two intervals.
     cell.require(
-        millis <= 2_000 * u64::from(period.as_secs()),
+        millis <= 1_000 * u64::from(period.as_secs()),
         "measured time",
     )?;
     let interrupted = match cell.u8()? {

@@ -121,6 +121,9 @@ impl Meter {
 
     pub(super) fn resume_after_outage(&mut self, now: Now) {
         self.metrology.skip_to(now.utc);
+        if self.metrology.cursor() >= self.interval_end {
+            self.metrology.restart_means();
+        }
         self.interval_end = self
             .interval_end
             .max(self.config.period.next_end(self.metrology.cursor()));

@@ -34,6 +34,7 @@ pub enum StartError {
 
 impl Meter {
     /// Starts a meter with the cells of its memory; none for one that was just installed.
+    /// Like an input, it leaves outputs to drain.
     ///
     /// # Errors
     ///
