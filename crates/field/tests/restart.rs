@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gridloom_core::{Charge, MilliwattHours, Month, Period, Price, Seed, UtcTime, seed};
-use gridloom_dlms::apdu::DataAccessResult;
 use gridloom_field::{
     Boot, Connection, HouseholdLoad, Load, MemoryError, Meter, MeterConfig, Metrology, StartError,
 };
@@ -42,6 +41,8 @@ struct World<F> {
     decided: BTreeMap<UtcTime, Price>,
     /// Decided, but not confirmed by the meter.
     unconfirmed: Vec<UtcTime>,
+    /// What each SET held, by its invoke id.
+    asked: BTreeMap<u8, Vec<UtcTime>>,
 }
 
 impl<F: Fn() -> Box<dyn Load>> World<F> {
@@ -59,6 +60,7 @@ impl<F: Fn() -> Box<dyn Load>> World<F> {
             linked: false,
             decided: BTreeMap::new(),
             unconfirmed: Vec::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -153,8 +155,9 @@ impl<F: Fn() -> Box<dyn Load>> World<F> {
     fn serve(&mut self) {
         while let Some(frame) = self.bench.sent.pop_front() {
             let pushed = self.head_end.receive(&frame);
-            if self.head_end.set_results.pop() == Some(DataAccessResult::Success) {
-                self.unconfirmed.clear();
+            while let Some(id) = self.head_end.succeeded.pop() {
+                let asked = self.asked.remove(&id).unwrap_or_default();
+                self.unconfirmed.retain(|end| !asked.contains(end));
             }
             let Some(push) = pushed else { continue };
             self.decided.entry(push.end).or_insert_with(|| {
@@ -178,14 +181,16 @@ impl<F: Fn() -> Box<dyn Load>> World<F> {
     /// Sends what the meter has not confirmed, in one SET; the answer may get lost.
     fn price(&mut self) {
         self.unconfirmed.sort_unstable();
-        self.unconfirmed.truncate(190);
         let prices: Vec<(UtcTime, Price)> = self
             .unconfirmed
             .iter()
+            .take(190)
             .map(|end| (*end, self.decided[end]))
             .collect();
         if self.linked && !prices.is_empty() && !self.fault(2) {
             let frame = self.head_end.prices(&prices);
+            let ends = prices.iter().map(|(end, _)| *end).collect();
+            self.asked.insert(self.head_end.set_id, ends);
             self.give(&frame);
             self.disk();
             self.serve();
@@ -283,7 +288,7 @@ fn a_household_goes_on_exactly_too() {
 fn a_house_that_answers_prices_is_told_the_same_after_a_restart() {
     let make_load = || {
         let reference = Price::parse("0.1").unwrap();
-        let response = Response::Elastic(Elasticity::new(-900, reference).unwrap());
+        let response = Response::On(Elasticity::new(-900, reference).unwrap());
         let options = HouseholdOptions {
             response,
             ..HouseholdOptions::default()

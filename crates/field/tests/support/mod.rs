@@ -86,6 +86,10 @@ pub(crate) struct HeadEnd {
     pub(crate) readings: BTreeMap<UtcTime, IntervalPush>,
     /// The answers to SETs.
     pub(crate) set_results: Vec<DataAccessResult>,
+    /// The invoke ids of the SETs that succeeded.
+    pub(crate) succeeded: Vec<u8>,
+    /// Of the last SET.
+    pub(crate) set_id: u8,
     /// Exceptions, ciphered or not.
     pub(crate) exceptions: Vec<Vec<u8>>,
 }
@@ -99,6 +103,8 @@ impl HeadEnd {
             pushes: Vec::new(),
             readings: BTreeMap::new(),
             set_results: Vec::new(),
+            succeeded: Vec::new(),
+            set_id: 0,
             exceptions: Vec::new(),
         }
     }
@@ -138,6 +144,9 @@ impl HeadEnd {
             }
             Apdu::SetResponseNormal(response) => {
                 self.set_results.push(response.result);
+                if response.result == DataAccessResult::Success {
+                    self.succeeded.push(response.invoke_id.number());
+                }
                 None
             }
             Apdu::ExceptionResponse(_) => {
@@ -180,8 +189,9 @@ impl HeadEnd {
                 })
                 .collect(),
         };
+        self.set_id = (self.set_id + 1) % 16;
         let request = table
-            .to_set_request(InvokeId::confirmed(3))
+            .to_set_request(InvokeId::confirmed(self.set_id))
             .expect("a table of prices");
         self.seal(&Apdu::SetRequestNormal(request))
     }
