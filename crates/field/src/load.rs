@@ -141,7 +141,12 @@ mod tests {
             ([-3, 0, 0], [-4, 0, 0], 5, 5),
             ([1, 1, 0], [1, 1, 0], 1, 2), // √2 and √8, cut.
             ([0; 3], [0; 3], 0, 0),
-            ([Power::PHASE_MILLI_MAX; 3], [0; 3], 1_000_000_000, 3_000_000_000),
+            (
+                [Power::PHASE_MILLI_MAX; 3],
+                [0; 3],
+                1_000_000_000,
+                3_000_000_000,
+            ),
         ];
         for (active_mw, reactive_mvar, first, total) in cases {
             let power = Power {
