@@ -1,6 +1,10 @@
 //! What a reading costs in the store, on real households.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "a household's values are small"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
