@@ -108,6 +108,7 @@ fn the_formats_are_stable() {
     };
     let readings = [0, 1, 23].map(|slot| world::stored(1, 0, slot, 40 + i64::from(slot)).reading);
     assert_eq!(hex(&block::encode(key, &readings)), BLOCK);
+    assert_eq!(hex(&block::encode(key, &household_day(key))), HOUSEHOLD);
     assert_eq!(hex(&journal_bytes()), JOURNAL);
 }
 
@@ -120,6 +121,42 @@ const JOURNAL: &str = concat!(
     "00000002000000010200000192550a6e8000000e10000000000002dc6c00000000000004d2000200",
     "000001",
 );
+
+const HOUSEHOLD: &str = concat!(
+    "0183c7481e80b0ef18dd7a0043bc6375e8010ef18dd7a0043bc7c2c400324924924924924924be2f",
+    "e807a1fb30300844202110d8fc03cb92a5518952b061a958310a7a1487e3c4400000030000a51b0d",
+    "0c",
+);
+
+/// A day with wandering, scattered, growing and rare values.
+fn household_day(key: BlockKey) -> Vec<IntervalReading> {
+    let mut register = 5_000_000_000;
+    (0..24)
+        .map(|slot| {
+            let wobble = |factor: i64| (i64::from(slot) * factor + 3) % 7 - 3;
+            let import = (400 + 90 * wobble(5)) * 1_000;
+            let reactive = import / 5_000 * 1_000;
+            register += import;
+            IntervalReading {
+                meter: key.meter,
+                period: key.period,
+                end: key.period.end_of_slot(key.day, slot),
+                status: ReadingStatus(u8::from(slot == 9) * 0x80),
+                values: IntervalValues::from_array([
+                    import,
+                    i64::from(slot) * 17,
+                    reactive,
+                    0,
+                    0,
+                    0,
+                    (import * import + reactive * reactive).isqrt() / 1_000 * 1_000,
+                    230_000 + 100 * wobble(3),
+                ]),
+                import_register: MilliwattHours::new(register),
+            }
+        })
+        .collect()
+}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

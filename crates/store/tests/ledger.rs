@@ -176,7 +176,9 @@ fn what_cannot_be_stored_is_refused_by_name() {
         while let Some(effect) = ledger.poll_effect() {
             match effect {
                 Effect::WriteJournal { through, .. } => ledger.handle(Outcome::Written { through }),
-                effect => ledger.handle(Outcome::Failed {
+                Effect::TruncateSegment { .. }
+                | Effect::Commit(_)
+                | Effect::DropSegments { .. } => ledger.handle(Outcome::Failed {
                     what: effect.operation(),
                     error: "no room".to_owned(),
                 }),
@@ -378,6 +380,42 @@ fn a_recovered_ledger_believes_nothing_before_the_disk_settled() {
         ledger.poll_effect(),
         Some(Effect::WriteJournal { .. })
     ));
+}
+
+#[test]
+fn a_redelivery_between_two_commits_of_a_seal_survives_a_crash() {
+    let config = LedgerConfig {
+        commit_readings_max: 1,
+        ..LedgerConfig::default()
+    };
+    let mut world = World::new(config);
+    world.append(record(1, 1, 0, 5)); // Stays open and holds the checkpoint back.
+    world.append(record(1, 0, 0, 5));
+    world.append(record(2, 0, 0, 5));
+    world.drain();
+    world.ledger.seal_before(day(1));
+    let effect = world.ledger.poll_effect().unwrap();
+    let outcome = world.disk.run(effect, &mut world.backend);
+    world.ledger.handle(outcome);
+    // Meter 1's day is in the database and forgotten, meter 2's is not.
+    assert_eq!(world.append(record(1, 0, 0, 5)), Lsn(4));
+    let Some(effect @ Effect::WriteJournal { .. }) = world.ledger.poll_effect() else {
+        panic!("the redelivery is written");
+    };
+    world.disk.run(effect, &mut world.backend);
+
+    let checkpoint = world.backend.checkpoint().unwrap();
+    let (ledger, recovery) = Ledger::recover(config, checkpoint, world.disk.segments()).unwrap();
+    assert_eq!((recovery.records, recovery.repeated), (3, 1));
+    world.ledger = ledger;
+    world.ledger.seal_before(day(2));
+    world.drain();
+    assert_eq!(world.backend.summary().unwrap().readings, 3);
+    assert_eq!(
+        world.ledger.checkpoint().through,
+        Lsn(4),
+        "nothing is left open"
+    );
 }
 
 #[test]
