@@ -303,6 +303,15 @@ impl Meter {
         }
     }
 
+    /// Intervals up to `until` that are not acknowledged, or have no price.
+    pub fn owes_before(&self, until: UtcTime) -> usize {
+        self.profile
+            .iter()
+            .filter(|entry| entry.end() <= until)
+            .filter(|entry| entry.delivery() != Delivery::Acknowledged || entry.price().is_none())
+            .count()
+    }
+
     /// The load profile.
     pub fn profile(&self) -> &Profile {
         &self.profile

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use gridloom_core::{Currency, Day, Period, Price};
+use gridloom_billing::{SigmoidParameters, SigmoidTariff};
+use gridloom_core::{Currency, Day, Period, Price, Watts};
 use gridloom_host::Speed;
 use serde::Deserialize;
 
@@ -47,7 +48,7 @@ struct RawUtility {
 struct RawTariff {
     p_min: Option<String>,
     p_max: Option<String>,
-    x0_watts: Option<f64>,
+    x0_watts: Option<i64>,
     k_per_watt: Option<f64>,
 }
 
@@ -144,8 +145,23 @@ pub(crate) struct Config {
 pub(crate) struct TariffConfig {
     pub(crate) p_min: Price,
     pub(crate) p_max: Price,
-    pub(crate) x0_watts: Option<f64>,
+    pub(crate) x0_watts: Option<Watts>,
     pub(crate) k_per_watt: Option<f64>,
+}
+
+impl TariffConfig {
+    /// The area's standard tariff with what the configuration says over it.
+    pub(crate) fn over(self, standard: SigmoidTariff) -> anyhow::Result<SigmoidTariff> {
+        let parameters = *standard.parameters();
+        SigmoidTariff::new(SigmoidParameters {
+            p_min: self.p_min,
+            p_max: self.p_max,
+            x0: self.x0_watts.unwrap_or(parameters.x0),
+            k_per_watt: self.k_per_watt.unwrap_or(parameters.k_per_watt),
+            ..parameters
+        })
+        .context("tariff")
+    }
 }
 
 /// Where each layer listens.
@@ -231,13 +247,13 @@ impl Config {
         };
         let p_min = p.pick("tariff.p_min", None, raw.tariff.p_min, "0.0800".into(), text);
         let p_max = p.pick("tariff.p_max", None, raw.tariff.p_max, "0.4200".into(), text);
-        let by_size = |value: &Option<f64>| value.map_or("by the area's size".into(), |value| value.to_string());
-        let x0_watts = p.pick("tariff.x0_watts", None, raw.tariff.x0_watts.map(Some), None, by_size);
-        let k_per_watt = p.pick("tariff.k_per_watt", None, raw.tariff.k_per_watt.map(Some), None, by_size);
+        let by_size = || "by the area's size".to_owned();
+        let x0_watts = p.pick("tariff.x0_watts", None, raw.tariff.x0_watts.map(Some), None, |value| value.map_or_else(by_size, |value| value.to_string()));
+        let k_per_watt = p.pick("tariff.k_per_watt", None, raw.tariff.k_per_watt.map(Some), None, |value| value.map_or_else(by_size, |value| value.to_string()));
         let tariff = TariffConfig {
             p_min: price("tariff.p_min", p_min)?,
             p_max: price("tariff.p_max", p_max)?,
-            x0_watts,
+            x0_watts: x0_watts.map(Watts::new),
             k_per_watt,
         };
         let listen = Listen {

@@ -23,6 +23,8 @@ use crate::config::{Config, LoadKind, Overrides, Pace};
 use plant::Plant;
 use progress::Progress;
 
+pub(crate) use plant::{cell_name, town_of};
+
 /// Runs a small utility with all five layers on this machine
 #[derive(clap::Args)]
 pub(crate) struct Demo {
@@ -142,6 +144,21 @@ impl Founding {
     pub(crate) fn began(&self) -> anyhow::Result<Day> {
         Day::parse(&self.began)
             .with_context(|| format!("{}: began = {:?} is no day", Self::FILE, self.began))
+    }
+
+    /// The flags that describe it.
+    fn overrides(&self) -> anyhow::Result<Overrides> {
+        let load = match self.load.as_str() {
+            "household" => LoadKind::Household,
+            "lcl" => LoadKind::Lcl,
+            other => anyhow::bail!("{}: load = {other:?} is unknown", Self::FILE),
+        };
+        Ok(Overrides {
+            houses: Some(self.houses),
+            load: Some(load),
+            seed: Some(self.seed),
+            ..Overrides::default()
+        })
     }
 
     /// Refuses to run a directory as something that it is not.

@@ -6,7 +6,6 @@ mod config;
 mod decode;
 mod demo;
 mod emulate;
-mod sim;
 mod sms;
 mod table;
 
@@ -27,8 +26,6 @@ struct Cli {
 enum Command {
     /// Runs a small utility with all five layers on this machine
     Demo(demo::Demo),
-    /// Runs the same nodes in virtual time
-    Sim(sim::Sim),
     /// Prints bills from a data directory
     Bill(bill::Bill),
     /// Accounts for every reading in a data directory
@@ -56,7 +53,6 @@ fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let result = match cli.command {
         Command::Demo(command) => command.run(&mut out),
-        Command::Sim(command) => command.run(&mut out),
         Command::Bill(command) => command.run(&mut out),
         Command::Check(command) => command.run(&mut out),
         Command::Config(command) => command.run(&mut out),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use gridloom_core::{Day, Instant, MeterId, Month, Now, Seed, UtcTime};
+use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
 use gridloom_edge::{Edge, EdgeMemory};
 use gridloom_field::{Boot, Meter};
 use gridloom_grid::{LoadTrace, Response};
@@ -25,6 +25,7 @@ use gridloom_web::Snapshot;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::Founding;
 use super::keys::{self, Applicant};
 use super::snapshot::{self, Sources};
 use super::texting::Texting;
@@ -293,7 +294,7 @@ impl Plant {
 }
 
 /// The key of a meter's memory cells.
-pub(super) fn cell_name(meter: MeterId) -> String {
+pub(crate) fn cell_name(meter: MeterId) -> String {
     format!("meter-{}", meter.0)
 }
 
@@ -324,8 +325,20 @@ fn found_town(
     Ok(Town::new(plan, |meter| keys[&meter].clone())?)
 }
 
+/// The town that a data directory was made for, with keys that open nothing.
+pub(crate) fn town_of(founding: &Founding) -> anyhow::Result<Town> {
+    let began = founding.began()?;
+    let config = Config::read(None, founding.overrides()?)?;
+    let plan = TownPlan {
+        period: Period::from_secs(founding.period_seconds).context("demo.toml: period_seconds")?,
+        ..town_plan(&config, began)?
+    };
+    let seed = plan.seed;
+    Ok(Town::new(plan, town::seeded_keys(seed))?)
+}
+
 /// The plan of the town that a configuration describes.
-pub(crate) fn town_plan(config: &Config, began: Day) -> anyhow::Result<TownPlan> {
+fn town_plan(config: &Config, began: Day) -> anyhow::Result<TownPlan> {
     let response = if config.response {
         town::standard_response()
     } else {

@@ -51,7 +51,7 @@ pub(super) fn build(from: &Sources) -> Snapshot {
         tariff: Tariff {
             p_min: parameters.p_min,
             p_max: parameters.p_max,
-            x0_w: parameters.x0_watts,
+            x0_w: parameters.x0.get() as f64,
             k_per_w: parameters.k_per_watt,
         },
         stations: stations(utility),
