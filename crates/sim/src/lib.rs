@@ -1,1 +1,22 @@
-//! Virtual time: links, faults, checkers around the same nodes.
+//! Virtual time: the same nodes that are deployed, their links and disks modelled, and every run
+//! repeatable bit by bit from its seed.
+//!
+//! Invariants:
+//!
+//! - Nothing is decided here that a deployed node decides: the world carries frames, requests and
+//!   time, and no more.
+//! - A run is a function of its plan and its seed: events happen in the order of their time, and
+//!   of their making where the time is the same.
+//! - A crash leaves of a disk's unfinished work a first part, at most one torn write, and nothing
+//!   of the rest.
+//! - What a run reports is read back from the utility's store.
+
+pub mod disk;
+pub mod hosted;
+pub mod link;
+pub mod town;
+pub mod world;
+
+pub use link::{LinkModel, Transport};
+pub use town::{Homes, Town, TownError, TownPlan};
+pub use world::{Counters, World, WorldError, WorldPlan};

@@ -1,0 +1,266 @@
+//! A node's disk: it carries out requests in order, each after a while, and a crash catches it
+//! in the middle of one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use gridloom_core::seed;
+use gridloom_nodes::{Answer, DiskReply, DiskRequest, Query};
+use gridloom_store::{Backend, Effect, MemoryBackend, Outcome, RecoverError, StoreError};
+use gridloom_store::{Ledger, LedgerConfig};
+
+use crate::link::{below, nanos};
+
+/// What a node keeps, through every crash of its own.
+#[derive(Debug)]
+pub struct Disk {
+    cells: BTreeMap<String, Vec<u8>>,
+    database: MemoryBackend,
+    segments: BTreeMap<u64, Vec<u8>>,
+    objects: BTreeMap<String, Vec<u8>>,
+    /// Not carried out yet, oldest first.
+    waiting: VecDeque<DiskRequest>,
+    rng: seed::Rng,
+}
+
+/// Why a store does not come up from its disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] RecoverError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] StoreError),
+}
+
+impl Disk {
+    /// The shortest time that a request takes.
+    pub const TIME_MIN: Duration = Duration::from_micros(200);
+
+    /// The longest time that a request takes.
+    pub const TIME_MAX: Duration = Duration::from_millis(8);
+
+    pub(crate) fn new(rng: seed::Rng) -> Self {
+        Self {
+            cells: BTreeMap::new(),
+            database: MemoryBackend::new(),
+            segments: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            rng,
+        }
+    }
+
+    /// The memory cells, by name.
+    pub fn cells(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.cells
+    }
+
+    /// The database.
+    pub fn database(&self) -> &MemoryBackend {
+        &self.database
+    }
+
+    /// The database, for a test that wants to damage it.
+    pub fn database_mut(&mut self) -> &mut MemoryBackend {
+        &mut self.database
+    }
+
+    /// The archived objects, by name.
+    pub fn objects(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.objects
+    }
+
+    /// The ledger as a restart at this moment would find it.
+    ///
+    /// # Errors
+    ///
+    /// If journal and database do not go together.
+    pub fn ledger(&self, config: LedgerConfig) -> Result<Ledger, DiskError> {
+        let checkpoint = self.database.checkpoint()?;
+        let segments = self
+            .segments
+            .iter()
+            .map(|(number, bytes)| (*number, bytes.clone()))
+            .collect();
+        let (ledger, _) = Ledger::recover(config, checkpoint, segments)?;
+        Ok(ledger)
+    }
+
+    /// Takes a request. Where the disk was idle, says how long it works on it, in nanoseconds.
+    pub(crate) fn request(&mut self, request: DiskRequest) -> Option<u64> {
+        self.waiting.push_back(request);
+        (self.waiting.len() == 1).then(|| self.time())
+    }
+
+    /// The oldest request is carried out: its answer, and how long the next one takes.
+    pub(crate) fn complete(&mut self) -> (DiskReply, Option<u64>) {
+        let request = self.waiting.pop_front().expect("a request was under way");
+        let reply = self.carry_out(request);
+        let next = (!self.waiting.is_empty()).then(|| self.time());
+        (reply, next)
+    }
+
+    /// The node stops at once. Of what it asked for, the disk has carried out a first part; the
+    /// request after that was under way and is torn; the others never began.
+    pub(crate) fn crash(&mut self) {
+        let count = self.waiting.len() as u64;
+        let whole = below(&mut self.rng, count + 1);
+        for _ in 0..whole {
+            let _unheard = self.complete();
+        }
+        if let Some(torn) = self.waiting.pop_front() {
+            self.tear(torn);
+        }
+        self.waiting.clear();
+    }
+
+    fn time(&mut self) -> u64 {
+        let (min, max) = (nanos(Self::TIME_MIN), nanos(Self::TIME_MAX));
+        min + below(&mut self.rng, max - min + 1)
+    }
+
+    fn carry_out(&mut self, request: DiskRequest) -> DiskReply {
+        match request {
+            DiskRequest::Remember {
+                ticket,
+                slot,
+                bytes,
+            } => {
+                self.remember(slot, bytes);
+                DiskReply::Done {
+                    ticket,
+                    result: Ok(()),
+                }
+            }
+            DiskRequest::Ledger(effect) => DiskReply::Ledger(self.carry_out_effect(effect)),
+            DiskRequest::Query { ticket, query } => DiskReply::Answer {
+                ticket,
+                result: self.query(query).map_err(|error| error.to_string()),
+            },
+            DiskRequest::Archive {
+                ticket,
+                name,
+                bytes,
+            } => {
+                self.objects.insert(name, bytes);
+                DiskReply::Done {
+                    ticket,
+                    result: Ok(()),
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, slot: &str, bytes: Vec<u8>) {
+        match self.cells.get_mut(slot) {
+            Some(cell) => *cell = bytes,
+            None => {
+                self.cells.insert(slot.to_owned(), bytes);
+            }
+        }
+    }
+
+    fn carry_out_effect(&mut self, effect: Effect) -> Outcome {
+        let what = effect.operation();
+        match effect {
+            Effect::TruncateSegment { segment, length } => {
+                let file = self.segments.entry(segment).or_default();
+                file.truncate(length_of(length));
+                Outcome::Truncated
+            }
+            Effect::WriteJournal {
+                segment,
+                offset,
+                bytes,
+                through,
+            } => {
+                self.write(segment, offset, &bytes);
+                Outcome::Written { through }
+            }
+            Effect::Commit(batch) => match self.database.commit(batch) {
+                Ok(report) => Outcome::Committed(report),
+                Err(error) => Outcome::Failed {
+                    what,
+                    error: error.to_string(),
+                },
+            },
+            Effect::DropSegments { before } => {
+                self.segments = self.segments.split_off(&before);
+                Outcome::Dropped
+            }
+        }
+    }
+
+    fn write(&mut self, segment: u64, offset: u64, bytes: &[u8]) {
+        let file = self.segments.entry(segment).or_default();
+        assert!(
+            file.len() == length_of(offset),
+            "the journal goes on where its segment {segment} ends"
+        );
+        file.extend_from_slice(bytes);
+    }
+
+    fn query(&self, query: Query) -> Result<Answer, StoreError> {
+        let database = &self.database;
+        Ok(match query {
+            Query::Readings {
+                meter,
+                period,
+                first,
+                last,
+            } => Answer::Readings(database.readings(meter, period, first..=last)?),
+            Query::Day { period, day } => {
+                let mut readings = Vec::new();
+                for row in database.meters()? {
+                    readings.extend(database.readings(row.meter, period, day..=day)?);
+                }
+                Answer::Readings(readings)
+            }
+            Query::Prices {
+                period,
+                first,
+                last,
+            } => Answer::Prices(database.prices(period, first..=last)?),
+            Query::Bills { month } => Answer::Bills(database.bills(month)?),
+        })
+    }
+
+    /// Leaves what a power failure leaves of a request: some of the bytes of a journal write,
+    /// sometimes with the file's new length and zeros for the rest; some of the segments to drop.
+    /// Cells, commits and objects are transactions: nothing.
+    fn tear(&mut self, request: DiskRequest) {
+        match request {
+            DiskRequest::Ledger(Effect::WriteJournal {
+                segment,
+                offset,
+                bytes,
+                ..
+            }) => {
+                let length = bytes.len() as u64;
+                let cut = length_of(below(&mut self.rng, length + 1));
+                self.write(segment, offset, &bytes[..cut]);
+                if below(&mut self.rng, 4) == 0 {
+                    let file = self.segments.entry(segment).or_default();
+                    file.resize(file.len() + bytes.len() - cut, 0);
+                }
+            }
+            DiskRequest::Ledger(Effect::DropSegments { before }) => {
+                let doomed: Vec<u64> = self.segments.range(..before).map(|(n, _)| *n).collect();
+                let dropped = below(&mut self.rng, doomed.len() as u64 + 1);
+                for number in doomed.into_iter().take(length_of(dropped)) {
+                    self.segments.remove(&number);
+                }
+            }
+            DiskRequest::Ledger(Effect::Commit(_) | Effect::TruncateSegment { .. })
+            | DiskRequest::Remember { .. }
+            | DiskRequest::Query { .. }
+            | DiskRequest::Archive { .. } => {}
+        }
+    }
+}
+
+fn length_of(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a simulated file fits the memory it is in")
+}

@@ -1,0 +1,775 @@
+//! The event loop of virtual time: every frame, answer of a disk and deadline in one order.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridloom_core::seed;
+use gridloom_core::{Instant, Now, Seed, UtcTime};
+use gridloom_nodes::{
+    DiskReply, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+};
+use gridloom_store::{Backend, LedgerConfig, MeterRow};
+use serde::Serialize;
+
+use crate::disk::Disk;
+use crate::hosted::{Blueprint, Hosted, Role};
+use crate::link::{Lane, LinkModel, Passage, below, nanos};
+use crate::town::Town;
+
+/// How a town's nodes are connected, and how its store is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorldPlan {
+    /// Between a meter and its gateway.
+    pub field: LinkModel,
+    /// Between all other neighbours.
+    pub wide_area: LinkModel,
+    /// Meters on one gateway, above zero.
+    pub meters_per_gateway: usize,
+    /// The utility's ledger.
+    pub ledger: LedgerConfig,
+}
+
+impl Default for WorldPlan {
+    fn default() -> Self {
+        Self {
+            field: LinkModel::FIELD,
+            wide_area: LinkModel::WIDE_AREA,
+            meters_per_gateway: 250,
+            ledger: LedgerConfig::default(),
+        }
+    }
+}
+
+/// Why a simulation cannot go on: always a defect of a node, found by this seed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorldError {
+    /// A node does not come up from what it left on its disk.
+    #[error("{node} does not start from its disk at {at}: {cause}")]
+    Boot {
+        /// Which node.
+        node: String,
+        /// When.
+        at: UtcTime,
+        /// In its words.
+        cause: String,
+    },
+    /// A node asks to be woken at once, again and again.
+    #[error("{node} does not come to rest at {at}: {timer} is due again after each timeout")]
+    Restless {
+        /// Which node.
+        node: String,
+        /// When.
+        at: UtcTime,
+        /// Its timer.
+        timer: &'static str,
+    },
+}
+
+/// What happened in a world so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counters {
+    /// Inputs given to nodes.
+    pub events: u64,
+    /// Frames that nodes sent on links that stood.
+    pub frames_sent: u64,
+    /// Of those, frames that the link lost, or that were under way when it went down.
+    pub frames_lost: u64,
+    /// Of those, frames that arrived twice.
+    pub frames_duplicated: u64,
+    /// Requests that disks carried out.
+    pub disk_requests: u64,
+    /// Links that came up.
+    pub links_up: u64,
+    /// Nodes that crashed.
+    pub crashes: u64,
+}
+
+/// A node in its world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIndex(pub(crate) usize);
+
+/// A cable between two neighbours; the connections over it come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CableIndex(pub(crate) usize);
+
+/// What a run tells whoever watches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// A node crashed.
+    Crashed(NodeIndex),
+    /// A node came up again.
+    Booted(NodeIndex),
+}
+
+/// A town in virtual time. Wall time and monotonic time run together here.
+#[derive(Debug)]
+pub struct World {
+    blueprint: Blueprint,
+    start: UtcTime,
+    /// Nanoseconds since the start.
+    time: u64,
+    queue: BinaryHeap<Reverse<Event>>,
+    sequence: u64,
+    places: Vec<Place>,
+    cables: Vec<Cable>,
+    redial: seed::Rng,
+    /// Scheduled faults of an earlier age do not happen.
+    fault_age: u32,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Place {
+    role: Role,
+    node: Option<Hosted>,
+    disk: Disk,
+    /// Counts crashes; what a disk finishes for an earlier life is heard by nobody.
+    life: u32,
+    /// When the one scheduled wake is due, and its number.
+    wake: Option<(u64, u64)>,
+    /// Timeouts in a row at one moment.
+    spins: (u64, u32),
+    cables: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Cable {
+    lower: usize,
+    upper: usize,
+    model: LinkModel,
+    cut: bool,
+    /// Of the connection that stands, or of the one before.
+    generation: u32,
+    connected: bool,
+    dialling: bool,
+    up: Lane,
+    down: Lane,
+    under_way: u64,
+}
+
+#[derive(Debug)]
+struct Event {
+    at: u64,
+    sequence: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Frame {
+        link: LinkId,
+        way: Way,
+        frame: Vec<u8>,
+    },
+    Wake {
+        place: usize,
+        number: u64,
+    },
+    DiskDone {
+        place: usize,
+        life: u32,
+    },
+    Dial {
+        cable: usize,
+    },
+    LinkDown {
+        place: usize,
+        life: u32,
+        link: LinkId,
+    },
+    Fault {
+        age: u32,
+        fault: Fault,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// What goes wrong, or right again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A node stops at once; no effect on one that has.
+    Crash(NodeIndex),
+    /// A node starts again; no effect on one that runs.
+    Boot(NodeIndex),
+    /// A cable carries nothing.
+    Cut(CableIndex),
+    /// It carries again.
+    Mend(CableIndex),
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+impl World {
+    /// The longest wait before a lower neighbour dials again.
+    pub const REDIAL_MAX: Duration = Duration::from_secs(3);
+
+    /// Timeouts that one node may take at one moment. A meter that was away captures
+    /// [`gridloom_field::Meter::CAPTURES_MAX`] intervals with each; none needs more than its
+    /// profile holds.
+    pub const SPINS_MAX: u32 = 1_000;
+
+    /// A town, powered on: one edge, one utility, one archive, and as many gateways as its meters
+    /// need.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError::Boot`] if a node does not start.
+    ///
+    /// # Panics
+    ///
+    /// If a gateway is to have no meters.
+    pub fn new(seed: Seed, town: Arc<Town>, plan: WorldPlan) -> Result<Self, WorldError> {
+        assert!(plan.meters_per_gateway > 0, "a gateway serves a meter");
+        let houses = town.houses().len();
+        let gateways = houses.div_ceil(plan.meters_per_gateway);
+        let mut roles = vec![Role::Archive, Role::Utility, Role::Edge];
+        roles.extend((1..=gateways).map(Role::Gateway));
+        roles.extend((0..houses).map(Role::Meter));
+        let (archive, utility, edge, first_gateway) = (0, 1, 2, 3);
+        let mut pairs = vec![
+            (utility, archive, plan.wide_area),
+            (edge, utility, plan.wide_area),
+        ];
+        pairs.extend((0..gateways).map(|n| (first_gateway + n, edge, plan.wide_area)));
+        pairs.extend((0..houses).map(|house| {
+            let gateway = first_gateway + house / plan.meters_per_gateway;
+            (first_gateway + gateways + house, gateway, plan.field)
+        }));
+        let start = town.plan().start;
+        let mut world = Self {
+            blueprint: Blueprint {
+                town,
+                ledger: plan.ledger,
+            },
+            start,
+            time: 0,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            places: roles
+                .into_iter()
+                .map(|role| Place::new(role, seed))
+                .collect(),
+            cables: Vec::new(),
+            redial: seed.child("redial").rng(),
+            fault_age: 0,
+            counters: Counters::default(),
+        };
+        for (lower, upper, model) in pairs {
+            world.lay_cable(seed, lower, upper, model);
+        }
+        world.enrol_meters(utility);
+        for place in 0..world.places.len() {
+            world.boot(place)?;
+        }
+        Ok(world)
+    }
+
+    /// The town.
+    pub fn town(&self) -> &Arc<Town> {
+        &self.blueprint.town
+    }
+
+    /// The time, on both clocks.
+    pub fn now(&self) -> Now {
+        now_at(self.start, self.time)
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, Role)> {
+        let places = self.places.iter().enumerate();
+        places.map(|(index, place)| (NodeIndex(index), place.role))
+    }
+
+    /// Every cable.
+    pub fn cables(&self) -> impl Iterator<Item = CableIndex> {
+        (0..self.cables.len()).map(CableIndex)
+    }
+
+    /// What a node is.
+    pub fn role(&self, node: NodeIndex) -> Role {
+        self.places[node.0].role
+    }
+
+    /// The meter nodes that run, with the index of their house.
+    pub fn meters(&self) -> impl Iterator<Item = (usize, &MeterNode)> {
+        self.places
+            .iter()
+            .filter_map(|place| match (place.role, &place.node) {
+                (Role::Meter(house), Some(Hosted::Meter(node))) => Some((house, &**node)),
+                _ => None,
+            })
+    }
+
+    /// The utility; `None` while it is down.
+    pub fn utility(&self) -> Option<&UtilityNode> {
+        self.places.iter().find_map(|place| match &place.node {
+            Some(Hosted::Utility(node)) => Some(&**node),
+            _ => None,
+        })
+    }
+
+    /// A node's disk.
+    pub fn disk(&self, role: Role) -> Option<&Disk> {
+        let place = self.places.iter().find(|place| place.role == role)?;
+        Some(&place.disk)
+    }
+
+    /// A node's disk, for a test that wants to damage it.
+    pub fn disk_mut(&mut self, role: Role) -> Option<&mut Disk> {
+        let place = self.places.iter_mut().find(|place| place.role == role)?;
+        Some(&mut place.disk)
+    }
+
+    /// The bounds of the utility's ledger.
+    pub fn ledger_config(&self) -> LedgerConfig {
+        self.blueprint.ledger
+    }
+
+    /// What a cable is like from now on; frames under way are not touched.
+    pub fn set_model(&mut self, cable: CableIndex, model: LinkModel) {
+        self.cables[cable.0].model = model;
+    }
+
+    /// What a cable is like.
+    pub fn model(&self, cable: CableIndex) -> LinkModel {
+        self.cables[cable.0].model
+    }
+
+    /// Lets a fault happen at `at`, or now if that is past.
+    pub fn schedule(&mut self, at: UtcTime, fault: Fault) {
+        let age = self.fault_age;
+        let at = self.nanos_of(at).max(self.time);
+        self.push(at, What::Fault { age, fault });
+    }
+
+    /// Mends every cable, starts every node that is down, and cancels every fault to come.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError::Boot`] if a node does not start.
+    pub fn heal(&mut self) -> Result<(), WorldError> {
+        self.fault_age += 1;
+        for cable in 0..self.cables.len() {
+            self.mend(cable);
+        }
+        for place in 0..self.places.len() {
+            self.boot(place)?;
+        }
+        Ok(())
+    }
+
+    /// Runs until `until`, and tells `watch` of every crash and restart.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError`], which names the node.
+    pub fn run_until(
+        &mut self,
+        until: UtcTime,
+        mut watch: impl FnMut(&Self, Happened),
+    ) -> Result<(), WorldError> {
+        let until = self.nanos_of(until);
+        while let Some(event) = self.next_event(until) {
+            self.time = event.at;
+            if let Some(happened) = self.carry_out(event.what)? {
+                watch(self, happened);
+            }
+        }
+        self.time = self.time.max(until);
+        Ok(())
+    }
+
+    fn next_event(&mut self, until: u64) -> Option<Event> {
+        let top = self.queue.peek_mut().filter(|top| top.0.at <= until)?;
+        let Reverse(event) = PeekMut::pop(top);
+        Some(event)
+    }
+
+    fn lay_cable(&mut self, seed: Seed, lower: usize, upper: usize, model: LinkModel) {
+        let index = self.cables.len();
+        let seed = seed.child("cable").nth(index as u64);
+        self.cables.push(Cable {
+            lower,
+            upper,
+            model,
+            cut: false,
+            generation: 0,
+            connected: false,
+            dialling: false,
+            up: Lane::new(seed.child("up").rng()),
+            down: Lane::new(seed.child("down").rng()),
+            under_way: 0,
+        });
+        self.places[lower].cables.push(index);
+        self.places[upper].cables.push(index);
+    }
+
+    /// The registry in the database, which lists the meters of a whole day's query.
+    fn enrol_meters(&mut self, utility: usize) {
+        for house in self.blueprint.town.houses() {
+            self.places[utility]
+                .disk
+                .database_mut()
+                .enrol(MeterRow {
+                    meter: house.meter(),
+                    title: house.config().title,
+                    name: house.name().to_owned(),
+                    phases: 1,
+                    // The simulated edge has its keys from the town.
+                    wrapped_ek: Vec::new(),
+                    wrapped_ak: Vec::new(),
+                    service_point: house.name().to_owned(),
+                })
+                .expect("a town gives every meter its own number and title");
+        }
+    }
+
+    fn push(&mut self, at: u64, what: What) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Event {
+            at,
+            sequence: self.sequence,
+            what,
+        }));
+    }
+
+    fn carry_out(&mut self, what: What) -> Result<Option<Happened>, WorldError> {
+        match what {
+            What::Frame { link, way, frame } => self.arrive(link, way, frame)?,
+            What::Wake { place, number } => self.wake(place, number)?,
+            What::DiskDone { place, life } => self.disk_done(place, life)?,
+            What::Dial { cable } => self.connect(cable)?,
+            What::LinkDown { place, life, link } => {
+                if self.places[place].life == life {
+                    self.give(place, Input::LinkDown { link })?;
+                }
+            }
+            What::Fault { age, fault } if age == self.fault_age => return self.fail(fault),
+            What::Fault { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn fail(&mut self, fault: Fault) -> Result<Option<Happened>, WorldError> {
+        Ok(match fault {
+            Fault::Crash(node) => self.crash(node.0).then_some(Happened::Crashed(node)),
+            Fault::Boot(node) => self.boot(node.0)?.then_some(Happened::Booted(node)),
+            Fault::Cut(cable) => {
+                self.cables[cable.0].cut = true;
+                self.disconnect(cable.0);
+                None
+            }
+            Fault::Mend(cable) => {
+                self.mend(cable.0);
+                None
+            }
+        })
+    }
+
+    /// Stops a node, unless it is down.
+    fn crash(&mut self, index: usize) -> bool {
+        let place = &mut self.places[index];
+        if place.node.take().is_none() {
+            return false;
+        }
+        place.life += 1;
+        place.wake = None;
+        place.disk.crash();
+        self.counters.crashes += 1;
+        for cable in self.places[index].cables.clone() {
+            self.disconnect(cable);
+        }
+        true
+    }
+
+    /// Starts a node, unless it runs.
+    fn boot(&mut self, index: usize) -> Result<bool, WorldError> {
+        let now = self.now();
+        let place = &mut self.places[index];
+        if place.node.is_some() {
+            return Ok(false);
+        }
+        let node = self
+            .blueprint
+            .boot(place.role, &place.disk, now)
+            .map_err(|cause| WorldError::Boot {
+                node: place.role.name(),
+                at: now.utc,
+                cause,
+            })?;
+        place.node = Some(node);
+        self.drain(index)?;
+        for cable in self.places[index].cables.clone() {
+            self.dial(cable);
+        }
+        Ok(true)
+    }
+
+    fn mend(&mut self, cable: usize) {
+        self.cables[cable].cut = false;
+        self.dial(cable);
+    }
+
+    /// The lower neighbour dials after a while, if there is somebody to dial.
+    fn dial(&mut self, index: usize) {
+        let cable = &mut self.cables[index];
+        let both_run =
+            self.places[cable.lower].node.is_some() && self.places[cable.upper].node.is_some();
+        if cable.cut || cable.connected || cable.dialling || !both_run {
+            return;
+        }
+        cable.dialling = true;
+        let pause = below(&mut self.redial, nanos(Self::REDIAL_MAX));
+        self.push(self.time + pause, What::Dial { cable: index });
+    }
+
+    fn connect(&mut self, index: usize) -> Result<(), WorldError> {
+        let cable = &mut self.cables[index];
+        cable.dialling = false;
+        let (lower, upper) = (cable.lower, cable.upper);
+        let both_run = self.places[lower].node.is_some() && self.places[upper].node.is_some();
+        if cable.cut || cable.connected || !both_run {
+            return Ok(());
+        }
+        cable.generation += 1;
+        cable.connected = true;
+        cable.up.reconnect();
+        cable.down.reconnect();
+        let link = link_id(index, cable.generation);
+        self.counters.links_up += 1;
+        self.give(upper, Input::LinkUp { link, port: Port::Down })?;
+        self.give(lower, Input::LinkUp { link, port: Port::Up })
+    }
+
+    /// Ends the connection over a cable: what is under way is lost, and both ends hear of it.
+    fn disconnect(&mut self, index: usize) {
+        let cable = &mut self.cables[index];
+        if !std::mem::take(&mut cable.connected) {
+            return;
+        }
+        self.counters.frames_lost += std::mem::take(&mut cable.under_way);
+        let link = link_id(index, cable.generation);
+        for place in [cable.lower, cable.upper] {
+            let life = self.places[place].life;
+            self.push(self.time, What::LinkDown { place, life, link });
+        }
+        self.dial(index);
+    }
+
+    fn arrive(&mut self, link: LinkId, way: Way, frame: Vec<u8>) -> Result<(), WorldError> {
+        let (index, generation) = cable_of(link);
+        let cable = &mut self.cables[index];
+        if !cable.connected || cable.generation != generation {
+            return Ok(());
+        }
+        cable.under_way -= 1;
+        let place = match way {
+            Way::Up => cable.upper,
+            Way::Down => cable.lower,
+        };
+        self.give(place, Input::Frame { link, frame })
+    }
+
+    fn wake(&mut self, index: usize, number: u64) -> Result<(), WorldError> {
+        let now = self.now();
+        let place = &mut self.places[index];
+        // A wake that an earlier one replaced.
+        if place.wake.is_none_or(|(_, current)| current != number) {
+            return Ok(());
+        }
+        place.wake = None;
+        let Some(node) = &place.node else {
+            return Ok(());
+        };
+        let wake = node.wake();
+        if !wake.is_due(now) {
+            self.schedule_wake(index);
+            return Ok(());
+        }
+        place.spins = match place.spins {
+            (at, spins) if at == self.time => (at, spins + 1),
+            _ => (self.time, 1),
+        };
+        if place.spins.1 > Self::SPINS_MAX {
+            let due_utc = wake.utc.filter(|(at, _)| *at <= now.utc);
+            let due_instant = wake.instant.filter(|(at, _)| *at <= now.instant);
+            return Err(WorldError::Restless {
+                node: place.role.name(),
+                at: now.utc,
+                timer: due_utc
+                    .map(|(_, timer)| timer)
+                    .or(due_instant.map(|(_, timer)| timer))
+                    .unwrap_or("a timer"),
+            });
+        }
+        self.give(index, Input::Timeout)
+    }
+
+    fn disk_done(&mut self, index: usize, life: u32) -> Result<(), WorldError> {
+        let place = &mut self.places[index];
+        if place.life != life {
+            return Ok(());
+        }
+        let (reply, next): (DiskReply, _) = place.disk.complete();
+        self.counters.disk_requests += 1;
+        if let Some(takes) = next {
+            self.push(self.time + takes, What::DiskDone { place: index, life });
+        }
+        self.give(index, Input::Disk(reply))
+    }
+
+    /// Gives a node one input and carries out what it wants done.
+    fn give(&mut self, index: usize, input: Input) -> Result<(), WorldError> {
+        let now = self.now();
+        if let Some(node) = &mut self.places[index].node {
+            self.counters.events += 1;
+            node.handle(input, now);
+            self.drain(index)?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, index: usize) -> Result<(), WorldError> {
+        while let Some(output) = self.places[index].node.as_mut().and_then(Node::poll_output) {
+            match output {
+                Output::Send { link, frame } => self.send(index, link, frame),
+                Output::Close { link, .. } => {
+                    let (cable, generation) = cable_of(link);
+                    if self.cables[cable].generation == generation {
+                        self.disconnect(cable);
+                    }
+                }
+                Output::Disk(request) => {
+                    let place = &mut self.places[index];
+                    if let Some(takes) = place.disk.request(request) {
+                        let life = place.life;
+                        self.push(self.time + takes, What::DiskDone { place: index, life });
+                    }
+                }
+            }
+        }
+        self.schedule_wake(index);
+        Ok(())
+    }
+
+    fn send(&mut self, from: usize, link: LinkId, frame: Vec<u8>) {
+        let (index, generation) = cable_of(link);
+        let cable = &mut self.cables[index];
+        // A link that is gone swallows it.
+        if !cable.connected || cable.generation != generation {
+            return;
+        }
+        self.counters.frames_sent += 1;
+        let (way, lane) = if from == cable.lower {
+            (Way::Up, &mut cable.up)
+        } else {
+            (Way::Down, &mut cable.down)
+        };
+        match lane.pass(&cable.model, self.time) {
+            Passage::Lost => self.counters.frames_lost += 1,
+            Passage::Once(at) => {
+                cable.under_way += 1;
+                self.push(at, What::Frame { link, way, frame });
+            }
+            Passage::Twice(first, second) => {
+                cable.under_way += 2;
+                self.counters.frames_duplicated += 1;
+                let copy = frame.clone();
+                self.push(first, What::Frame { link, way, frame });
+                let frame = copy;
+                self.push(second, What::Frame { link, way, frame });
+            }
+        }
+    }
+
+    /// Makes sure that a wake is scheduled no later than the node's next deadline. One that comes
+    /// too early looks again, which is cheaper than replacing it each time a deadline moves on.
+    fn schedule_wake(&mut self, index: usize) {
+        let place = &self.places[index];
+        let Some(node) = &place.node else {
+            return;
+        };
+        let wake = node.wake();
+        let instant = wake.instant.map(|(at, _)| at.as_nanos());
+        let utc = wake.utc.map(|(at, _)| self.nanos_of(at));
+        let Some(at) = [instant, utc].into_iter().flatten().min() else {
+            return;
+        };
+        let at = at.max(self.time);
+        if place.wake.is_some_and(|(scheduled, _)| scheduled <= at) {
+            return;
+        }
+        let number = self.sequence + 1;
+        self.places[index].wake = Some((at, number));
+        self.push(at, What::Wake { place: index, number });
+    }
+
+    fn nanos_of(&self, utc: UtcTime) -> u64 {
+        nanos(utc.since(self.start))
+    }
+}
+
+impl Place {
+    fn new(role: Role, seed: Seed) -> Self {
+        Self {
+            role,
+            node: None,
+            disk: Disk::new(seed.child("disk").child(&role.name()).rng()),
+            life: 0,
+            wake: None,
+            spins: (0, 0),
+            cables: Vec::new(),
+        }
+    }
+}
+
+fn now_at(start: UtcTime, time: u64) -> Now {
+    Now {
+        instant: Instant::from_nanos(time),
+        utc: start + Duration::from_nanos(time),
+    }
+}
+
+/// A connection's number: its cable, and how many there were on it.
+fn link_id(cable: usize, generation: u32) -> LinkId {
+    LinkId(u64::from(generation) << 32 | cable as u64)
+}
+
+fn cable_of(link: LinkId) -> (usize, u32) {
+    let LinkId(number) = link;
+    let generation = u32::try_from(number >> 32).expect("the upper half of a u64 fits u32");
+    let cable = usize::try_from(number & u64::from(u32::MAX)).expect("cables fit usize");
+    (cable, generation)
+}
