@@ -354,7 +354,7 @@ pub fn mean_milliwatts(values: &IntervalValues, period: Period) -> i64 {
     (values.import.get() - values.export.get()) * i64::from(period.per_hour())
 }
 
-/// Place of a quadrant's register: by the signs of P and Q (IEC 62053-23, annex C).
+/// Place of a quadrant's register: by the signs of P and Q.
 fn quadrant(active: i64, reactive: i64) -> usize {
     match (active >= 0, reactive >= 0) {
         (true, true) => 2,

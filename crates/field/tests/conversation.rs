@@ -1,5 +1,7 @@
 //! The meter against a small head-end: delivery, acknowledgement, refusal, prices, bills.
 
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod support;
 
 use gridloom_core::{
@@ -17,6 +19,8 @@ use gridloom_field::{
 };
 use gridloom_grid::{Household, HouseholdOptions, LoadTrace};
 use support::{Bench, EDGE, HeadEnd, Restless, config, ends, keys, time};
+
+type Prices<'a> = &'a [(UtcTime, Price)];
 
 const START: &str = "2013-01-01T00:00:00Z";
 const QUARTER: Period = Period::QUARTER_HOUR;
@@ -157,7 +161,7 @@ fn prices_come_before_or_after_and_once() {
     let third = time("2013-01-01T00:45:00Z");
     bench.run_until(time("2013-01-01T00:31:00Z"));
     use DataAccessResult::{OtherReason, ReadWriteDenied, Success};
-    let cases: [(&[(UtcTime, Price)], DataAccessResult, u32); 8] = [
+    let cases: [(Prices<'_>, DataAccessResult, u32); 8] = [
         (&[(first, price("0.1"))], Success, 1),
         (&[(first, price("0.1"))], Success, 1), // Again.
         (
@@ -344,7 +348,7 @@ fn a_month_is_billed_to_the_cent() {
         bench.serve(&mut head_end);
         assert_eq!(bench.meter.bill().last_closed(), None, "{end}");
         // Prices come late, in bunches.
-        if end.second_of_day() % 21_600 == 0 {
+        if end.second_of_day().is_multiple_of(21_600) {
             let bunch: Vec<(UtcTime, Price)> = (0..12)
                 .map(|i| {
                     let end = end - Period::HALF_HOUR.duration() * (11 - i);

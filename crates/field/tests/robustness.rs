@@ -2,6 +2,8 @@
 //!
 //! `GRIDLOOM_BLESS=1` writes the corpus anew from a short run.
 
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod support;
 
 use std::collections::BTreeMap;

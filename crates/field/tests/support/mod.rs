@@ -153,7 +153,12 @@ impl HeadEnd {
                 self.exceptions.push(plain);
                 None
             }
-            other => panic!("a meter never sends {other:?}"),
+            other @ (Apdu::DataNotificationConfirm(_)
+            | Apdu::GetRequestNormal(_)
+            | Apdu::GetResponseNormal(_)
+            | Apdu::SetRequestNormal(_)
+            | Apdu::ActionRequestNormal(_)
+            | Apdu::ActionResponseNormal(_)) => panic!("a meter never sends {other:?}"),
         }
     }
 
