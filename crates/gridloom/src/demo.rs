@@ -116,9 +116,11 @@ impl Founding {
     pub(crate) fn read(data: &Path) -> anyhow::Result<Option<Self>> {
         let path = data.join(Self::FILE);
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(
-                toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?,
-            )),
+            Ok(text) => {
+                Ok(Some(toml::from_str(&text).with_context(|| {
+                    format!("{} is damaged", path.display())
+                })?))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
         }
@@ -242,7 +244,11 @@ async fn serve(
     };
     let began = founding.began()?;
     let end = days.map(|days| {
-        Day::from_epoch_days(began.epoch_days().saturating_add(i32::try_from(days).unwrap_or(i32::MAX)))
+        Day::from_epoch_days(
+            began
+                .epoch_days()
+                .saturating_add(i32::try_from(days).unwrap_or(i32::MAX)),
+        )
     });
     let mut plant = Plant::start(&config, &directory, began).await?;
     writeln!(out, "{}", plant.addresses())?;
@@ -253,7 +259,7 @@ async fn serve(
     let (publish, snapshots) = watch::channel(Arc::new(first));
     let (stop, stopped) = watch::channel(false);
     let web = plant.serve_console(snapshots, stopped);
-    let mut progress = Progress::new(quiet, began, end);
+    let progress = Progress::new(quiet, began, end);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
@@ -285,7 +291,11 @@ async fn serve(
     if reached_end {
         bill::print_all(&config.data, out)?;
     }
-    writeln!(out, "stopped; the same command goes on from {}", config.data.display())?;
+    writeln!(
+        out,
+        "stopped; the same command goes on from {}",
+        config.data.display()
+    )?;
     Ok(())
 }
 

@@ -74,9 +74,7 @@ impl Plant {
         let cells = CellDisk::open(directory)?;
         let clock = match config.pace {
             Pace::Realtime => Clock::realtime(),
-            Pace::Accelerated(speed) => {
-                Clock::accelerated(resume_at(&town, &cells, began)?, speed)
-            }
+            Pace::Accelerated(speed) => Clock::accelerated(resume_at(&town, &cells, began)?, speed),
         };
         let now = clock.now();
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
@@ -84,11 +82,17 @@ impl Plant {
         let (ledger, recovery) =
             Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
         if let Some(torn) = recovery.torn {
-            tracing::warn!(?torn, "the journal's last write was unfinished and is cut off");
+            tracing::warn!(
+                ?torn,
+                "the journal's last write was unfinished and is cut off"
+            );
         }
         let memory = UtilityMemory::read(
             ledger_disk.backend_mut(),
-            cells.all_of("utility")?.get(UtilityMemory::ARCHIVED).map(Vec::as_slice),
+            cells
+                .all_of("utility")?
+                .get(UtilityMemory::ARCHIVED)
+                .map(Vec::as_slice),
             ledger,
             &town.meters(),
             config.period,
@@ -218,17 +222,31 @@ impl Plant {
         let until = async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        tokio::spawn(gridloom_web::serve(listener.into_socket(), snapshots, until))
+        tokio::spawn(gridloom_web::serve(
+            listener.into_socket(),
+            snapshots,
+            until,
+        ))
     }
 
     /// A picture of everything.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let utility = self.utility.handle().call(FIRST, |node, now| node.status(now)).await?;
-        let meters = self.meters.handle().call_each(|_, node, now| node.status(now)).await?;
+        let utility = self
+            .utility
+            .handle()
+            .call(FIRST, |node, now| node.status(now))
+            .await?;
+        let meters = self
+            .meters
+            .handle()
+            .call_each(|_, node, now| node.status(now))
+            .await?;
         let gateway = self
             .gateway
             .handle()
-            .call(FIRST, |node, _| (node.counters(), node.meters(), node.is_connected()))
+            .call(FIRST, |node, _| {
+                (node.counters(), node.meters(), node.is_connected())
+            })
             .await?;
         let edge = self
             .edge
@@ -265,7 +283,10 @@ impl Plant {
         let meters = handle
             .call_each(move |_, node, _| {
                 let meter = node.meter();
-                let captured = meter.profile().newest().is_none_or(|entry| entry.end() >= until);
+                let captured = meter
+                    .profile()
+                    .newest()
+                    .is_none_or(|entry| entry.end() >= until);
                 captured && meter.owes_before(until) == 0
             })
             .await?;
