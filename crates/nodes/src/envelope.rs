@@ -513,7 +513,7 @@ mod tests {
                 path: 4,
                 frame: Vec::new(),
             },
-            Message::Readings(vec![reading, reading]),
+            Message::Readings(vec![reading.clone(), reading]),
             Message::Stored(vec![key]),
             Message::Prices(vec![price]),
             Message::Refusals(RefusalCounters::from_array([7; RefusalCounters::KINDS])),
