@@ -45,7 +45,7 @@ fn end(slot: u32) -> UtcTime {
 }
 
 fn price() -> Price {
-    Price::parse("0.1875").unwrap()
+    Price::parse("0.1875").expect("a price")
 }
 
 /// A meter's side of the conversation.
@@ -194,13 +194,14 @@ impl Station {
     fn start(cells: BTreeMap<&'static str, Vec<u8>>, meters: u8) -> Self {
         let cell = |name| cells.get(name).map(Vec::as_slice);
         let memory = EdgeMemory::read(cell(EdgeMemory::RESERVED), cell(EdgeMemory::BELIEVED));
-        let registry = Registry::new((1..=meters).map(Meter::registration)).unwrap();
+        let registry =
+            Registry::new((1..=meters).map(Meter::registration)).expect("each meter once");
         let config = EdgeConfig {
             title: EDGE,
             price_scale: -4,
         };
         let mut station = Self {
-            edge: Edge::new(config, registry, &memory.unwrap()),
+            edge: Edge::new(config, registry, &memory.expect("cells the edge wrote")),
             now: Now {
                 instant: Instant::ZERO,
                 utc: end(40),
