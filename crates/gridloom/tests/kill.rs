@@ -22,7 +22,14 @@ fn a_killed_utility_keeps_what_it_acknowledged() {
     let mut draws = Draws::seeded();
     let mut before: Vec<Account> = Vec::new();
     for round in 1..=ROUNDS {
-        let time = Duration::from_millis(draws.between(50, 600));
+        // Half of them fall into the start, the others between pushes and acknowledgements: after a
+        // restart a meter waits up to two seconds before it pushes.
+        let (from, to) = if round % 2 == 0 {
+            (50, 600)
+        } else {
+            (600, 2_600)
+        };
+        let time = Duration::from_millis(draws.between(from, to));
         eprintln!("round {round}: killed {time:?} after the start");
         let demo = Demo::start(&data, &["--speed", "20000"]);
         process::pause(time);
