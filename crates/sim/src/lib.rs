@@ -14,9 +14,15 @@
 pub mod disk;
 pub mod hosted;
 pub mod link;
+pub mod outcome;
+pub mod scenario;
+pub mod store_view;
 pub mod town;
 pub mod world;
 
 pub use link::{LinkModel, Transport};
+pub use outcome::Outcome;
+pub use scenario::{LoadSource, ScenarioError, ThreeHouses, three_houses};
+pub use store_view::StoreView;
 pub use town::{Homes, Town, TownError, TownPlan};
 pub use world::{Counters, World, WorldError, WorldPlan};
