@@ -9,7 +9,7 @@ use gridloom_dlms::security::{CipheredApdu, Policy};
 use rand_core::Rng as _;
 
 /// Mutants per corpus file.
-const MUTANTS: u32 = 300;
+const MUTANTS: u32 = 100;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -52,12 +52,12 @@ fn mutate(original: &[u8], rng: &mut gridloom_core::seed::Rng) -> Vec<u8> {
 
 fn replay(target: &str, check: fn(&[u8])) {
     let mut rng = Seed::new(62_056).child(target).rng();
-    for original in corpus(target) {
-        check(&original);
-        for _ in 0..MUTANTS {
-            let mutant = mutate(&original, &mut rng);
-            eprintln!("{target}: {mutant:02X?}"); // Shown only when the test fails.
-            check(&mutant);
+    for (file, original) in corpus(target).iter().enumerate() {
+        check(original);
+        for mutant in 0..MUTANTS {
+            // Shown only when the test fails; the seed makes it the same bytes again.
+            eprintln!("{target}: mutant {mutant} of file {file}, in the order of names");
+            check(&mutate(original, &mut rng));
         }
     }
 }

@@ -97,8 +97,7 @@ impl Bill {
     /// Months close in order: an earlier one that waits keeps later ones open.
     pub(crate) fn close_months(&mut self, captured_until: UtcTime) {
         while let Some(account) = self.open.pop_front_if(|account| {
-            account.unpriced == 0
-                && account.month.next().first_day().start() <= captured_until
+            account.unpriced == 0 && account.month.next().first_day().start() <= captured_until
         }) {
             self.close(account);
         }
@@ -177,7 +176,12 @@ mod tests {
         bill.close_months(over);
         let closed = *bill.last_closed().unwrap();
         assert_eq!(
-            (closed.month, closed.energy, closed.priced, closed.charge.pico()),
+            (
+                closed.month,
+                closed.energy,
+                closed.priced,
+                closed.charge.pico()
+            ),
             (january, wh(150), 2, 4_999_999_999)
         );
         let euro = Currency::new("EUR", 2).unwrap();

@@ -152,7 +152,9 @@ impl Schedule {
 
     /// The interval to push now, which is then in flight.
     pub fn next_push(&mut self, now: Instant) -> Option<UtcTime> {
-        let end = self.candidate().filter(|_| self.link.is_some_and(|at| at <= now))?;
+        let end = self
+            .candidate()
+            .filter(|_| self.link.is_some_and(|at| at <= now))?;
         self.enter(
             end,
             State::InFlight {
@@ -169,7 +171,9 @@ impl Schedule {
 
     /// When to come back: a deadline, or the end of the wait after a reconnection.
     pub fn wake(&self, now: Instant) -> Option<(Instant, &'static str)> {
-        let start = self.link.filter(|at| *at > now && self.candidate().is_some());
+        let start = self
+            .link
+            .filter(|at| *at > now && self.candidate().is_some());
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         match (self.link, start, deadline) {
             (None, ..) => None, // Without a link nothing can be done at a deadline.
@@ -184,12 +188,18 @@ impl Schedule {
             return self.ready.first().copied();
         }
         let fresh = self.attempts[&newest].failures == 0
-            && self.attempts.last_key_value().is_some_and(|(end, _)| *end == newest);
+            && self
+                .attempts
+                .last_key_value()
+                .is_some_and(|(end, _)| *end == newest);
         (fresh && self.in_flight < Self::IN_FLIGHT_MAX).then_some(newest)
     }
 
     fn enter(&mut self, end: UtcTime, state: State) {
-        let attempt = self.attempts.get_mut(&end).expect("only known intervals move");
+        let attempt = self
+            .attempts
+            .get_mut(&end)
+            .expect("only known intervals move");
         let before = core::mem::replace(&mut attempt.state, state);
         self.leave(end, before);
         match state {
@@ -281,7 +291,11 @@ mod tests {
         schedule.add(end(20));
         assert_eq!(schedule.next_push(at(0)), None, "the bound holds");
         schedule.remove(end(3));
-        assert_eq!(schedule.next_push(at(0)), Some(end(20)), "fresh before backlog");
+        assert_eq!(
+            schedule.next_push(at(0)),
+            Some(end(20)),
+            "fresh before backlog"
+        );
         schedule.remove(end(0));
         schedule.remove(end(1));
         assert_eq!(drain(&mut schedule, at(0)), [end(7)]);

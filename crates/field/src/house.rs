@@ -46,21 +46,20 @@ impl Load for HouseholdLoad {
     }
 
     fn appliances_at(&mut self, at: UtcTime) -> Vec<ApplianceState> {
-        let on = self.segment_at(at).1.on;
+        let (load, segment) = self.segment_at(at);
         self.household
             .appliances()
             .iter()
             .filter_map(|id| {
                 let rating = self.household.rating(id)?;
-                let (switch, milliwatts) = if on.contains(id) {
-                    (Switch::On, rating.active_mw())
-                } else {
-                    (Switch::Off, rating.standby_mw())
-                };
                 Some(ApplianceState {
                     name: self.household.label(id).to_owned(),
-                    milliwatts,
-                    switch,
+                    milliwatts: load.active_mw_of(rating, ms_of_day(at)),
+                    switch: if segment.on.contains(id) {
+                        Switch::On
+                    } else {
+                        Switch::Off
+                    },
                 })
             })
             .collect()
@@ -99,9 +98,7 @@ impl Load for TraceLoad {
         let day = at.day();
         let (_, segments) = match self.today.take() {
             Some(today) if today.0 == day => self.today.insert(today),
-            Some(_) | None => self
-                .today
-                .insert((day, self.trace.segments(day).collect())),
+            Some(_) | None => self.today.insert((day, self.trace.segments(day).collect())),
         };
         let ms = ms_of_day(at);
         let next = segments.partition_point(|segment| segment.to_ms <= ms);

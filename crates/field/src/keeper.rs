@@ -58,7 +58,9 @@ enum Prices {
     #[default]
     Durable,
     Changed,
-    Writing { ticket: u64 },
+    Writing {
+        ticket: u64,
+    },
 }
 
 impl Keeper {
@@ -204,10 +206,7 @@ impl Keeper {
             }
         } else {
             // A newer day's prices may have replaced those that were being written.
-            assert!(
-                ticket <= self.tickets,
-                "the host answers what it was asked"
-            );
+            assert!(ticket <= self.tickets, "the host answers what it was asked");
             if self.prices == (Prices::Writing { ticket }) {
                 self.prices = if failed {
                     Prices::Changed

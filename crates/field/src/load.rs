@@ -2,7 +2,7 @@
 
 use gridloom_core::{Day, Period, Price, UtcTime};
 
-/// Power per phase, in the sign convention of IEC 62053: import and inductive are positive.
+/// Power per phase, signed as a meter counts: import and inductive are positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Power {
     /// Active power of L1 to L3, in milliwatts.
@@ -31,7 +31,7 @@ impl Power {
         apparent(self.active_mw[phase], self.reactive_mvar[phase])
     }
 
-    /// Apparent power of all phases, √((ΣP)² + (ΣQ)²) (vector sum, IEEE 1459 §3.2.2.5), in
+    /// Apparent power of all phases, √((ΣP)² + (ΣQ)²) (the vector sum), in
     /// millivolt-amperes, cut to a whole one.
     pub fn total_mva(&self) -> u64 {
         apparent(self.total_mw(), self.total_mvar())
@@ -141,7 +141,12 @@ mod tests {
             ([-3, 0, 0], [-4, 0, 0], 5, 5),
             ([1, 1, 0], [1, 1, 0], 1, 2), // √2 and √8, cut.
             ([0; 3], [0; 3], 0, 0),
-            ([Power::PHASE_MILLI_MAX; 3], [0; 3], 1_000_000_000, 3_000_000_000),
+            (
+                [Power::PHASE_MILLI_MAX; 3],
+                [0; 3],
+                1_000_000_000,
+                3_000_000_000,
+            ),
         ];
         for (active_mw, reactive_mvar, first, total) in cases {
             let power = Power {

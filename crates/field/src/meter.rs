@@ -1,19 +1,15 @@
 //! The meter: one machine over measured time, frames of one link, and its memory.
 
+mod measure;
 mod price;
+mod remember;
 mod start;
+mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gridloom_core::{
-    Day, MilliwattHours, Money, Month, Now, Price, UtcTime, Wake, Watts,
-};
-use gridloom_dlms::apdu::{
-    Apdu, ApduError, DataNotificationConfirm, ExceptionResponse, ServiceError, SetResponseNormal,
-    StateError,
-};
-use gridloom_dlms::push::{BillingStatus, ClosedMonth, IntervalPush};
-use gridloom_dlms::security::SecurityError;
+use gridloom_core::{Day, Now, Price, UtcTime, Wake};
+use gridloom_dlms::apdu::ApduError;
 
 pub use start::StartError;
 
@@ -21,13 +17,9 @@ use crate::bill::Bill;
 use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
-use crate::keeper::{Job, Keeper, Urgency};
+use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
-use crate::memory::{
-    Change, PRICE_DAYS, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, encode_prices, encode_profile,
-    profile_cell,
-};
 use crate::metrology::{Means, Metrology};
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
@@ -202,7 +194,8 @@ impl Meter {
         self.settle(now);
     }
 
-    /// Supply fails: the meter notes the time with its last energy and goes dark.
+    /// Supply fails: the meter notes the time with its last energy and goes dark. It forgets its
+    /// link; one that stands while the meter is dark must come up again after supply returned.
     pub fn handle_power_off(&mut self, now: Now) {
         self.begin(now);
         if self.off_since.is_none() {
@@ -253,6 +246,7 @@ impl Meter {
             // The next interval belongs to `handle_timeout`.
             let last = UtcTime::from_millis(self.interval_end.as_millis() - 1);
             self.integrate_to(now.utc.min(last));
+            self.begin_day();
         }
         let at = self.metrology.cursor();
         let instantaneous = if on {
@@ -307,6 +301,15 @@ impl Meter {
             memory_failures: self.keeper.failures(),
             memory_failure: self.keeper.last_failure().map(str::to_owned),
         }
+    }
+
+    /// Intervals up to `until` that are not acknowledged, or have no price.
+    pub fn owes_before(&self, until: UtcTime) -> usize {
+        self.profile
+            .iter()
+            .filter(|entry| entry.end() <= until)
+            .filter(|entry| entry.delivery() != Delivery::Acknowledged || entry.price().is_none())
+            .count()
     }
 
     /// The load profile.
@@ -369,373 +372,4 @@ impl Meter {
             .retain(|(_, owed)| !matches!(owed, Owed::Answer(_)));
         self.counters.answers_dropped += (before - self.owed.len()) as u64;
     }
-
-    // Measuring.
-
-    fn measure(&mut self, now: Now) {
-        for _ in 0..Self::CAPTURES_MAX {
-            let due = self.off_since.is_none() && now.utc >= self.interval_end;
-            if !due || self.keeper.is_behind() {
-                return;
-            }
-            self.capture_next(now);
-        }
-    }
-
-    /// Integrates within the running interval, which never passes midnight.
-    fn integrate_to(&mut self, until: UtcTime) {
-        if until > self.metrology.cursor() {
-            self.begin_day();
-            self.metrology.advance(&mut *self.load, until);
-        }
-    }
-
-    /// Tells the house the prices of the day that the cursor is in, once.
-    fn begin_day(&mut self) {
-        let day = self.metrology.cursor().day();
-        if self.begun == Some(day) {
-            return;
-        }
-        if self.begun.is_none()
-            && let Some(prices) = self.told.get(&day.previous())
-        {
-            self.load.begin_day(day.previous(), prices);
-        }
-        if !self.told.contains_key(&day) {
-            let prices = self.known_prices(day);
-            self.told.insert(day, prices);
-            while self.told.len() > PRICE_DAYS {
-                self.told.pop_first();
-            }
-            self.keeper.touch_prices();
-        }
-        self.load.begin_day(day, &self.told[&day]);
-        self.begun = Some(day);
-    }
-
-    /// What each interval of the day cost the day before, or two days before.
-    fn known_prices(&self, day: Day) -> DayPrices {
-        let period = self.config.period;
-        let mut prices = DayPrices::unknown(period);
-        for (slot, price) in (0_u16..).zip(&mut prices.by_slot) {
-            *price = [day.previous(), day.previous().previous()]
-                .into_iter()
-                .find_map(|day| self.profile.get(period.end_of_slot(day, slot))?.price());
-        }
-        prices
-    }
-
-    /// Closes the running interval.
-    fn capture_next(&mut self, now: Now) {
-        let end = self.interval_end;
-        self.integrate_to(end);
-        self.interval_end = end + self.config.period.duration();
-        if self.metrology.has_measured() {
-            let last = UtcTime::from_millis(end.as_millis() - 1);
-            let power_mw = self
-                .metrology
-                .instantaneous(&mut *self.load, last)
-                .active_mw;
-            let captured = self.metrology.capture();
-            self.last_means = Some(captured.means);
-            let entry = Entry::new(
-                end,
-                captured.status,
-                &captured.values,
-                captured.import_register,
-                Watts::new(power_mw / 1_000),
-            );
-            if let Some(dropped) = self.profile.push(entry) {
-                self.dropped(&dropped, now);
-            }
-            self.captured += 1;
-            self.unpriced.insert(end);
-            let month = self.config.period.day_of(end).month();
-            self.bill.captured(month, captured.values.import);
-            self.keeper.touch_entry(end, Urgency::Now, now);
-            self.owe(Owed::Push(end));
-            if let Some(price) = self.ahead.get(&end).copied() {
-                self.apply_price(end, price, now);
-            }
-        } else {
-            self.metrology.discard_interval();
-            self.keeper.touch(Urgency::Soon, now);
-        }
-        self.ahead.retain(|waiting, _| *waiting > end);
-        self.close_months();
-    }
-
-    /// An entry fell out of a full profile.
-    fn dropped(&mut self, entry: &Entry, now: Now) {
-        let end = entry.end;
-        self.keeper.touch_entry(end, Urgency::Soon, now);
-        if self.unpriced.remove(&end) {
-            let month = self.config.period.day_of(end).month();
-            self.bill.dropped_unpriced(month);
-        }
-        if entry.delivery == Delivery::Unacknowledged {
-            self.schedule.remove(end);
-            self.lost += 1;
-            self.outbox
-                .push_back(Output::Event(Event::LostAtSource { end }));
-        }
-    }
-
-    fn resume_after_outage(&mut self, now: Now) {
-        self.metrology.skip_to(now.utc);
-        self.interval_end = self
-            .interval_end
-            .max(self.config.period.next_end(self.metrology.cursor()));
-        let end = self.interval_end;
-        let start = UtcTime::from_millis(
-            end.as_millis() - i64::from(self.config.period.as_secs()) * 1_000,
-        );
-        self.ahead.retain(|waiting, _| *waiting > start);
-        self.close_months();
-        self.keeper.touch(Urgency::Now, now);
-    }
-
-    fn close_months(&mut self) {
-        let before = self.bill.last_closed().map(|account| account.month);
-        self.bill
-            .close_months(self.interval_end - self.config.period.duration());
-        let newly: Vec<MonthBill> = self
-            .bill
-            .closed()
-            .filter(|account| before.is_none_or(|before| account.month > before))
-            .map(|account| MonthBill {
-                month: account.month,
-                amount: account.amount(self.config.currency),
-            })
-            .collect();
-        for bill in newly {
-            self.outbox
-                .push_back(Output::Event(Event::MonthClosed(bill)));
-        }
-    }
-
-    fn bill_so_far(&self, month: Month) -> Money {
-        self.bill.month(month).map_or(
-            Money::from_minor(0, self.config.currency),
-            |account| account.amount(self.config.currency),
-        )
-    }
-
-    fn last_bill(&self) -> Option<MonthBill> {
-        self.bill.last_closed().map(|account| MonthBill {
-            month: account.month,
-            amount: account.amount(self.config.currency),
-        })
-    }
-
-    // Talking.
-
-    /// The push of an interval, with the bill as it stands now.
-    fn push_of(&self, end: UtcTime) -> Vec<u8> {
-        let entry = self
-            .profile
-            .get(end)
-            .expect("what is scheduled is in the profile");
-        let month = self.config.period.day_of(self.interval_end).month();
-        let push = IntervalPush {
-            period: self.config.period,
-            end,
-            status: entry.status(),
-            values: entry.values(),
-            import_register: rolled_over(entry.import_register()),
-            power: entry.power(),
-            billing: BillingStatus {
-                running_minor: minor_units(self.bill_so_far(month)),
-                unpriced: u16::try_from(self.unpriced.len()).unwrap_or(u16::MAX),
-                oldest_unpriced: self.unpriced.first().copied(),
-                closed: self
-                    .last_bill()
-                    .filter(|bill| bill.month.year() <= 5_460)
-                    .map(|bill| ClosedMonth {
-                        month: bill.month,
-                        minor: minor_units(bill.amount),
-                    }),
-            },
-        };
-        let mut apdu = Vec::with_capacity(160);
-        push.encode_notification(&mut apdu)
-            .expect("what was captured fits its registers");
-        apdu
-    }
-
-    /// Ciphers and sends an answer.
-    fn answer(&mut self, plain: &[u8]) {
-        match self.link.seal(plain) {
-            Ok(frame) => self.outbox.push_back(Output::Send { frame }),
-            Err(_) => self.counters.answers_dropped += 1,
-        }
-    }
-
-    fn answer_apdu(&mut self, apdu: &Apdu<'_>) {
-        let mut plain = Vec::new();
-        apdu.encode(&mut plain);
-        self.answer(&plain);
-    }
-
-    /// An APDU of the edge.
-    fn request(&mut self, plain: &[u8], now: Now) {
-        match Apdu::decode(plain) {
-            Ok(Apdu::DataNotificationConfirm(confirm)) => self.confirmed(confirm, now),
-            Ok(Apdu::SetRequestNormal(request)) => {
-                let result = self.set(&request, now);
-                let response = Apdu::SetResponseNormal(SetResponseNormal {
-                    invoke_id: request.invoke_id,
-                    result,
-                });
-                if result == gridloom_dlms::apdu::DataAccessResult::Success {
-                    let mut plain = Vec::new();
-                    response.encode(&mut plain);
-                    self.keeper.touch(Urgency::Now, now);
-                    self.owe(Owed::Answer(plain));
-                } else {
-                    self.counters.sets_refused += 1;
-                    self.answer_apdu(&response);
-                }
-            }
-            Ok(Apdu::GetRequestNormal(_) | Apdu::ActionRequestNormal(_)) => {
-                self.refuse_service(StateError::ServiceNotAllowed, ServiceError::ServiceNotSupported);
-            }
-            // Not requests: nobody waits for an answer.
-            Ok(
-                Apdu::DataNotification(_)
-                | Apdu::GetResponseNormal(_)
-                | Apdu::SetResponseNormal(_)
-                | Apdu::ActionResponseNormal(_)
-                | Apdu::ExceptionResponse(_),
-            ) => self.counters.unsupported += 1,
-            Err(error) => {
-                let service = match error {
-                    ApduError::UnknownTag { .. } | ApduError::UnsupportedChoice { .. } => {
-                        ServiceError::ServiceNotSupported
-                    }
-                    _ => ServiceError::OtherReason,
-                };
-                self.refuse_service(StateError::ServiceUnknown, service);
-                self.outbox
-                    .push_back(Output::Event(Event::RequestRefused(error)));
-            }
-        }
-    }
-
-    fn refuse_service(&mut self, state: StateError, service: ServiceError) {
-        self.counters.unsupported += 1;
-        self.answer_apdu(&Apdu::ExceptionResponse(ExceptionResponse { state, service }));
-    }
-
-    /// The utility has an interval.
-    fn confirmed(&mut self, confirm: DataNotificationConfirm, now: Now) {
-        let end = self.profile.end_of_invoke_id(confirm.invoke_id);
-        match end.filter(|end| self.profile.acknowledge(*end)) {
-            Some(end) => {
-                self.schedule.remove(end);
-                self.counters.acknowledged += 1;
-                self.last_ack = self.last_ack.max(Some(end));
-                self.keeper.touch_entry(end, Urgency::Soon, now);
-            }
-            None => self.counters.acknowledged_again += 1,
-        }
-    }
-
-    fn refuse_frame(&mut self, error: FrameError) {
-        let counter = match &error {
-            FrameError::WrongTitle { .. } => &mut self.counters.wrong_title,
-            FrameError::Counter(_) => &mut self.counters.replayed,
-            FrameError::Security(SecurityError::BadTag { .. }) => &mut self.counters.bad_tag,
-            FrameError::Security(_) => &mut self.counters.malformed,
-        };
-        *counter += 1;
-        if let Some(exception) = error.answer() {
-            let mut frame = Vec::new();
-            exception.encode(&mut frame);
-            self.outbox.push_back(Output::Send { frame });
-        }
-        self.outbox
-            .push_back(Output::Event(Event::FrameRefused(error)));
-    }
-
-    // Remembering.
-
-    fn write(&mut self, job: Job) {
-        match job {
-            Job::Prices { ticket } => {
-                let bytes = encode_prices(self.config.period, &self.told);
-                self.remember(ticket, PRICES_CELL, bytes);
-            }
-            Job::State { ticket } => {
-                let bytes = self.state().encode();
-                self.remember(ticket, STATE_CELL, bytes);
-            }
-            Job::Profile { ends } => {
-                let period = self.config.period;
-                let cells: BTreeSet<usize> =
-                    ends.iter().map(|end| profile_cell(period, *end)).collect();
-                for place in cells {
-                    let entries = self
-                        .profile
-                        .iter()
-                        .filter(|entry| profile_cell(period, entry.end) == place);
-                    let bytes = encode_profile(entries);
-                    let ticket = self.keeper.ticket();
-                    self.keeper.folding_under(ticket);
-                    self.remember(ticket, PROFILE_CELLS[place], bytes);
-                }
-            }
-        }
-    }
-
-    fn remember(&mut self, ticket: u64, cell: &'static str, bytes: Vec<u8>) {
-        self.outbox.push_back(Output::Remember {
-            ticket,
-            cell,
-            bytes,
-        });
-    }
-
-    fn state(&self) -> State {
-        let metrology = &self.metrology;
-        State {
-            title: self.config.title,
-            period: self.config.period,
-            cursor: metrology.cursor,
-            interval_end: self.interval_end,
-            off_since: self.off_since,
-            energy: metrology.energy,
-            at_start: metrology.at_start,
-            sums: metrology.sums,
-            transmit_bound: self.link.transmit_bound(),
-            received: self.link.received(),
-            captured: self.captured,
-            lost: self.lost,
-            last_ack: self.last_ack,
-            ahead: self.ahead.clone(),
-            bill: self.bill.clone(),
-            changes: self
-                .keeper
-                .carried()
-                .map(|end| match self.profile.get(end) {
-                    Some(entry) => Change::Entry(*entry),
-                    None => Change::Gone(end),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// A register of 32 bits of Wh, as COSEM has it, starts again from zero.
-fn rolled_over(register: MilliwattHours) -> MilliwattHours {
-    MilliwattHours::new(register.get() % ((i64::from(u32::MAX) + 1) * 1_000))
-}
-
-/// Bills beyond 32 bits of minor units show the largest that fits; the meter's own stay exact.
-fn minor_units(amount: Money) -> i32 {
-    i32::try_from(amount.minor()).unwrap_or(if amount.minor() < 0 {
-        i32::MIN
-    } else {
-        i32::MAX
-    })
 }

@@ -219,6 +219,15 @@ impl Metrology {
         self.sums.millis > 0
     }
 
+    /// The running interval ended while supply was away: its energy is in the registers and goes
+    /// to the interval in which supply returned, its means go to none.
+    pub(crate) fn restart_means(&mut self) {
+        self.sums = Sums {
+            interrupted: true,
+            ..Sums::default()
+        };
+    }
+
     /// Supply was away for all of the running interval: the next one starts afresh.
     pub fn discard_interval(&mut self) {
         assert!(!self.has_measured(), "what was measured is captured");
@@ -319,8 +328,7 @@ impl Metrology {
             let step_end = Supply::step_end(self.cursor).min(end);
             let millis = step_end.as_millis() - self.cursor.as_millis();
             let span = millis.unsigned_abs();
-            self.energy[if active >= 0 { IMPORT } else { EXPORT }]
-                .add(active.unsigned_abs(), span);
+            self.energy[if active >= 0 { IMPORT } else { EXPORT }].add(active.unsigned_abs(), span);
             self.energy[quadrant(active, reactive)].add(reactive.unsigned_abs(), span);
             if active >= 0 {
                 self.energy[APPARENT].add(apparent, span);
@@ -331,14 +339,8 @@ impl Metrology {
             self.sums.apparent += apparent * span;
             let frequency = self.supply.frequency_at(self.seed, self.cursor);
             self.sums.frequency += frequency.unsigned_abs() * span;
-            for (phase, apparent) in phases
-                .iter()
-                .enumerate()
-                .take(self.connection.phases())
-            {
-                let voltage = self
-                    .supply
-                    .voltage_mv(self.seed, phase, self.cursor, power);
+            for (phase, apparent) in phases.iter().enumerate().take(self.connection.phases()) {
+                let voltage = self.supply.voltage_mv(self.seed, phase, self.cursor, power);
                 self.sums.voltage[phase] += voltage.unsigned_abs() * span;
                 self.sums.current[phase] += current_ma(*apparent, voltage).unsigned_abs() * span;
             }
@@ -352,7 +354,7 @@ pub fn mean_milliwatts(values: &IntervalValues, period: Period) -> i64 {
     (values.import.get() - values.export.get()) * i64::from(period.per_hour())
 }
 
-/// Place of a quadrant's register: by the signs of P and Q (IEC 62053-23, annex C).
+/// Place of a quadrant's register: by the signs of P and Q.
 fn quadrant(active: i64, reactive: i64) -> usize {
     match (active >= 0, reactive >= 0) {
         (true, true) => 2,
@@ -380,4 +382,151 @@ fn milli(whole: u64) -> i64 {
         .ok()
         .and_then(|whole| whole.checked_mul(1_000))
         .expect("a register of 10^15 Wh is beyond any meter's life")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{ApplianceState, ConstantLoad, DayPrices, Stretch};
+
+    const QUIET: Supply = Supply {
+        noise: Millivolts::ZERO,
+        ..Supply::LOW_VOLTAGE_50_HZ
+    };
+
+    fn meter(connection: Connection) -> Metrology {
+        Metrology::new(connection, QUIET, Seed::new(1), UtcTime::from_secs(0))
+    }
+
+    fn constant(active_mw: [i64; 3], reactive_mvar: [i64; 3]) -> ConstantLoad {
+        ConstantLoad {
+            power: Power {
+                active_mw,
+                reactive_mvar,
+            },
+        }
+    }
+
+    #[test]
+    fn each_quadrant_has_its_registers() {
+        // Active and reactive power in kW and kvar, then Wh of import, export, QI-QIV, apparent.
+        let cases = [
+            (3, 4, [3_000, 0, 4_000, 0, 0, 0, 5_000]),
+            (-3, 4, [0, 3_000, 0, 4_000, 0, 0, 0]),
+            (-3, -4, [0, 3_000, 0, 0, 4_000, 0, 0]),
+            (3, -4, [3_000, 0, 0, 0, 0, 4_000, 5_000]),
+            (0, 0, [0; 7]),
+        ];
+        for (active, reactive, expected) in cases {
+            let mut load = constant([active * 1_000_000, 0, 0], [reactive * 1_000_000, 0, 0]);
+            let mut meter = meter(Connection::SinglePhase);
+            meter.advance(&mut load, UtcTime::from_secs(3_600));
+            let captured = meter.capture();
+            let [energies @ .., voltage] = captured.values.to_array();
+            assert_eq!(
+                energies,
+                expected.map(|wh: i64| wh * 1_000),
+                "{active} {reactive}"
+            );
+            let drop = (240 * active + 150 * reactive) * 1_000_000 / 230_000;
+            assert_eq!(voltage, (230_000 - drop) / 100 * 100);
+            assert_eq!(captured.status, ReadingStatus::GOOD);
+        }
+    }
+
+    #[test]
+    fn remainders_are_kept_until_they_are_whole() {
+        // 7 W for an hour in steps of a minute: 7 Wh, though each minute is less than one.
+        let mut load = constant([7_000, 0, 0], [0; 3]);
+        let mut meter = meter(Connection::SinglePhase);
+        let mut sum = 0;
+        for minute in 1..=60 {
+            meter.advance(&mut load, UtcTime::from_secs(minute * 60));
+            sum += meter.capture().values.import.get();
+        }
+        assert_eq!((sum, meter.registers().import.get()), (7_000, 7_000));
+    }
+
+    #[test]
+    fn three_phases_balance_within_the_meter() {
+        let mut load = constant([2_300_000, -1_300_000, 0], [0, 0, 1_150_000]);
+        let mut meter = meter(Connection::ThreePhase);
+        let seen = meter.instantaneous(&mut load, UtcTime::from_secs(0));
+        assert_eq!(seen.voltage_mv, [227_600, 231_356, 229_250]);
+        assert_eq!(seen.current_ma, [10_105, 5_619, 5_016]);
+        assert_eq!((seen.active_mw, seen.reactive_mvar), (1_000_000, 1_150_000));
+        assert_eq!(
+            (seen.apparent_mva, seen.power_factor_milli),
+            (1_523_975, 656)
+        );
+        meter.advance(&mut load, UtcTime::from_secs(900));
+        let captured = meter.capture();
+        assert_eq!(captured.values.import.get(), 250_000);
+        assert_eq!(captured.values.export.get(), 0);
+        assert_eq!(captured.means.current_ma, seen.current_ma);
+        assert_eq!(captured.means.power_factor_milli, 656);
+        // The same house behind a single-phase meter is all on L1.
+        let single = super::tests::meter(Connection::SinglePhase);
+        let seen = single.instantaneous(&mut load, UtcTime::from_secs(0));
+        assert_eq!(seen.voltage_mv[1..], [0, 0]);
+        assert_eq!(seen.active_mw, 1_000_000);
+    }
+
+    /// Power that comes and goes, and a quarter of an hour without supply.
+    struct Fitful;
+
+    impl Load for Fitful {
+        fn power_at(&mut self, at: UtcTime) -> Stretch {
+            let step = at.as_millis().div_euclid(77_777);
+            Stretch {
+                until: UtcTime::from_millis((step + 1) * 77_777),
+                power: (!(20..32).contains(&step)).then(|| Power {
+                    active_mw: [step * 12_345 - 400_000, 0, 0],
+                    reactive_mvar: [step * 777, 0, 0],
+                }),
+            }
+        }
+
+        fn appliances_at(&mut self, _: UtcTime) -> Vec<ApplianceState> {
+            Vec::new()
+        }
+
+        fn begin_day(&mut self, _: gridloom_core::Day, _: &DayPrices) {}
+    }
+
+    #[test]
+    fn many_small_steps_measure_what_one_step_measures() {
+        let noisy = Metrology::new(
+            Connection::SinglePhase,
+            Supply::LOW_VOLTAGE_50_HZ,
+            Seed::new(9),
+            UtcTime::from_secs(0),
+        );
+        let end = UtcTime::from_secs(7_200);
+        let mut once = noisy.clone();
+        once.advance(&mut Fitful, end);
+        for step_ms in [997, 60_000, 123_456] {
+            let mut often = noisy.clone();
+            let mut at = 0;
+            while at < end.as_millis() {
+                at = (at + step_ms).min(end.as_millis());
+                often.advance(&mut Fitful, UtcTime::from_millis(at));
+            }
+            assert_eq!(often, once, "{step_ms}");
+        }
+        assert_eq!(once.capture().status, ReadingStatus::POWER_DOWN);
+    }
+
+    #[test]
+    fn without_supply_there_is_nothing_to_measure() {
+        let mut meter = meter(Connection::SinglePhase);
+        meter.skip_to(UtcTime::from_secs(900));
+        assert!(!meter.has_measured());
+        meter.discard_interval();
+        let dark = meter.instantaneous(&mut Fitful, UtcTime::from_millis(25 * 77_777));
+        assert_eq!((dark.voltage_mv[0], dark.power_factor_milli), (0, 1_000));
+        let mut load = constant([4_000_000, 0, 0], [0; 3]);
+        meter.advance(&mut load, UtcTime::from_secs(1_800));
+        assert_eq!(meter.capture().status, ReadingStatus::GOOD);
+    }
 }

@@ -316,7 +316,10 @@ mod tests {
         assert!(!profile.acknowledge(end(3)), "only once");
         assert!(!profile.acknowledge(end(-1)), "never captured");
         let dropped = profile.push(entry(2_000)).unwrap();
-        assert_eq!((dropped.end, dropped.delivery), (end(3), Delivery::Acknowledged));
+        assert_eq!(
+            (dropped.end, dropped.delivery),
+            (end(3), Delivery::Acknowledged)
+        );
         let dropped = profile.push(entry(2_001)).unwrap();
         assert_eq!(dropped.end, end(0));
         assert_eq!(dropped.delivery, Delivery::Unacknowledged, "lost");
@@ -346,7 +349,10 @@ mod tests {
         let mut profile = full();
         let price = Price::parse("-0.05").unwrap();
         let priced = profile.set_price(end(40), price);
-        assert_eq!(priced.charge(), Some(price.charge(MilliwattHours::new(40_000))));
+        assert_eq!(
+            priced.charge(),
+            Some(price.charge(MilliwattHours::new(40_000)))
+        );
         assert_eq!(profile.get(end(40)), Some(&priced));
     }
 }

@@ -30,6 +30,21 @@ pub enum Technology {
     Diesel,
 }
 
+impl core::fmt::Display for Technology {
+    /// In words.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Hydro => "hydro",
+            Self::Wind => "wind",
+            Self::Biomass => "biomass",
+            Self::CombinedCycle => "combined cycle",
+            Self::Coal => "coal",
+            Self::GasTurbine => "gas turbine",
+            Self::Diesel => "diesel",
+        })
+    }
+}
+
 /// One generating station.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Station {

@@ -1,3 +1,83 @@
-//! The gridloom program.
+//! The gridloom program: one utility's smart-meter network and SCADA.
 
-fn main() {}
+mod bill;
+mod check;
+mod config;
+mod decode;
+mod demo;
+mod emulate;
+mod sms;
+mod table;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs an electricity utility's smart-meter network.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a small utility with all five layers on this machine
+    Demo(demo::Demo),
+    /// Prints bills from a data directory
+    Bill(bill::Bill),
+    /// Accounts for every reading in a data directory
+    Check(check::Check),
+    /// Looks at the configuration
+    Config(config::ConfigCommand),
+    /// Takes a DLMS frame apart
+    Decode(decode::Decode),
+    /// Emulates a field device for other programs
+    Emulate(emulate::Emulate),
+    /// Sends and lists short messages through a GSM modem
+    Sms(sms::Sms),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Logs go to standard error; RUST_LOG chooses how much.
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let mut out = std::io::stdout();
+    let result = match cli.command {
+        Command::Demo(command) => command.run(&mut out),
+        Command::Bill(command) => command.run(&mut out),
+        Command::Check(command) => command.run(&mut out),
+        Command::Config(command) => command.run(&mut out),
+        Command::Decode(command) => command.run(&mut out),
+        Command::Emulate(command) => command.run(&mut out),
+        Command::Sms(command) => command.run(&mut out),
+    };
+    let flushed = out.flush();
+    match result {
+        Ok(()) => match flushed {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        // A reader that went away (`gridloom … | head`) is no fault of ours.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gridloom: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -56,6 +56,13 @@ impl Speed {
     }
 }
 
+impl Speed {
+    /// The nearest whole number, for display.
+    pub const fn rounded(self) -> u32 {
+        (self.thousandths + THOUSAND / 2) / THOUSAND
+    }
+}
+
 impl FromStr for Speed {
     type Err = ClockError;
 

@@ -33,18 +33,27 @@ impl Framing {
         }
     }
 
-    /// Appends `frame` to `stream`.
+    /// Checks a frame that a node wants sent.
     ///
     /// # Panics
     ///
-    /// If the frame is empty or longer than [`Self::frame_max`]: nodes bound what they send.
-    pub fn encode(self, frame: &[u8], stream: &mut Vec<u8>) {
+    /// If it is empty or longer than [`Self::frame_max`]: nodes bound what they send.
+    pub(crate) fn assert_sendable(self, frame: &[u8]) {
         assert!(
             !frame.is_empty() && frame.len() <= self.frame_max(),
             "a node sends frames of 1 to {} bytes in {self:?}, not {}",
             self.frame_max(),
             frame.len()
         );
+    }
+
+    /// Appends `frame` to `stream`.
+    ///
+    /// # Panics
+    ///
+    /// If the frame is empty or longer than [`Self::frame_max`]: nodes bound what they send.
+    pub fn encode(self, frame: &[u8], stream: &mut Vec<u8>) {
+        self.assert_sendable(frame);
         match self {
             Self::DlmsWrapper => wrapper::Frame {
                 source: SERVER_WPORT,

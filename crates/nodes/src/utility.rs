@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use gridloom_billing::{BillingCycle, Decided, IntervalSettlement, PriceBook, SigmoidTariff, Tariff};
 use gridloom_core::{
-    Currency, Day, Millivolts, MilliwattHours, MeterId, Month, Now, Period, SystemTitle, UtcTime, Wake,
-    Watts,
+    Currency, Day, IntervalReading, MeterId, Millivolts, MilliwattHours, Month, Now, Period,
+    SystemTitle, UtcTime, Wake, Watts,
 };
 use gridloom_dlms::push::BillingStatus;
 use gridloom_edge::{AcceptedReading, RefusalCounters};
@@ -103,6 +103,10 @@ pub struct UtilityNode {
     archive_link: Option<LinkId>,
     refusals: BTreeMap<LinkId, RefusalCounters>,
     newest: BTreeMap<MeterId, Newest>,
+    /// Mean power of each meter's intervals of about the last day.
+    days: BTreeMap<MeterId, BTreeMap<UtcTime, Watts>>,
+    /// Readings in sealed days.
+    sealed: u64,
     meter_closed: BTreeMap<(Month, MeterId), i32>,
     bills: BTreeMap<(Month, MeterId), ClosedBill>,
     exceptions: VecDeque<Exception>,
@@ -153,6 +157,8 @@ impl UtilityNode {
             archive_link: None,
             refusals: BTreeMap::new(),
             newest: BTreeMap::new(),
+            days: BTreeMap::new(),
+            sealed: memory.sealed,
             meter_closed: BTreeMap::new(),
             bills: BTreeMap::new(),
             exceptions: VecDeque::new(),
@@ -183,7 +189,7 @@ impl UtilityNode {
     fn restore(
         &mut self,
         prices: Vec<PricePoint>,
-        readings: Vec<gridloom_core::IntervalReading>,
+        readings: Vec<IntervalReading>,
         now: Now,
     ) {
         for point in prices {
@@ -196,10 +202,11 @@ impl UtilityNode {
             self.recent.insert(point.end, point);
         }
         for reading in readings {
-            let Some(meter) = self.meters.get(&reading.meter) else {
+            if !self.meters.contains_key(&reading.meter) {
                 continue;
-            };
-            self.presence.heard(reading.meter, reading.end);
+            }
+            self.note_interval(&reading);
+            let meter = &self.meters[&reading.meter];
             if let Ok(valid) = Validator::validate_stored((&reading).into(), &meter.limits) {
                 self.settlement.handle_reading(&valid, now);
                 self.cycle.note(&valid, self.book.price_of(valid.end()));
@@ -216,10 +223,14 @@ impl UtilityNode {
         let (Some(first), Some(last)) = (days.first(), days.last()) else {
             return;
         };
-        for meter in self.meters.values() {
-            let period = self.config.period;
-            for mut reading in self.ledger.open_readings(meter.meter, period, *first..=*last) {
-                self.presence.heard(reading.meter, reading.end);
+        let period = self.config.period;
+        for meter in self.meters.values().cloned().collect::<Vec<_>>() {
+            let open: Vec<IntervalReading> = self
+                .ledger
+                .open_readings(meter.meter, period, *first..=*last)
+                .collect();
+            for mut reading in open {
+                self.note_interval(&reading);
                 let Ok(valid) = Validator::validate_stored((&reading).into(), &meter.limits) else {
                     continue;
                 };
@@ -326,7 +337,7 @@ impl UtilityNode {
         };
         self.collector.appended(lsn, Source(link.0), key);
         self.counters.received += 1;
-        self.presence.heard(reading.meter, reading.end);
+        self.note_interval(&reading);
         self.note_newest(accepted);
         match validated {
             Ok(valid) => {
@@ -340,6 +351,17 @@ impl UtilityNode {
                 }
                 self.exceptions.push_back(exception);
             }
+        }
+    }
+
+    fn note_interval(&mut self, reading: &IntervalReading) {
+        self.presence.heard(reading.meter, reading.end);
+        let period = self.config.period;
+        let watts = reading.values.import.get() * i64::from(period.per_hour()) / 1_000;
+        let day = self.days.entry(reading.meter).or_default();
+        day.insert(reading.end, Watts::new(watts));
+        while day.len() > usize::try_from(period.per_day()).unwrap_or(usize::MAX) {
+            day.pop_first();
         }
     }
 
@@ -437,6 +459,7 @@ impl UtilityNode {
             Outcome::Committed(report) => {
                 self.counters.conflicts += u64::try_from(report.conflicts.len()).unwrap_or(0);
                 self.counters.duplicates += report.duplicates;
+                self.sealed += report.sealed;
                 self.counters.bills_refused +=
                     u64::try_from(report.bills_refused.len()).unwrap_or(0);
                 if let Some(closing) = &mut self.closing {

@@ -83,7 +83,7 @@ fn append_and_write(bencher: Bencher<'_, '_>, meters: u32) {
 /// A whole day of every meter, from open to sealed.
 #[divan::bench]
 fn seal_a_day(bencher: Bencher<'_, '_>) {
-    let records = arrivals(1_000, 96);
+    let records = arrivals(500, 96);
     bencher
         .counter(ItemsCount::new(records.len()))
         .with_inputs(|| {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use gridloom_core::{Day, IntervalReading, MeterId, Period, UtcTime};
 
 use crate::effect::MeterDay;
+use crate::merge::EVIDENCE_PER_INTERVAL_MAX;
 use crate::record::{Lsn, PricePoint, Record, StoredReading, place_of};
 
 /// Readings, prices and contradictions that are not in the database yet.
@@ -120,14 +121,16 @@ impl Head {
             return Offered::Same(first.lsn);
         }
         let identity = |lsn| (reading.meter, reading.period, reading.end, lsn);
-        let known = self
+        let others = self
             .conflicts
-            .range(identity(Lsn::ZERO)..=identity(Lsn(u64::MAX)))
+            .range(identity(Lsn::ZERO)..=identity(Lsn(u64::MAX)));
+        let known = others
+            .clone()
             .find(|(_, (_, other))| other.reading == *reading);
         if let Some((&(.., since), _)) = known {
             return Offered::Same(since);
         }
-        if self.conflicts.len() >= conflicts_max {
+        if self.conflicts.len() >= conflicts_max || others.count() >= EVIDENCE_PER_INTERVAL_MAX {
             return Offered::ConflictsFull;
         }
         self.conflicts.insert(identity(lsn), (day, *stored));

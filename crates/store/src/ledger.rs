@@ -18,8 +18,13 @@ pub const PENDING_BYTES_MAX: usize = 8 << 20;
 /// Bills that may wait for their commit; above it `queue_bill` refuses.
 pub const BILLS_PENDING_MAX: usize = 1 << 20;
 
-/// Contradicting readings that may wait for their commit; above it `append` refuses.
+/// Contradicting readings that may wait for their commit, of them 16 for one interval; above either
+/// `append` refuses.
 pub const CONFLICTS_OPEN_MAX: usize = 10_000;
+
+/// Journal writes after which a failed commit is tried again at the latest; the wait doubles up to
+/// this.
+pub const COMMIT_RETRY_WRITES_MAX: u64 = 1_024;
 
 /// How a ledger bounds itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +74,7 @@ pub enum AppendError {
     },
     /// Too many contradicting readings are open.
     #[error(
-        "journal: {CONFLICTS_OPEN_MAX} contradicting readings wait for their commit; seal days, then offer it again"
+        "journal: too many contradicting readings wait for their commit; seal days, then offer it again"
     )]
     ConflictsFull,
     /// The interval's end is not on the grid of its period.
@@ -145,7 +150,7 @@ pub struct Ledger {
     bills: VecDeque<BillRow>,
     seal: Option<Scope>,
     committing: Option<Committing>,
-    commit_failed: bool,
+    retry: Option<Retry>,
     drop: Drop,
     stats: LedgerStats,
 }
@@ -191,6 +196,13 @@ struct Committing {
     ends_seal: bool,
 }
 
+/// When a failed commit is tried again. Journal writes stand in for a clock.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at_write: u64,
+    wait: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Drop {
     None,
@@ -230,7 +242,7 @@ impl Ledger {
             bills: VecDeque::new(),
             seal: None,
             committing: None,
-            commit_failed: false,
+            retry: None,
             drop: Drop::None,
             stats: LedgerStats::default(),
         }
@@ -345,7 +357,7 @@ impl Ledger {
             before: day.max(asked).max(sealed),
             through: Lsn(self.window.next().0 - 1),
         });
-        self.commit_failed = false;
+        self.retry = None;
     }
 
     /// The next effect to carry out, until `None`. A ledger that refuses writes has none.
@@ -386,7 +398,6 @@ impl Ledger {
                 assert_eq!(writing.through, through, "the write in flight ends here");
                 self.durable = through;
                 self.stats.writes += 1;
-                self.commit_failed = false;
             }
             Outcome::Committed(_) => self.committed(),
             Outcome::Dropped => {
@@ -503,7 +514,10 @@ impl Ledger {
     }
 
     fn next_commit(&mut self) -> Option<Effect> {
-        if self.committing.is_some() || self.commit_failed {
+        let waits = self
+            .retry
+            .is_some_and(|retry| self.stats.writes < retry.at_write);
+        if self.committing.is_some() || waits {
             return None;
         }
         let seal = self.seal.filter(|scope| scope.through <= self.durable);
@@ -593,6 +607,7 @@ impl Ledger {
         if done.ends_seal && self.seal == Some(done.scope) {
             self.seal = None;
         }
+        self.retry = None;
         self.stats.commits += 1;
         if !matches!(self.drop, Drop::InFlight { .. }) {
             self.drop = self.droppable();
@@ -626,7 +641,12 @@ impl Ledger {
                 for bill in undone.bills.into_iter().rev() {
                     self.bills.push_front(bill);
                 }
-                self.commit_failed = true;
+                let wait = self.retry.map_or(1, |retry| retry.wait * 2);
+                let wait = wait.min(COMMIT_RETRY_WRITES_MAX);
+                self.retry = Some(Retry {
+                    at_write: self.stats.writes + wait,
+                    wait,
+                });
                 self.stats.failures += 1;
             }
             Operation::DropSegments => {

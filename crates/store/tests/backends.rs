@@ -1,5 +1,7 @@
 //! One suite for both back ends: what one does, the other does.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod world;
 
 use std::collections::BTreeMap;
@@ -90,13 +92,22 @@ fn a_commit_seals_merges_and_repeats_harmlessly() {
     on_both(|backend| {
         let days = DAY..=day(1);
         assert_eq!(backend.checkpoint(), Ok(Checkpoint::NONE));
-        let first = batch(&[stored(1, 0, 0, 5), stored(1, 0, 2, 5), stored(2, 1, 0, 5)], 3);
+        let first = batch(
+            &[stored(1, 0, 0, 5), stored(1, 0, 2, 5), stored(2, 1, 0, 5)],
+            3,
+        );
         let report = backend.commit(first.clone()).unwrap();
         assert_eq!((report.sealed, report.blocks, report.reopened), (3, 2, 0));
         assert_eq!(backend.checkpoint(), Ok(checkpoint(3)));
 
         let again = backend.commit(first).unwrap();
-        assert_eq!(again, CommitReport { duplicates: 3, ..CommitReport::default() });
+        assert_eq!(
+            again,
+            CommitReport {
+                duplicates: 3,
+                ..CommitReport::default()
+            }
+        );
 
         let late = [stored(1, 0, 1, 5), stored(1, 0, 2, 6), stored(1, 0, 23, 5)];
         let report = backend.commit(batch(&late, 6)).unwrap();
@@ -106,14 +117,25 @@ fn a_commit_seals_merges_and_repeats_harmlessly() {
         let readings = backend.readings(MeterId(1), PERIOD, days.clone()).unwrap();
         let expected = [0, 1, 2, 23].map(|slot| stored(1, 0, slot, 5).reading);
         assert_eq!(readings, expected, "the first of slot 2 stays");
-        assert_eq!(backend.conflicts(MeterId(1), days.clone()), Ok(vec![late[1]]));
+        assert_eq!(
+            backend.conflicts(MeterId(1), days.clone()),
+            Ok(vec![late[1]])
+        );
         assert_eq!(backend.conflicts(MeterId(2), days.clone()), Ok(vec![]));
         let audit = backend.audit(MeterId(1)).unwrap();
         assert_eq!(audit.len(), 1);
         assert_eq!((audit[0].day, audit[0].version), (DAY, 2));
         assert_eq!(audit[0].added, [1, 23]);
-        assert_eq!(backend.readings(MeterId(1), Period::HALF_HOUR, days), Ok(vec![]));
-        let Summary { readings, blocks, conflicts, .. } = backend.summary().unwrap();
+        assert_eq!(
+            backend.readings(MeterId(1), Period::HALF_HOUR, days),
+            Ok(vec![])
+        );
+        let Summary {
+            readings,
+            blocks,
+            conflicts,
+            ..
+        } = backend.summary().unwrap();
         assert_eq!((readings, blocks, conflicts), (5, 2, 1));
     });
 }
@@ -130,7 +152,10 @@ fn evidence_is_kept_once_and_to_a_bound() {
             }
         }
         let kept = backend.conflicts(MeterId(1), DAY..=DAY).unwrap();
-        assert_eq!(kept, (1..=16).map(|wh| stored(1, 0, 0, wh)).collect::<Vec<_>>());
+        assert_eq!(
+            kept,
+            (1..=16).map(|wh| stored(1, 0, 0, wh)).collect::<Vec<_>>()
+        );
     });
 }
 
@@ -149,7 +174,10 @@ fn prices_are_decided_once() {
         let all = [price(0, 0, -5), price(0, 23, 7), price(1, 0, 8)];
         assert_eq!(commit(backend, &all).prices, 3);
         let report = commit(backend, &[price(0, 23, 7), price(1, 0, 9)]);
-        assert_eq!((report.prices, report.price_conflicts), (0, vec![price(1, 0, 9)]));
+        assert_eq!(
+            (report.prices, report.price_conflicts),
+            (0, vec![price(1, 0, 9)])
+        );
         assert_eq!(backend.prices(PERIOD, DAY..=DAY), Ok(all[..2].to_vec()));
         assert_eq!(backend.prices(PERIOD, DAY..=day(1)), Ok(all.to_vec()));
         assert_eq!(backend.prices(Period::HALF_HOUR, DAY..=DAY), Ok(vec![]));
@@ -172,7 +200,10 @@ fn a_bill_is_issued_once_per_version() {
         let report = commit(backend, &[bill(0, 999)]);
         assert_eq!(report, CommitReport::default(), "the same again");
         let report = commit(backend, &[bill(0, 1_000), bill(1, 1_000)]);
-        assert_eq!((report.bills, report.bills_refused), (1, vec![bill(0, 1_000)]));
+        assert_eq!(
+            (report.bills, report.bills_refused),
+            (1, vec![bill(0, 1_000)])
+        );
         let held = backend.bills(DAY.month()).unwrap();
         assert_eq!(held, [bill(0, 999), bill(1, 1_000)]);
         assert_eq!(backend.bills(DAY.month().next()), Ok(vec![]));
@@ -193,7 +224,10 @@ fn the_registry_has_one_meter_per_title() {
             })
         );
         let long = backend.enrol(meter(3, 30, &"x".repeat(NAME_BYTES_MAX + 1)));
-        assert!(matches!(long, Err(StoreError::FieldOutOfBounds { field: "name", .. })));
+        assert!(matches!(
+            long,
+            Err(StoreError::FieldOutOfBounds { field: "name", .. })
+        ));
         let held = backend.meters().unwrap();
         assert_eq!(held, [meter(1, 11, "one, exchanged"), meter(2, 20, "two")]);
         assert!(!format!("{held:?}").contains("238"), "keys are not printed");
@@ -221,7 +255,10 @@ fn wide_and_empty_ranges() {
         let wide = DAY..=day(i32::try_from(READ_DAYS_MAX).unwrap());
         let days = u64::from(READ_DAYS_MAX) + 1;
         let refused = StoreError::RangeTooLong { days };
-        assert_eq!(backend.readings(MeterId(1), PERIOD, wide.clone()), Err(refused.clone()));
+        assert_eq!(
+            backend.readings(MeterId(1), PERIOD, wide.clone()),
+            Err(refused.clone())
+        );
         assert_eq!(backend.prices(PERIOD, wide), Err(refused));
         let ends = Day::from_epoch_days(i32::MIN)..=Day::from_epoch_days(i32::MAX);
         assert!(backend.conflicts(MeterId(1), ends).is_err());
@@ -263,7 +300,10 @@ fn a_month_is_accounted_for_to_the_interval() {
         let nobody = account(backend, MeterId(7), month, PERIOD).unwrap();
         assert_eq!((nobody.present, nobody.missing[0].count), (0, 744));
         let last = Month::parse("9999-12").unwrap();
-        assert_eq!(account(backend, MeterId(1), last, PERIOD).unwrap().expected, 744);
+        assert_eq!(
+            account(backend, MeterId(1), last, PERIOD).unwrap().expected,
+            744
+        );
     });
 }
 
@@ -281,11 +321,21 @@ fn damage_in_the_database_is_named() {
     for statement in statements {
         open().execute(statement, []).unwrap();
         let read = backend.readings(MeterId(1), PERIOD, DAY..=day(3));
-        assert!(matches!(read, Err(StoreError::DamagedBlock { .. })), "{statement}: {read:?}");
+        assert!(
+            matches!(read, Err(StoreError::DamagedBlock { .. })),
+            "{statement}: {read:?}"
+        );
     }
     let merged = backend.commit(batch(&[stored(1, 1, 1, 5), stored(5, 0, 1, 5)], 2));
-    assert!(matches!(merged, Err(StoreError::DamagedBlock { .. })), "{merged:?}");
-    assert_eq!(backend.summary().unwrap().blocks, 1, "nothing of the commit is there");
+    assert!(
+        matches!(merged, Err(StoreError::DamagedBlock { .. })),
+        "{merged:?}"
+    );
+    assert_eq!(
+        backend.summary().unwrap().blocks,
+        1,
+        "nothing of the commit is there"
+    );
     assert_eq!(backend.checkpoint(), Ok(checkpoint(1)));
 }
 
@@ -302,7 +352,9 @@ fn a_database_opens_again_and_a_newer_one_is_refused() {
 
     let backend = SqliteBackend::new(open()).unwrap();
     assert_eq!(backend.checkpoint(), Ok(checkpoint(4)));
-    let mode: String = open().pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    let mode: String = open()
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .unwrap();
     assert_eq!(mode, "wal");
     let cells = SqliteCells::new(open()).unwrap();
     assert_eq!(cells.get("meter-1", "counter"), Ok(Some(b"7".to_vec())));
@@ -310,7 +362,13 @@ fn a_database_opens_again_and_a_newer_one_is_refused() {
 
     open().pragma_update(None, "user_version", 99).unwrap();
     let refused = SqliteBackend::new(open()).map(drop);
-    assert_eq!(refused, Err(StoreError::NewerSchema { found: 99, known: 1 }));
+    assert_eq!(
+        refused,
+        Err(StoreError::NewerSchema {
+            found: 99,
+            known: 1
+        })
+    );
 }
 
 #[test]
@@ -321,13 +379,24 @@ fn cells_are_replaced_together() {
         Box::new(SqliteCells::new(connection).unwrap()),
     ];
     for mut cells in kinds {
-        let first: [(&str, &str, &[u8]); 4] =
-            [("a", "x", b"1"), ("a", "y", b"2"), ("b", "x", b"3"), ("a", "x", b"4")];
+        let first: [(&str, &str, &[u8]); 4] = [
+            ("a", "x", b"1"),
+            ("a", "y", b"2"),
+            ("b", "x", b"3"),
+            ("a", "x", b"4"),
+        ];
         cells.put_many(&first).unwrap();
         let big = vec![0; CELL_BYTES_MAX + 1];
         let refused = cells.put_many(&[("a", "x", b"5"), ("a", "z", &big)]);
-        assert!(matches!(refused, Err(StoreError::FieldOutOfBounds { .. })), "{refused:?}");
-        assert_eq!(cells.get("a", "x"), Ok(Some(b"4".to_vec())), "nothing has changed");
+        assert!(
+            matches!(refused, Err(StoreError::FieldOutOfBounds { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(
+            cells.get("a", "x"),
+            Ok(Some(b"4".to_vec())),
+            "nothing has changed"
+        );
         assert_eq!(cells.get("a", "z"), Ok(None));
         let all = cells.all_of("a").unwrap();
         let expected = [("x", b"4"), ("y", b"2")].map(|(k, v)| (k.to_owned(), v.to_vec()));

@@ -1,8 +1,10 @@
 //! Crashes at every byte and after every effect: nothing durable is lost, nothing is there twice.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gridloom_core::{MeterId, Seed, UtcTime};
 use gridloom_store::{
@@ -10,7 +12,7 @@ use gridloom_store::{
     RecoverError, StoredReading,
 };
 use rand_core::Rng as _;
-use world::{DAY, Disk, PERIOD, day, price, record};
+use world::{Disk, PERIOD, day, price, record};
 
 /// A journal of three writes of three records each, and where each write starts.
 fn three_writes() -> (Disk, Vec<usize>) {
@@ -129,7 +131,9 @@ fn damage_before_the_last_segment_is_named_unless_nobody_needs_it() {
         // The drop does not happen: the files stay.
         match effect {
             Effect::DropSegments { .. } => ledger.handle(Outcome::Dropped),
-            effect => ledger.handle(disk.run(effect, &mut backend)),
+            effect @ (Effect::TruncateSegment { .. }
+            | Effect::WriteJournal { .. }
+            | Effect::Commit(_)) => ledger.handle(disk.run(effect, &mut backend)),
         }
     }
     disk.files.get_mut(&2).unwrap()[30] ^= 4;
@@ -275,13 +279,15 @@ impl World {
     }
 
     fn assert_nothing_lost(&self) {
-        let first = day(-10);
-        for (&(meter, end), _) in &self.acknowledged {
-            let days = first..=day(self.sealed + 2);
+        let days = day(-10)..=day(self.sealed + 2);
+        let mut found = BTreeSet::new();
+        for meter in (0..3).map(MeterId) {
             let open = self.ledger.open_readings(meter, PERIOD, days.clone());
-            let sealed = self.backend.readings(meter, PERIOD, days).unwrap();
-            let found = open.chain(sealed).any(|reading| reading.end == end);
-            assert!(found, "{meter} at {end} was acknowledged and is lost");
+            let sealed = self.backend.readings(meter, PERIOD, days.clone()).unwrap();
+            found.extend(open.chain(sealed).map(|reading| (meter, reading.end)));
+        }
+        for key in self.acknowledged.keys() {
+            assert!(found.contains(key), "{key:?} was acknowledged and is lost");
         }
     }
 
@@ -346,12 +352,11 @@ fn no_crash_loses_or_doubles_a_reading() {
     for seed in only.map_or(0..200, |seed| seed..seed + 1) {
         eprintln!("GRIDLOOM_SEED={seed}");
         let mut world = World::new(seed);
-        for _ in 0..400 {
+        for _ in 0..250 {
             world.step();
         }
         world.close();
         crashes += world.crashes;
     }
     assert!(only.is_some() || crashes > 2_000, "{crashes} crashes");
-    assert!(day(0) == DAY);
 }

@@ -18,13 +18,46 @@ pub(crate) const STATE_CELL: &str = "meter";
 pub(crate) const PRICES_CELL: &str = "house-prices";
 /// Every entry whose day's number modulo the number of cells is the cell's place.
 pub(crate) const PROFILE_CELLS: [&str; 40] = [
-    "profile-00", "profile-01", "profile-02", "profile-03", "profile-04", "profile-05",
-    "profile-06", "profile-07", "profile-08", "profile-09", "profile-10", "profile-11",
-    "profile-12", "profile-13", "profile-14", "profile-15", "profile-16", "profile-17",
-    "profile-18", "profile-19", "profile-20", "profile-21", "profile-22", "profile-23",
-    "profile-24", "profile-25", "profile-26", "profile-27", "profile-28", "profile-29",
-    "profile-30", "profile-31", "profile-32", "profile-33", "profile-34", "profile-35",
-    "profile-36", "profile-37", "profile-38", "profile-39",
+    "profile-00",
+    "profile-01",
+    "profile-02",
+    "profile-03",
+    "profile-04",
+    "profile-05",
+    "profile-06",
+    "profile-07",
+    "profile-08",
+    "profile-09",
+    "profile-10",
+    "profile-11",
+    "profile-12",
+    "profile-13",
+    "profile-14",
+    "profile-15",
+    "profile-16",
+    "profile-17",
+    "profile-18",
+    "profile-19",
+    "profile-20",
+    "profile-21",
+    "profile-22",
+    "profile-23",
+    "profile-24",
+    "profile-25",
+    "profile-26",
+    "profile-27",
+    "profile-28",
+    "profile-29",
+    "profile-30",
+    "profile-31",
+    "profile-32",
+    "profile-33",
+    "profile-34",
+    "profile-35",
+    "profile-36",
+    "profile-37",
+    "profile-38",
+    "profile-39",
 ];
 
 const STATE_KIND: u8 = 1;
@@ -135,7 +168,7 @@ impl State {
         let running = interval_end.as_millis() - cursor.as_millis();
         let length = i64::from(period.as_secs()) * 1_000;
         cell.require(
-            period.slot_of(interval_end).is_some() && (0..=length).contains(&running),
+            period.slot_of(interval_end).is_some() && (1..=length).contains(&running),
             "interval end",
         )?;
         let off_since = time_option(&mut cell, "off since")?;
@@ -163,7 +196,10 @@ impl State {
         };
         let captured = cell.u64()?;
         let lost = cell.u64()?;
-        cell.require(captured <= 1 << 40 && lost <= captured, "count of intervals")?;
+        cell.require(
+            captured <= 1 << 40 && lost <= captured,
+            "count of intervals",
+        )?;
         let last_ack = time_option(&mut cell, "last acknowledgement")?;
         let count = cell.count()?;
         cell.require(count <= AHEAD_MAX, "count of prices")?;
@@ -345,9 +381,8 @@ fn sums(cell: &mut Cell<'_>, period: Period) -> Result<Sums, MemoryError> {
     const VOLTAGE_MEAN_MAX: u64 = 6_553_500;
 
     let millis = cell.u64()?;
-    // An outage can join the parts of two intervals.
     cell.require(
-        millis <= 2_000 * u64::from(period.as_secs()),
+        millis <= 1_000 * u64::from(period.as_secs()),
         "measured time",
     )?;
     let interrupted = match cell.u8()? {
@@ -485,8 +520,7 @@ fn entry(cell: &mut Cell<'_>, period: Period) -> Result<Entry, MemoryError> {
         delivery,
         register_wh,
         power_w,
-        price_micro: price.map(|price| {
-            i32::try_from(price.micro_per_kwh()).expect("a price is at most 10⁹")
-        }),
+        price_micro: price
+            .map(|price| i32::try_from(price.micro_per_kwh()).expect("a price is at most 10⁹")),
     })
 }

@@ -1,7 +1,7 @@
 //! Prices: what a SET of the charge object does.
 
 use gridloom_core::{Now, Price, UtcTime};
-use gridloom_dlms::apdu::{AttributeDescriptor, DataAccessResult, SetRequestNormal};
+use gridloom_dlms::apdu::{DataAccessResult, SetRequestNormal};
 use gridloom_dlms::charge::{ChargeError, ChargeTable, UNIT_CHARGE_PASSIVE};
 
 use super::{Meter, Owed};
@@ -94,19 +94,17 @@ impl Meter {
 }
 
 fn refusal(error: &ChargeError) -> DataAccessResult {
-    match error {
-        ChargeError::Attribute(AttributeDescriptor {
-            class_id, instance, ..
-        }) => {
-            if *instance != UNIT_CHARGE_PASSIVE.instance {
-                DataAccessResult::ObjectUndefined
-            } else if *class_id != UNIT_CHARGE_PASSIVE.class_id {
-                DataAccessResult::ObjectClassInconsistent
-            } else {
-                DataAccessResult::ReadWriteDenied
-            }
+    if let ChargeError::Attribute(asked) = error {
+        if asked.instance != UNIT_CHARGE_PASSIVE.instance {
+            DataAccessResult::ObjectUndefined
+        } else if asked.class_id != UNIT_CHARGE_PASSIVE.class_id {
+            DataAccessResult::ObjectClassInconsistent
+        } else {
+            DataAccessResult::ReadWriteDenied
         }
-        ChargeError::Shape { .. } => DataAccessResult::TypeUnmatched,
-        _ => DataAccessResult::OtherReason,
+    } else if matches!(error, ChargeError::Shape { .. }) {
+        DataAccessResult::TypeUnmatched
+    } else {
+        DataAccessResult::OtherReason
     }
 }

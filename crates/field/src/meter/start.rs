@@ -34,6 +34,7 @@ pub enum StartError {
 
 impl Meter {
     /// Starts a meter with the cells of its memory; none for one that was just installed.
+    /// Like an input, it leaves outputs to drain.
     ///
     /// # Errors
     ///
@@ -226,7 +227,9 @@ fn check(
     };
     let capacity = Profile::new(config.period, config.profile_days).capacity();
     if entries.len() > capacity {
-        return Err(impossible("count of intervals; profile_days may have shrunk"));
+        return Err(impossible(
+            "count of intervals; profile_days may have shrunk",
+        ));
     }
     if entries
         .last_key_value()

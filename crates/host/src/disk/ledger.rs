@@ -18,6 +18,8 @@ pub const JOURNAL_BYTES_MAX: u64 = 8 << 30;
 
 const SUFFIX: &str = ".journal";
 
+const DATABASE: &str = "gridloom.db";
+
 /// What the ledger starts from: the arguments of `Ledger::recover`.
 #[derive(Debug)]
 pub struct LedgerStart {
@@ -80,6 +82,22 @@ impl LedgerDisk {
     /// [`DiskError::Database`] if it cannot be opened.
     pub fn open_queries(directory: &DataDirectory) -> Result<Box<dyn Backend>, DiskError> {
         open_backend(&database_path(directory))
+    }
+
+    /// The database of a data directory, for reading it whether or not somebody works there.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Database`] if there is none, or it cannot be opened.
+    pub fn open_database(data: &Path) -> Result<Box<dyn Backend>, DiskError> {
+        let path = data.join(DATABASE);
+        if !path.is_file() {
+            return Err(DiskError::Database {
+                path,
+                cause: "there is no such file: name the directory of a utility".to_owned(),
+            });
+        }
+        open_backend(&path)
     }
 
     /// The database, before the disk is started: for enrolling meters.
@@ -228,7 +246,7 @@ impl LedgerDisk {
 }
 
 fn database_path(directory: &DataDirectory) -> PathBuf {
-    directory.path().join("gridloom.db")
+    directory.path().join(DATABASE)
 }
 
 fn open_backend(path: &Path) -> Result<Box<dyn Backend>, DiskError> {

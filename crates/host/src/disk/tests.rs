@@ -3,9 +3,14 @@
 use std::fs;
 use std::process::Command;
 
-use gridloom_core::{Month, UtcTime};
-use gridloom_nodes::node::{Answer, Query};
-use gridloom_store::{CommitBatch, Effect, Lsn, Operation, Outcome};
+use gridloom_core::{
+    Charge, Currency, Day, IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period,
+    ReadingStatus, SystemTitle, UtcTime,
+};
+use gridloom_nodes::{Answer, Query};
+use gridloom_store::{
+    BillRow, CommitBatch, Effect, Lsn, MeterDay, MeterRow, Operation, Outcome, StoredReading,
+};
 
 use super::*;
 
@@ -198,43 +203,140 @@ fn everything_asked_for_is_there_after_a_restart() {
 fn a_commit_is_answered_and_queries_see_it() {
     let temporary = tempfile::tempdir().unwrap();
     let directory = DataDirectory::open("--data", temporary.path()).unwrap();
-    let (parts, _) = open_all(&directory);
+    let (mut parts, _) = open_all(&directory);
+    let meters = [MeterId(7), MeterId(9)];
+    let ledger = parts.ledger.as_mut().unwrap();
+    for meter in meters {
+        let row = MeterRow {
+            meter,
+            title: SystemTitle::new(*b"GLM", meter.0.into()),
+            name: meter.to_string(),
+            phases: 1,
+            wrapped_ek: vec![1; 40],
+            wrapped_ak: vec![2; 40],
+            service_point: meter.to_string(),
+        };
+        ledger.backend_mut().enrol(row).unwrap();
+    }
     let queries = LedgerDisk::open_queries(&directory).unwrap();
     let disk = Disk::start("all", parts).unwrap();
-    let month = Month::new(2013, 1).unwrap();
-    let currency = gridloom_core::Currency::new("EUR", 2).unwrap();
-    let bill = gridloom_store::BillRow {
-        meter: gridloom_core::MeterId(7),
-        month,
-        version: 0,
-        currency,
-        amount_minor: 1_234,
-        energy: gridloom_core::MilliwattHours::new(5_000),
-        intervals: 1_488,
-        gaps: 0,
-        charge: gridloom_core::Charge::from_pico(12_340_000_000_000),
-        issued_at: UtcTime::from_secs(1_360_000_000),
-    };
+    let period = Period::HALF_HOUR;
+    let day = Day::parse("2013-01-01").unwrap();
+    let month = day.month();
+    let bill = bill_of(meters[0], month);
     let batch = CommitBatch {
+        meter_days: meters.map(|meter| one_reading(meter, period, day)).into(),
         bills: vec![bill],
         ..CommitBatch::default()
     };
-    let query = Query::Bills { month };
+    let readings: Vec<_> = batch
+        .meter_days
+        .iter()
+        .map(|meter_day| meter_day.readings[0].reading)
+        .collect();
+    let ask = |ticket, query| DiskRequest::Query { ticket, query };
+    let (first, last) = (day, day);
     let replies = ask_all(
         &disk,
         vec![
             DiskRequest::Ledger(Effect::Commit(batch)),
-            DiskRequest::Query { ticket: 9, query },
+            ask(1, Query::Bills { month }),
+            ask(2, Query::Day { period, day }),
+            ask(
+                3,
+                Query::Readings {
+                    meter: meters[1],
+                    period,
+                    first,
+                    last,
+                },
+            ),
+            ask(
+                4,
+                Query::Prices {
+                    period,
+                    first,
+                    last,
+                },
+            ),
+            ask(
+                5,
+                Query::Prices {
+                    period,
+                    first: Day::from_epoch_days(0),
+                    last,
+                },
+            ),
         ],
     );
-    let [DiskReply::Ledger(Outcome::Committed(report)), answer] = &replies[..] else {
+    let [
+        DiskReply::Ledger(Outcome::Committed(report)),
+        answers @ ..,
+        too_wide,
+    ] = &replies[..]
+    else {
         panic!("{replies:?}");
     };
-    assert_eq!(report.bills, 1);
-    let result = Ok(Answer::Bills(vec![bill]));
-    assert_eq!(*answer, DiskReply::Answer { ticket: 9, result });
+    assert_eq!((report.sealed, report.bills), (2, 1));
+    let found = [
+        Answer::Bills(vec![bill]),
+        Answer::Readings(readings.clone()),
+        Answer::Readings(readings[1..].to_vec()),
+        Answer::Prices(Vec::new()),
+    ];
+    let expected = (1..).zip(found).map(|(ticket, found)| {
+        let result = Ok(found);
+        DiskReply::Answer { ticket, result }
+    });
+    assert_eq!(answers, expected.collect::<Vec<_>>());
+    let words = failure(too_wide);
+    assert!(
+        words.contains("gridloom.db") && words.contains("ask in parts"),
+        "{words}"
+    );
     assert_eq!(queries.bills(month).unwrap(), [bill]);
     disk.close();
+}
+
+fn one_reading(meter: MeterId, period: Period, day: Day) -> MeterDay {
+    let energy = MilliwattHours::new(500_000);
+    let reading = IntervalReading {
+        meter,
+        period,
+        end: period.end_of_slot(day, 3),
+        status: ReadingStatus::GOOD,
+        values: IntervalValues {
+            import: energy,
+            ..IntervalValues::default()
+        },
+        import_register: energy,
+    };
+    let title = SystemTitle::new(*b"GLM", meter.0.into());
+    MeterDay {
+        meter,
+        period,
+        day,
+        readings: vec![StoredReading {
+            reading,
+            title,
+            counter: 1,
+        }],
+    }
+}
+
+fn bill_of(meter: MeterId, month: Month) -> BillRow {
+    BillRow {
+        meter,
+        month,
+        version: 0,
+        currency: Currency::new("EUR", 2).unwrap(),
+        amount_minor: 1_234,
+        energy: MilliwattHours::new(5_000),
+        intervals: 1_488,
+        gaps: 0,
+        charge: Charge::from_pico(12_340_000_000_000),
+        issued_at: UtcTime::from_secs(1_360_000_000),
+    }
 }
 
 #[test]

@@ -100,6 +100,11 @@ impl Listener {
         Ok(Self { socket, address })
     }
 
+    /// The bare socket, for a server that frames its connections itself.
+    pub fn into_socket(self) -> TcpListener {
+        self.socket
+    }
+
     /// Where it listens, with the port that the system chose.
     pub const fn address(&self) -> SocketAddr {
         self.address

@@ -92,6 +92,7 @@ pub(crate) struct LinkSpec {
 /// or after [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
 pub(crate) struct LinkWriter {
+    framing: Framing,
     frames: mpsc::Sender<Vec<u8>>,
     queued_bytes: Arc<AtomicUsize>,
     queue_bytes: usize,
@@ -109,6 +110,8 @@ pub(crate) enum SendError {
 
 impl LinkWriter {
     pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), SendError> {
+        // Here rather than on the link's own task: the mistake must stop the node that made it.
+        self.framing.assert_sendable(&frame);
         let length = frame.len();
         if self.queued_bytes.load(Ordering::Relaxed) >= self.queue_bytes {
             return Err(SendError::Full);
@@ -151,6 +154,7 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
         port: spec.port,
         link,
         writer: LinkWriter {
+            framing: spec.framing,
             frames: frames_in,
             queued_bytes,
             queue_bytes: spec.limits.queue_bytes,

@@ -212,12 +212,13 @@ async fn what_is_no_frame_closes_that_link_only() {
 
 #[tokio::test]
 async fn dribbled_and_idle_links_are_closed() {
+    type Case<'a> = (LinkLimits, &'a [u8], fn(NetCounts) -> u64);
     let limits = LinkLimits {
         partial_frame: Duration::from_millis(30),
         idle: None,
         ..LinkLimits::default()
     };
-    let cases: [(LinkLimits, &[u8], fn(NetCounts) -> u64); 3] = [
+    let cases: [Case<'_>; 3] = [
         (limits, &[0, 0, 0], |counts| counts.partial_frames),
         (limits, &[0, 0, 0, 1, 9, 0, 0, 0, 5, 1], |counts| {
             counts.partial_frames
@@ -565,4 +566,18 @@ async fn a_disk_that_is_gone_stops_its_nodes() {
     runner.add("orphan", node);
     disk.close();
     within(runner.start().ended()).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "a node sends frames of 1 to 1048576 bytes in Envelope, not 1048577")]
+async fn a_frame_that_is_too_long_stops_the_node_that_sends_it() {
+    fn boast(probe: &mut Probe, input: &Input, _: Now) {
+        if let Input::LinkUp { link, .. } = input {
+            let (link, frame) = (*link, vec![0; Framing::Envelope.frame_max() + 1]);
+            probe.outbox.push_back(Output::Send { link, frame });
+        }
+    }
+    let mut server = serve(boast, ListenOptions::new(Framing::Envelope)).await;
+    let _stream = TcpStream::connect(server.address).await.unwrap();
+    within(server.running.ended()).await;
 }

@@ -1,6 +1,6 @@
 //! Sealed days on their way to the archive, one at a time, oldest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::{Day, Instant, IntervalReading, MeterId, Period};
@@ -18,7 +18,9 @@ enum Step {
     Sending {
         day: Day,
         ticket: Option<u64>,
-        bytes: Vec<u8>,
+        /// Number of the part that is on its way, and that one and all after it.
+        part: u16,
+        parts: VecDeque<Vec<u8>>,
     },
 }
 
@@ -38,6 +40,9 @@ pub(super) struct ArchiveQueue {
 }
 
 impl ArchiveQueue {
+    /// An object is closed when it has grown to this; far below what one envelope carries.
+    const PART_BYTES: usize = 512 * 1024;
+
     /// How long a failed query or object waits before it is tried again.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -95,7 +100,8 @@ impl ArchiveQueue {
                 self.step = Step::Sending {
                     day,
                     ticket: None,
-                    bytes: encode_object(self.period, day, readings),
+                    part: 0,
+                    parts: encode_parts(self.period, day, readings),
                 };
                 true
             }
@@ -122,8 +128,9 @@ impl ArchiveQueue {
             Step::Sending {
                 day,
                 ticket: None,
-                bytes,
-            } => Some((object_name(*day), bytes.clone())),
+                part,
+                parts,
+            } => parts.front().map(|bytes| (object_name(*day, *part), bytes.clone())),
             Step::Reading { .. } | Step::Sending { .. } | Step::Idle => None,
         }
     }
@@ -136,13 +143,23 @@ impl ArchiveQueue {
 
     /// The archive answered.
     pub(super) fn handle_stored(&mut self, answered: u64, stored: bool, now: Instant) {
-        let Step::Sending { day, ticket, .. } = &mut self.step else {
+        let Step::Sending {
+            day,
+            ticket,
+            part,
+            parts,
+        } = &mut self.step
+        else {
             return;
         };
         if *ticket != Some(answered) {
             return;
         }
-        if stored {
+        if stored && parts.len() > 1 {
+            parts.pop_front();
+            *part += 1;
+            *ticket = None;
+        } else if stored {
             self.archived_before = day.next();
             self.progress = Some(self.archived_before);
             self.step = Step::Idle;
@@ -178,31 +195,37 @@ impl ArchiveQueue {
     }
 }
 
-fn object_name(day: Day) -> String {
+fn object_name(day: Day, part: u16) -> String {
     let (year, month, _) = day.ymd();
-    format!("readings/{year:04}/{month:02}/{day}.gla")
+    format!("readings/{year:04}/{month:02}/{day}.{part:03}.gla")
 }
 
-/// Magic, period, day, then per meter its number, the length of its block, and the block.
-fn encode_object(period: Period, day: Day, readings: &[IntervalReading]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(period.as_secs().to_be_bytes());
-    bytes.extend(day.epoch_days().to_be_bytes());
-    let mut by_meter: BTreeMap<MeterId, Vec<IntervalReading>> = BTreeMap::new();
-    for reading in readings {
-        by_meter.entry(reading.meter).or_default().push(*reading);
-    }
-    for (meter, readings) in by_meter {
-        let block = block::encode(BlockKey { meter, period, day }, &readings);
-        bytes.extend(meter.0.to_be_bytes());
-        bytes.extend(
+/// A day in objects of about [`ArchiveQueue::PART_BYTES`]: magic, period, day, then per meter its
+/// number, the length of its block, and the block. A day without readings is one empty object.
+fn encode_parts(period: Period, day: Day, readings: &[IntervalReading]) -> VecDeque<Vec<u8>> {
+    let mut header = MAGIC.to_vec();
+    header.extend(period.as_secs().to_be_bytes());
+    header.extend(day.epoch_days().to_be_bytes());
+    let mut parts = VecDeque::new();
+    let mut part = header.clone();
+    for readings in readings.chunk_by(|a, b| a.meter == b.meter) {
+        let meter: MeterId = readings[0].meter;
+        let block = block::encode(BlockKey { meter, period, day }, readings);
+        part.extend(meter.0.to_be_bytes());
+        part.extend(
             u32::try_from(block.len())
                 .expect("a day's block is far below 4 GiB")
                 .to_be_bytes(),
         );
-        bytes.extend(block);
+        part.extend(block);
+        if part.len() >= ArchiveQueue::PART_BYTES {
+            parts.push_back(std::mem::replace(&mut part, header.clone()));
+        }
     }
-    bytes
+    if parts.is_empty() || part.len() > header.len() {
+        parts.push_back(part);
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -213,6 +236,29 @@ mod tests {
 
     fn day(number: i32) -> Day {
         Day::from_epoch_days(number)
+    }
+
+    #[test]
+    fn a_large_day_goes_in_parts() {
+        let reading = |meter: u32, slot: u16| IntervalReading {
+            meter: MeterId(meter),
+            period: PERIOD,
+            end: PERIOD.end_of_slot(day(5), slot),
+            status: gridloom_core::ReadingStatus::GOOD,
+            // Values without a pattern, so that nothing compresses.
+            values: gridloom_core::IntervalValues::from_array(std::array::from_fn(|channel| {
+                let seed = u64::from(meter) << 32 | u64::from(slot) << 8 | channel as u64;
+                (gridloom_core::Seed::new(seed).child("value").get() >> 1) as i64
+            })),
+            import_register: gridloom_core::MilliwattHours::ZERO,
+        };
+        let readings: Vec<_> = (0..400)
+            .flat_map(|meter| (0..48).map(move |slot| reading(meter, slot)))
+            .collect();
+        let parts = encode_parts(PERIOD, day(5), &readings);
+        assert!(parts.len() > 1);
+        assert!(parts.iter().all(|part| part.len() < 1024 * 1024));
+        assert_eq!(encode_parts(PERIOD, day(5), &[]).len(), 1);
     }
 
     #[test]
@@ -232,7 +278,7 @@ mod tests {
         assert!(!queue.handle_readings(1, &[]), "an old answer is not its");
         assert!(queue.handle_readings(2, &[]));
         let (name, _) = queue.next_object(later).unwrap();
-        assert_eq!(name, "readings/1970/01/1970-01-06.gla");
+        assert_eq!(name, "readings/1970/01/1970-01-06.000.gla");
         queue.sent(3);
         queue.link_up();
         assert!(queue.next_object(later).is_some(), "a new link sends it again");

@@ -33,6 +33,8 @@ pub struct UtilityMemory {
     pub sealed_before: Day,
     /// Days before this one are in the archive.
     pub archived_before: Day,
+    /// Readings in sealed days.
+    pub sealed: u64,
     /// Prices that still matter, in order.
     pub prices: Vec<PricePoint>,
     /// Sealed readings of the months that are not closed, by meter and end.
@@ -95,6 +97,7 @@ impl UtilityMemory {
             readings.extend(backend.readings(*meter, period, next_month.first_day()..=newest)?);
         }
         Ok(Self {
+            sealed: backend.summary()?.readings,
             ledger,
             next_month,
             sealed_before,

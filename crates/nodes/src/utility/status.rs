@@ -95,6 +95,8 @@ pub struct MeterStanding {
     pub bill: Money,
     /// What it owes so far by its own account, and intervals it has no price for.
     pub own_bill: Option<(Money, u16)>,
+    /// Mean power of the last day's intervals in watts, oldest first; `None` is a gap.
+    pub day: Vec<Option<i64>>,
 }
 
 /// A utility as its operator sees it.
@@ -126,6 +128,8 @@ pub struct UtilityStatus {
     pub counters: UtilityCounters,
     /// What edges refused, all together.
     pub refusals: RefusalCounters,
+    /// Readings in the store, in open and in sealed days.
+    pub stored: u64,
     /// Readings that wait in the open days.
     pub open_readings: usize,
     /// Edges that are connected.
@@ -143,6 +147,7 @@ impl UtilityNode {
     pub fn status(&self, now: Now) -> UtilityStatus {
         let price = self.recent.last_key_value().map(|(_, point)| *point);
         let since = now.utc - self.config.period.duration() * self.config.period.per_day();
+        let open_readings = self.ledger.stats().open_readings;
         let mut refusals = self.counters.past_refusals;
         for counters in self.refusals.values() {
             refusals.add(counters);
@@ -165,12 +170,18 @@ impl UtilityNode {
             exceptions: self.exceptions.iter().copied().collect(),
             counters: self.counters,
             refusals,
-            open_readings: self.ledger.stats().open_readings,
+            stored: self.sealed + open_readings as u64,
+            open_readings,
             edges: self.edges.len(),
             archive: self.archive_link.is_some(),
             archived_before: self.archive.archived_before(),
             poisoned: self.ledger.poisoned().map(str::to_owned),
         }
+    }
+
+    /// The month that is closed next; all before it are.
+    pub fn next_month(&self) -> Month {
+        self.cycle.next_month()
     }
 
     /// Whether everything that a meter still owes has arrived and is priced: nothing waits for
@@ -206,7 +217,23 @@ impl UtilityNode {
                 let minor = i64::from(newest.billing.running_minor);
                 (Money::from_minor(minor, currency), newest.billing.unpriced)
             }),
+            day: self.last_day(meter),
         }
+    }
+
+    fn last_day(&self, meter: MeterId) -> Vec<Option<i64>> {
+        let period = self.config.period;
+        let (Some(newest), Some(recent)) = (self.presence.newest(meter), self.days.get(&meter))
+        else {
+            return Vec::new();
+        };
+        (0..period.per_day())
+            .rev()
+            .map(|back| {
+                let end = newest - period.duration() * back;
+                recent.get(&end).map(|watts| watts.get())
+            })
+            .collect()
     }
 
     fn closed_bills(&self) -> Vec<ClosedBill> {

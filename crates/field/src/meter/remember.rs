@@ -1,0 +1,77 @@
+//! Remembering: what goes into which cell.
+
+use std::collections::BTreeSet;
+
+use super::{Meter, Output};
+use crate::keeper::Job;
+use crate::memory::{
+    Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, encode_prices, encode_profile,
+    profile_cell,
+};
+
+impl Meter {
+    pub(super) fn write(&mut self, job: Job) {
+        match job {
+            Job::Prices { ticket } => {
+                let bytes = encode_prices(self.config.period, &self.told);
+                self.remember(ticket, PRICES_CELL, bytes);
+            }
+            Job::State { ticket } => {
+                let bytes = self.state().encode();
+                self.remember(ticket, STATE_CELL, bytes);
+            }
+            Job::Profile { ends } => {
+                let period = self.config.period;
+                let cells: BTreeSet<usize> =
+                    ends.iter().map(|end| profile_cell(period, *end)).collect();
+                for place in cells {
+                    let entries = self
+                        .profile
+                        .iter()
+                        .filter(|entry| profile_cell(period, entry.end) == place);
+                    let bytes = encode_profile(entries);
+                    let ticket = self.keeper.ticket();
+                    self.keeper.folding_under(ticket);
+                    self.remember(ticket, PROFILE_CELLS[place], bytes);
+                }
+            }
+        }
+    }
+
+    pub(super) fn remember(&mut self, ticket: u64, cell: &'static str, bytes: Vec<u8>) {
+        self.outbox.push_back(Output::Remember {
+            ticket,
+            cell,
+            bytes,
+        });
+    }
+
+    pub(super) fn state(&self) -> State {
+        let metrology = &self.metrology;
+        State {
+            title: self.config.title,
+            period: self.config.period,
+            cursor: metrology.cursor,
+            interval_end: self.interval_end,
+            off_since: self.off_since,
+            energy: metrology.energy,
+            at_start: metrology.at_start,
+            sums: metrology.sums,
+            transmit_bound: self.link.transmit_bound(),
+            received: self.link.received(),
+            captured: self.captured,
+            lost: self.lost,
+            last_ack: self.last_ack,
+            ahead: self.ahead.clone(),
+            bill: self.bill.clone(),
+            changes: self
+                .keeper
+                .carried()
+                .map(|end| match self.profile.get(end) {
+                    Some(entry) => Change::Entry(*entry),
+                    None => Change::Gone(end),
+                })
+                .collect(),
+        }
+    }
+}

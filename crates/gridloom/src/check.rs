@@ -1,0 +1,244 @@
+//! `gridloom check`: accounts for every reading in a data directory that nobody works in.
+//!
+//! It trusts neither the running totals nor the billing crate: it reads the meters' own memory,
+//! the journal and the database, and does the sums again.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use gridloom_core::{Day, Instant, IntervalReading, Month, Now, UtcTime};
+use gridloom_field::profile::Delivery;
+use gridloom_field::{Boot, Meter};
+use gridloom_host::{CellDisk, DataDirectory, LedgerDisk};
+use gridloom_store::{Backend, BillRow, Ledger, LedgerConfig, PricePoint};
+use serde::Serialize;
+
+use crate::bill::Books;
+use crate::demo;
+use crate::table;
+
+/// Accounts for every reading in a data directory
+#[derive(clap::Args)]
+pub(crate) struct Check {
+    /// Data directory
+    #[arg(long, default_value = "data/demo")]
+    data: PathBuf,
+    /// Machine-readable
+    #[arg(long)]
+    json: bool,
+}
+
+/// The account of one meter.
+#[derive(Debug, Default, Serialize)]
+struct Account {
+    house: String,
+    /// Intervals in the meter's profile.
+    captured: u64,
+    /// Of those, acknowledged to the meter.
+    acknowledged: u64,
+    /// Readings of it in the store.
+    stored: u64,
+    /// Acknowledged, but not in the store: must be 0.
+    lost: u64,
+    /// In the store more than once: must be 0.
+    twice: u64,
+    /// In the store with other values than the meter's: must be 0.
+    altered: u64,
+    /// Prices that the meter holds and that differ from the utility's: must be 0.
+    mispriced: u64,
+    /// Bills of it.
+    bills: u64,
+    /// Bills that differ from the sum done again here, or from the meter's own: must be 0.
+    wrong_bills: u64,
+}
+
+impl Account {
+    fn is_right(&self) -> bool {
+        self.lost + self.twice + self.altered + self.mispriced + self.wrong_bills == 0
+    }
+}
+
+impl Check {
+    pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let books = Books::open(&self.data)?;
+        let directory = DataDirectory::open("--data", &self.data)?;
+        let (disk, start) = LedgerDisk::open(&directory)?;
+        drop(disk);
+        let (ledger, _) =
+            Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
+        let cells = CellDisk::open(&directory)?;
+        let last = ledger
+            .open_days()
+            .last()
+            .unwrap_or(books.began)
+            .max(start.checkpoint.sealed_before)
+            .max(books.began);
+        let prices = all_prices(&books, &ledger, last)?;
+        let bills = books.bills()?;
+        let town = demo::town_of(&books.founding)?;
+        let mut accounts = Vec::new();
+        for house in town.houses() {
+            let memory = cells.all_of(&demo::cell_name(house.meter()))?;
+            let meter = Meter::start(
+                house.config().clone(),
+                house.load(),
+                &memory,
+                Boot::Reset,
+                Now {
+                    instant: Instant::ZERO,
+                    utc: books.began.start(),
+                },
+            )
+            .with_context(|| format!("the memory of meter {} is damaged", house.meter()))?;
+            let stored = all_readings(&books, &ledger, &meter, last)?;
+            accounts.push(account(&meter, &stored, &prices, &bills, &books));
+        }
+        report(&accounts, self.json, out)?;
+        ensure!(
+            accounts.iter().all(Account::is_right),
+            "the account does not add up; keep the directory as it is for an analysis"
+        );
+        Ok(())
+    }
+}
+
+/// Years of days in steps that one query may span.
+fn spans(from: Day, to: Day) -> impl Iterator<Item = std::ops::RangeInclusive<Day>> {
+    const STEP: i32 = 300;
+    (from.epoch_days()..=to.epoch_days())
+        .step_by(STEP as usize)
+        .map(move |day| {
+            let last = (day + STEP - 1).min(to.epoch_days());
+            Day::from_epoch_days(day)..=Day::from_epoch_days(last)
+        })
+}
+
+fn all_prices(
+    books: &Books,
+    ledger: &Ledger,
+    last: Day,
+) -> anyhow::Result<BTreeMap<UtcTime, PricePoint>> {
+    let mut prices = BTreeMap::new();
+    for days in spans(books.began, last) {
+        prices.extend(
+            books
+                .backend
+                .prices(books.period, days)?
+                .into_iter()
+                .map(|point| (point.end, point)),
+        );
+    }
+    for point in ledger.open_prices(books.period) {
+        prices.entry(point.end).or_insert(point);
+    }
+    Ok(prices)
+}
+
+fn all_readings(
+    books: &Books,
+    ledger: &Ledger,
+    meter: &Meter,
+    last: Day,
+) -> anyhow::Result<Vec<IntervalReading>> {
+    let id = meter.config().id;
+    let mut readings = Vec::new();
+    for days in spans(books.began, last) {
+        readings.extend(books.backend.readings(id, books.period, days)?);
+    }
+    readings.extend(ledger.open_readings(id, books.period, books.began..=last));
+    Ok(readings)
+}
+
+fn account(
+    meter: &Meter,
+    stored: &[IntervalReading],
+    prices: &BTreeMap<UtcTime, PricePoint>,
+    bills: &[BillRow],
+    books: &Books,
+) -> Account {
+    let mut account = Account {
+        house: format!("h{}", meter.config().id.0),
+        ..Account::default()
+    };
+    let mut by_end: BTreeMap<UtcTime, &IntervalReading> = BTreeMap::new();
+    for reading in stored {
+        if by_end.insert(reading.end, reading).is_some() {
+            account.twice += 1;
+        }
+    }
+    account.stored = by_end.len() as u64;
+    for entry in meter.profile().iter() {
+        account.captured += 1;
+        let found = by_end.get(&entry.end());
+        if entry.delivery() == Delivery::Acknowledged {
+            account.acknowledged += 1;
+            account.lost += u64::from(found.is_none());
+        }
+        account.altered += u64::from(found.is_some_and(|reading| reading.values != entry.values()));
+        let decided = prices.get(&entry.end()).map(|point| point.price);
+        account.mispriced += u64::from(entry.price().is_some() && entry.price() != decided);
+    }
+    for bill in bills.iter().filter(|bill| bill.meter == meter.config().id) {
+        account.bills += 1;
+        let again = sum_again(bill.month, &by_end, prices, books);
+        let own = meter
+            .bill()
+            .closed()
+            .find(|closed| closed.month == bill.month)
+            .map(|closed| closed.amount(books.currency).minor());
+        let agrees = again == Some(bill.amount_minor) && own.is_none_or(|own| own == bill.amount_minor);
+        account.wrong_bills += u64::from(!agrees);
+    }
+    account
+}
+
+/// A month's amount in minor units, by plain integers: Σ mWh × 10⁻⁶ per kWh, rounded once, halves
+/// away from zero. `None` if an interval has no price.
+fn sum_again(
+    month: Month,
+    readings: &BTreeMap<UtcTime, &IntervalReading>,
+    prices: &BTreeMap<UtcTime, PricePoint>,
+    books: &Books,
+) -> Option<i64> {
+    let mut pico: i128 = 0;
+    for (end, reading) in readings {
+        if books.period.day_of(*end).month() == month {
+            let price = i128::from(prices.get(end)?.price.micro_per_kwh());
+            pico += i128::from(reading.values.import.get()) * price;
+        }
+    }
+    let step = 10_i128.pow(12 - u32::from(books.currency.minor_digits()));
+    let rounded = (pico.abs() + step / 2) / step * pico.signum();
+    i64::try_from(rounded).ok()
+}
+
+fn report(accounts: &[Account], json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(accounts)?)?;
+        return Ok(());
+    }
+    let headings = [
+        "house", "captured", "acknowledged", "stored", "lost", "twice", "altered", "mispriced",
+        "bills", "wrong bills",
+    ];
+    let rows = accounts.iter().map(|account| {
+        let figures = [
+            account.captured,
+            account.acknowledged,
+            account.stored,
+            account.lost,
+            account.twice,
+            account.altered,
+            account.mispriced,
+            account.bills,
+            account.wrong_bills,
+        ];
+        std::iter::once(account.house.clone())
+            .chain(figures.iter().map(u64::to_string))
+            .collect()
+    });
+    writeln!(out, "{}", table::figures(&headings, rows))?;
+    Ok(())
+}

@@ -1,0 +1,413 @@
+//! Configuration: a TOML file becomes `RawConfig`, flags override it, and only a checked
+//! [`Config`] goes on. Every error names the key and the remedy.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use gridloom_billing::{SigmoidParameters, SigmoidTariff};
+use gridloom_core::{Currency, Day, Period, Price, Watts};
+use gridloom_host::Speed;
+use serde::Deserialize;
+
+use crate::table;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Default,
+    File,
+    Flag,
+}
+
+/// What the file may say. Unknown keys are refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawConfig {
+    utility: RawUtility,
+    tariff: RawTariff,
+    listen: RawListen,
+    demo: RawDemo,
+    sms: RawSms,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawUtility {
+    name: Option<String>,
+    currency: Option<String>,
+    minor_digits: Option<u8>,
+    period_minutes: Option<u32>,
+    cutoff_seconds: Option<u64>,
+    grace_hours: Option<u64>,
+    seal_after_minutes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTariff {
+    p_min: Option<String>,
+    p_max: Option<String>,
+    x0_watts: Option<i64>,
+    k_per_watt: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawListen {
+    console: Option<String>,
+    gateway: Option<String>,
+    edge: Option<String>,
+    utility: Option<String>,
+    archive: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDemo {
+    data: Option<PathBuf>,
+    houses: Option<u32>,
+    load: Option<String>,
+    response: Option<bool>,
+    speed: Option<u32>,
+    start: Option<String>,
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSms {
+    device: Option<PathBuf>,
+    to: Option<Vec<String>>,
+    pin: Option<String>,
+}
+
+/// What flags of the command line say instead of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Overrides {
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) houses: Option<u32>,
+    pub(crate) load: Option<LoadKind>,
+    pub(crate) response: Option<bool>,
+    pub(crate) speed: Option<Speed>,
+    pub(crate) realtime: bool,
+    pub(crate) seed: Option<u64>,
+    pub(crate) console: Option<String>,
+    pub(crate) gateway: Option<String>,
+    pub(crate) edge: Option<String>,
+    pub(crate) utility: Option<String>,
+    pub(crate) archive: Option<String>,
+    pub(crate) modem: Option<PathBuf>,
+    pub(crate) sms_to: Vec<String>,
+}
+
+/// Where houses' loads come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LoadKind {
+    /// People and their appliances
+    Household,
+    /// Measured homes (Low Carbon London)
+    Lcl,
+}
+
+/// How time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Realtime,
+    Accelerated(Speed),
+}
+
+/// Everything the program needs to know, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) currency: Currency,
+    pub(crate) period: Period,
+    pub(crate) cutoff: std::time::Duration,
+    pub(crate) grace: std::time::Duration,
+    pub(crate) seal_after: std::time::Duration,
+    pub(crate) tariff: TariffConfig,
+    pub(crate) listen: Listen,
+    pub(crate) data: PathBuf,
+    pub(crate) houses: u32,
+    pub(crate) load: LoadKind,
+    pub(crate) response: bool,
+    pub(crate) pace: Pace,
+    pub(crate) start: Day,
+    pub(crate) seed: u64,
+    pub(crate) sms: Option<SmsConfig>,
+    /// Every effective value and where it comes from, in the order of the file.
+    origins: Vec<(String, String, Origin)>,
+}
+
+/// The tariff's shape; what is not said follows the size of the area.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct TariffConfig {
+    pub(crate) p_min: Price,
+    pub(crate) p_max: Price,
+    pub(crate) x0_watts: Option<Watts>,
+    pub(crate) k_per_watt: Option<f64>,
+}
+
+impl TariffConfig {
+    /// The area's standard tariff with what the configuration says over it.
+    pub(crate) fn over(self, standard: SigmoidTariff) -> anyhow::Result<SigmoidTariff> {
+        let parameters = *standard.parameters();
+        SigmoidTariff::new(SigmoidParameters {
+            p_min: self.p_min,
+            p_max: self.p_max,
+            x0: self.x0_watts.unwrap_or(parameters.x0),
+            k_per_watt: self.k_per_watt.unwrap_or(parameters.k_per_watt),
+            ..parameters
+        })
+        .context("tariff")
+    }
+}
+
+/// Where each layer listens.
+#[derive(Debug, Clone)]
+pub(crate) struct Listen {
+    pub(crate) console: String,
+    pub(crate) gateway: String,
+    pub(crate) edge: String,
+    pub(crate) utility: String,
+    pub(crate) archive: String,
+}
+
+/// Whom the modem tells.
+#[derive(Debug, Clone)]
+pub(crate) struct SmsConfig {
+    pub(crate) device: PathBuf,
+    pub(crate) to: Vec<String>,
+    pub(crate) pin: Option<String>,
+}
+
+/// The most houses of one demo: a concentrator's worth.
+const HOUSES_MAX: u32 = 10_000;
+
+struct Picker(Vec<(String, String, Origin)>);
+
+impl Picker {
+    /// Flag before file before default, remembered for `config check`.
+    fn pick<T>(&mut self, key: &str, flag: Option<T>, file: Option<T>, default: T, show: impl Fn(&T) -> String) -> T {
+        let (value, origin) = match (flag, file) {
+            (Some(value), _) => (value, Origin::Flag),
+            (None, Some(value)) => (value, Origin::File),
+            (None, None) => (default, Origin::Default),
+        };
+        self.0.push((key.to_owned(), show(&value), origin));
+        value
+    }
+}
+
+impl Config {
+    /// The file, if one is named, with the flags over it.
+    pub(crate) fn read(file: Option<&Path>, flags: Overrides) -> anyhow::Result<Self> {
+        let raw: RawConfig = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("configuration: failed to read {}", path.display())
+                })?;
+                toml::from_str(&text)
+                    .with_context(|| format!("configuration: {}", path.display()))?
+            }
+            None => RawConfig::default(),
+        };
+        Self::resolve(raw, flags)
+    }
+
+    fn resolve(raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
+        let mut p = Picker(Vec::new());
+        let text = |value: &String| value.clone();
+        let number = |value: &u64| value.to_string();
+        let name = p.pick("utility.name", None, raw.utility.name, "Elm Valley Power".into(), text);
+        ensure!(!name.trim().is_empty() && name.len() <= 80, "utility.name has {} bytes; give it 1 to 80", name.len());
+        let code = p.pick("utility.currency", None, raw.utility.currency, "EUR".into(), text);
+        let digits = p.pick("utility.minor_digits", None, raw.utility.minor_digits, 2, u8::to_string);
+        let currency = Currency::new(&code, digits).with_context(|| {
+            format!("utility.currency = {code:?}, utility.minor_digits = {digits}: give an ISO 4217 code such as \"EUR\" and at most {} digits", Currency::MINOR_DIGITS_MAX)
+        })?;
+        let minutes = p.pick("utility.period_minutes", None, raw.utility.period_minutes, 30, u32::to_string);
+        let period = minutes
+            .checked_mul(60)
+            .and_then(Period::from_secs)
+            .with_context(|| format!("utility.period_minutes = {minutes}: give a divisor of 60, usually 15, 30 or 60"))?;
+        let cutoff = p.pick("utility.cutoff_seconds", None, raw.utility.cutoff_seconds, 5, number);
+        let grace = p.pick("utility.grace_hours", None, raw.utility.grace_hours, 24, number);
+        let seal_after = p.pick("utility.seal_after_minutes", None, raw.utility.seal_after_minutes, 120, number);
+        for (key, value, max) in [
+            ("utility.cutoff_seconds", cutoff, 3_600),
+            ("utility.grace_hours", grace, 24 * 27),
+            ("utility.seal_after_minutes", seal_after, 60 * 24 * 7),
+        ] {
+            ensure!((1..=max).contains(&value), "{key} = {value}: give 1 to {max}");
+        }
+        let price = |key: &str, text: String| {
+            Price::parse(&text).with_context(|| format!("{key} = {text:?}: give a price per kWh such as \"0.0800\""))
+        };
+        let p_min = p.pick("tariff.p_min", None, raw.tariff.p_min, "0.0800".into(), text);
+        let p_max = p.pick("tariff.p_max", None, raw.tariff.p_max, "0.4200".into(), text);
+        let by_size = || "by the area's size".to_owned();
+        let x0_watts = p.pick("tariff.x0_watts", None, raw.tariff.x0_watts.map(Some), None, |value| value.map_or_else(by_size, |value| value.to_string()));
+        let k_per_watt = p.pick("tariff.k_per_watt", None, raw.tariff.k_per_watt.map(Some), None, |value| value.map_or_else(by_size, |value| value.to_string()));
+        let tariff = TariffConfig {
+            p_min: price("tariff.p_min", p_min)?,
+            p_max: price("tariff.p_max", p_max)?,
+            x0_watts: x0_watts.map(Watts::new),
+            k_per_watt,
+        };
+        let listen = Listen {
+            console: p.pick("listen.console", flags.console, raw.listen.console, "127.0.0.1:8790".into(), text),
+            gateway: p.pick("listen.gateway", flags.gateway, raw.listen.gateway, "127.0.0.1:4059".into(), text),
+            edge: p.pick("listen.edge", flags.edge, raw.listen.edge, "127.0.0.1:4060".into(), text),
+            utility: p.pick("listen.utility", flags.utility, raw.listen.utility, "127.0.0.1:4061".into(), text),
+            archive: p.pick("listen.archive", flags.archive, raw.listen.archive, "127.0.0.1:4062".into(), text),
+        };
+        let path = |value: &PathBuf| value.display().to_string();
+        let data = p.pick("demo.data", flags.data, raw.demo.data, "data/demo".into(), path);
+        let houses = p.pick("demo.houses", flags.houses, raw.demo.houses, 3, u32::to_string);
+        ensure!((1..=HOUSES_MAX).contains(&houses), "demo.houses = {houses}: give 1 to {HOUSES_MAX}");
+        let file_load = raw.demo.load.map(|text| match text.as_str() {
+            "household" => Ok(LoadKind::Household),
+            "lcl" => Ok(LoadKind::Lcl),
+            other => bail!("demo.load = {other:?}: give \"household\" or \"lcl\""),
+        });
+        let load = p.pick("demo.load", flags.load, file_load.transpose()?, LoadKind::Household, |kind| match kind {
+            LoadKind::Household => "household".into(),
+            LoadKind::Lcl => "lcl".into(),
+        });
+        let response = p.pick("demo.response", flags.response, raw.demo.response, true, bool::to_string);
+        let file_speed = raw.demo.speed.map(Speed::new).transpose().context("demo.speed")?;
+        let default_speed = Speed::new(7_200).expect("7 200 is a speed");
+        let pace = if flags.realtime {
+            p.pick("demo.speed", Some(Pace::Realtime), None, Pace::Realtime, |_| "1 (realtime)".into())
+        } else {
+            let speed = p.pick("demo.speed", flags.speed, file_speed, default_speed, Speed::to_string);
+            Pace::Accelerated(speed)
+        };
+        let default_start = match load {
+            LoadKind::Household => "2026-04-01",
+            LoadKind::Lcl => "2013-01-01",
+        };
+        let start = p.pick("demo.start", None, raw.demo.start, default_start.into(), text);
+        let start = Day::parse(&start).with_context(|| format!("demo.start = {start:?}: give a day such as \"2026-04-01\""))?;
+        let seed = p.pick("demo.seed", flags.seed, raw.demo.seed, 7, number);
+        let device = flags.modem.or(raw.sms.device);
+        let to = if flags.sms_to.is_empty() { raw.sms.to.unwrap_or_default() } else { flags.sms_to };
+        let sms = match device {
+            Some(device) => {
+                ensure!(!to.is_empty(), "sms.to is empty: name at least one number for {}", device.display());
+                Some(SmsConfig { device, to, pin: raw.sms.pin })
+            }
+            None => {
+                ensure!(to.is_empty(), "sms.to names a number, but sms.device names no modem: give its serial device");
+                None
+            }
+        };
+        Ok(Self {
+            name,
+            currency,
+            period,
+            cutoff: std::time::Duration::from_secs(cutoff),
+            grace: std::time::Duration::from_secs(grace * 3_600),
+            seal_after: std::time::Duration::from_secs(seal_after * 60),
+            tariff,
+            listen,
+            data,
+            houses,
+            load,
+            response,
+            pace,
+            start,
+            seed,
+            sms,
+            origins: p.0,
+        })
+    }
+}
+
+/// Looks at the configuration.
+#[derive(clap::Args)]
+pub(crate) struct ConfigCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Checks a file and prints every effective value with its origin
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+impl ConfigCommand {
+    pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let Action::Check { file } = self.action;
+        let config = Config::read(Some(&file), Overrides::default())?;
+        let rows = config.origins.into_iter().map(|(key, value, origin)| {
+            let origin = match origin {
+                Origin::Default => "default",
+                Origin::File => "file",
+                Origin::Flag => "flag",
+            };
+            vec![key, value, origin.to_owned()]
+        });
+        writeln!(out, "{}", table::figures(&["key", "value", "from"], rows))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> anyhow::Result<Config> {
+        Config::resolve(toml::from_str(text)?, Overrides::default())
+    }
+
+    #[test]
+    fn wrong_keys_are_named() {
+        let cases = [
+            ("[demo]\nhuses = 3", "huses"),
+            ("[demo]\nhouses = 0", "demo.houses"),
+            ("[demo]\nhouses = \"three\"", "houses"),
+            ("[demo]\nload = \"solar\"", "demo.load"),
+            ("[demo]\nspeed = 0", "demo.speed"),
+            ("[demo]\nstart = \"yesterday\"", "demo.start"),
+            ("[utility]\nperiod_minutes = 7", "utility.period_minutes"),
+            ("[utility]\ncurrency = \"euro\"", "utility.currency"),
+            ("[utility]\ncutoff_seconds = 0", "utility.cutoff_seconds"),
+            ("[tariff]\np_min = \"cheap\"", "tariff.p_min"),
+            ("[sms]\nto = [\"+49301234567\"]", "sms.device"),
+            ("[sms]\ndevice = \"/dev/ttyUSB0\"", "sms.to"),
+            ("[lisen]\n", "lisen"),
+        ];
+        for (text, key) in cases {
+            let error = format!("{:#}", resolve(text).unwrap_err());
+            assert!(error.contains(key), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_default() {
+        let text = "[demo]\nhouses = 5\nseed = 9";
+        let flags = Overrides {
+            houses: Some(8),
+            ..Overrides::default()
+        };
+        let config = Config::resolve(toml::from_str(text).unwrap(), flags).unwrap();
+        assert_eq!((config.houses, config.seed, config.period), (8, 9, Period::HALF_HOUR));
+        let origin = |key: &str| {
+            config
+                .origins
+                .iter()
+                .find(|(name, ..)| name == key)
+                .map(|(.., origin)| *origin)
+        };
+        assert_eq!(origin("demo.houses"), Some(Origin::Flag));
+        assert_eq!(origin("demo.seed"), Some(Origin::File));
+        assert_eq!(origin("utility.name"), Some(Origin::Default));
+    }
+}

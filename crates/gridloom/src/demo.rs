@@ -1,0 +1,322 @@
+//! `gridloom demo`: all five layers in one process, on loopback sockets and the embedded store.
+
+mod keys;
+mod plant;
+mod progress;
+mod snapshot;
+mod texting;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use gridloom_core::{Day, Now, UtcTime};
+use gridloom_host::{Clock, DataDirectory, Speed};
+use gridloom_web::Snapshot;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::bill;
+use crate::config::{Config, LoadKind, Overrides, Pace};
+use plant::Plant;
+use progress::Progress;
+
+pub(crate) use plant::{cell_name, town_of};
+
+/// Runs a small utility with all five layers on this machine
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// Configuration file (TOML); flags override it
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Data directory; a restart goes on from it [default: data/demo]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Houses behind the collector [default: 3]
+    #[arg(long)]
+    houses: Option<u32>,
+    /// Where the houses' loads come from [default: household]
+    #[arg(long)]
+    load: Option<LoadKind>,
+    /// Whether people respond to the price [default: true]
+    #[arg(long)]
+    response: Option<bool>,
+    /// How many times faster than the wall time passes [default: 7200]
+    #[arg(long, conflicts_with = "realtime")]
+    speed: Option<Speed>,
+    /// Follow the wall clock
+    #[arg(long)]
+    realtime: bool,
+    /// Stop after this many days, and print the bills
+    #[arg(long)]
+    days: Option<u32>,
+    /// Seed of the houses [default: 7]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Console address [default: 127.0.0.1:8790]
+    #[arg(long)]
+    console: Option<String>,
+    /// Gateway address, where meters dial [default: 127.0.0.1:4059]
+    #[arg(long)]
+    gateway: Option<String>,
+    /// Edge address, where gateways dial [default: 127.0.0.1:4060]
+    #[arg(long)]
+    edge: Option<String>,
+    /// Utility address, where edges dial [default: 127.0.0.1:4061]
+    #[arg(long)]
+    utility: Option<String>,
+    /// Archive address, where the utility dials [default: 127.0.0.1:4062]
+    #[arg(long)]
+    archive: Option<String>,
+    /// Serial device of a GSM modem that tells people about bills and silent meters
+    #[arg(long)]
+    modem: Option<PathBuf>,
+    /// Number that the modem tells; may be given more than once
+    #[arg(long)]
+    sms_to: Vec<String>,
+    /// No progress line
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What a data directory was made for; it must not change under its readings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Founding {
+    pub(crate) houses: u32,
+    pub(crate) load: String,
+    pub(crate) seed: u64,
+    pub(crate) period_seconds: u32,
+    pub(crate) currency: String,
+    pub(crate) minor_digits: u8,
+    pub(crate) began: String,
+}
+
+impl Founding {
+    const FILE: &'static str = "demo.toml";
+
+    fn of(config: &Config, began: Day) -> Self {
+        Self {
+            houses: config.houses,
+            load: match config.load {
+                LoadKind::Household => "household".into(),
+                LoadKind::Lcl => "lcl".into(),
+            },
+            seed: config.seed,
+            period_seconds: config.period.as_secs(),
+            currency: config.currency.code().to_owned(),
+            minor_digits: config.currency.minor_digits(),
+            began: began.to_string(),
+        }
+    }
+
+    /// What a data directory was made for.
+    pub(crate) fn read(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = data.join(Self::FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(
+                toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?,
+            )),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+        }
+    }
+
+    fn write(&self, data: &Path) -> anyhow::Result<()> {
+        let text = format!(
+            "# What this directory was made for. Changing it loses the connection to its readings.\n\
+             houses = {}\nload = {:?}\nseed = {}\nperiod_seconds = {}\ncurrency = {:?}\n\
+             minor_digits = {}\nbegan = {:?}\n",
+            self.houses,
+            self.load,
+            self.seed,
+            self.period_seconds,
+            self.currency,
+            self.minor_digits,
+            self.began
+        );
+        keys::write_durably(&data.join(Self::FILE), text.as_bytes())
+    }
+
+    /// The first day of service.
+    pub(crate) fn began(&self) -> anyhow::Result<Day> {
+        Day::parse(&self.began)
+            .with_context(|| format!("{}: began = {:?} is no day", Self::FILE, self.began))
+    }
+
+    /// The flags that describe it.
+    fn overrides(&self) -> anyhow::Result<Overrides> {
+        let load = match self.load.as_str() {
+            "household" => LoadKind::Household,
+            "lcl" => LoadKind::Lcl,
+            other => anyhow::bail!("{}: load = {other:?} is unknown", Self::FILE),
+        };
+        Ok(Overrides {
+            houses: Some(self.houses),
+            load: Some(load),
+            seed: Some(self.seed),
+            ..Overrides::default()
+        })
+    }
+
+    /// Refuses to run a directory as something that it is not.
+    fn check(&self, config: &Config, data: &Path) -> anyhow::Result<()> {
+        let wanted = Self::of(config, self.began()?);
+        ensure!(
+            *self == wanted,
+            "{} was made for {} houses of load {:?}, seed {}, {} s intervals and {}; \
+             start it that way, or choose another directory with --data",
+            data.display(),
+            self.houses,
+            self.load,
+            self.seed,
+            self.period_seconds,
+            self.currency
+        );
+        Ok(())
+    }
+}
+
+impl Demo {
+    pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let (days, quiet) = (self.days, self.quiet);
+        let file = self.config.clone();
+        let config = Config::read(file.as_deref(), self.overrides())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("failed to start the runtime")?;
+        runtime.block_on(serve(config, days, quiet, out))
+    }
+
+    fn overrides(self) -> Overrides {
+        Overrides {
+            data: self.data,
+            houses: self.houses,
+            load: self.load,
+            response: self.response,
+            speed: self.speed,
+            realtime: self.realtime,
+            seed: self.seed,
+            console: self.console,
+            gateway: self.gateway,
+            edge: self.edge,
+            utility: self.utility,
+            archive: self.archive,
+            modem: self.modem,
+            sms_to: self.sms_to,
+        }
+    }
+}
+
+/// How often the console's picture is taken.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+
+/// How long the end of `--days` waits for the last acknowledgements, prices and bills.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+
+async fn serve(
+    config: Config,
+    days: Option<u32>,
+    quiet: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let directory = DataDirectory::open("--data", &config.data)?;
+    let founding = match Founding::read(directory.path())? {
+        Some(founding) => {
+            founding.check(&config, directory.path())?;
+            founding
+        }
+        None => {
+            let began = match config.pace {
+                Pace::Realtime => Clock::realtime().now().utc.day(),
+                Pace::Accelerated(_) => config.start,
+            };
+            let founding = Founding::of(&config, began);
+            founding.write(directory.path())?;
+            founding
+        }
+    };
+    let began = founding.began()?;
+    let end = days.map(|days| {
+        Day::from_epoch_days(began.epoch_days().saturating_add(i32::try_from(days).unwrap_or(i32::MAX)))
+    });
+    let mut plant = Plant::start(&config, &directory, began).await?;
+    writeln!(out, "{}", plant.addresses())?;
+    writeln!(out, "console  http://{}/", plant.console())?;
+    out.flush()?;
+
+    let first = plant.snapshot().await?;
+    let (publish, snapshots) = watch::channel(Arc::new(first));
+    let (stop, stopped) = watch::channel(false);
+    let web = plant.serve_console(snapshots, stopped);
+    let mut progress = Progress::new(quiet, began, end);
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
+    let reached_end = loop {
+        tokio::select! {
+            signal = &mut interrupted => {
+                signal.context("failed to listen for Ctrl-C")?;
+                break false;
+            }
+            _ = ticks.tick() => {
+                let now = plant.now();
+                let snapshot = plant.snapshot().await?;
+                progress.show(now.utc, &snapshot);
+                plant.tell_people(&snapshot);
+                publish.send_replace(Arc::new(snapshot));
+                if has_passed(end, now) {
+                    break true;
+                }
+            }
+        }
+    };
+    if reached_end {
+        wait_until_settled(&plant, end).await?;
+    }
+    progress.finish();
+    let _ = stop.send(true);
+    web.await.context("the console's task failed")??;
+    plant.stop().await;
+    if reached_end {
+        bill::print_all(&config.data, out)?;
+    }
+    writeln!(out, "stopped; the same command goes on from {}", config.data.display())?;
+    Ok(())
+}
+
+fn has_passed(end: Option<Day>, now: Now) -> bool {
+    end.is_some_and(|end| now.utc >= end.start())
+}
+
+/// Waits until every interval before `end` is acknowledged, priced and, where its month is over,
+/// billed.
+async fn wait_until_settled(plant: &Plant, end: Option<Day>) -> anyhow::Result<()> {
+    let until: UtcTime = end.map_or_else(|| plant.now().utc, Day::start);
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            ticks.tick().await;
+            if plant.is_settled_until(until).await? {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    match tokio::time::timeout(SETTLE_MAX, waiting).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!("not everything was settled within {SETTLE_MAX:?}; a restart goes on");
+            Ok(())
+        }
+    }
+}
+
+/// A snapshot's refusal to be shown, as an error of ours.
+fn checked(snapshot: Snapshot) -> anyhow::Result<Snapshot> {
+    snapshot.check()?;
+    Ok(snapshot)
+}

@@ -1,0 +1,407 @@
+//! Starts every node of the demo with its sockets and disks, and asks them how they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
+use gridloom_edge::{Edge, EdgeMemory};
+use gridloom_field::{Boot, Meter};
+use gridloom_grid::{LoadTrace, Response};
+use gridloom_host::{
+    ArchiveDisk, CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, Handle,
+    LedgerDisk, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
+};
+use gridloom_nodes::{
+    ArchiveNode, EdgeNode, GatewayNode, MeterNode, UtilityConfig, UtilityMemory, UtilityNode,
+};
+use gridloom_sim::town::{self, Homes, Town, TownPlan};
+use gridloom_store::{Ledger, LedgerConfig};
+use gridloom_web::Snapshot;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Founding;
+use super::keys::{self, Applicant};
+use super::snapshot::{self, Sources};
+use super::texting::Texting;
+use crate::config::{Config, LoadKind, Pace};
+
+const FIRST: NodeIndex = NodeIndex(0);
+
+/// Every node of the demo at work.
+pub(super) struct Plant {
+    clock: Clock,
+    speed: u32,
+    meters: Running<MeterNode>,
+    gateway: Running<GatewayNode>,
+    edge: Running<EdgeNode>,
+    utility: Running<UtilityNode>,
+    archive: Running<ArchiveNode>,
+    disks: Vec<Disk>,
+    console: Option<Listener>,
+    addresses: [(&'static str, SocketAddr); 5],
+    texting: Option<Texting>,
+}
+
+impl Plant {
+    /// Opens the data directory, binds every port and starts every node.
+    pub(super) async fn start(
+        config: &Config,
+        directory: &DataDirectory,
+        began: Day,
+    ) -> anyhow::Result<Self> {
+        // Ports first: a taken one is the likeliest fault, and nothing has happened yet.
+        let console = Listener::bind("--console", &config.listen.console).await?;
+        let gateway_port = Listener::bind("--gateway", &config.listen.gateway).await?;
+        let edge_port = Listener::bind("--edge", &config.listen.edge).await?;
+        let utility_port = Listener::bind("--utility", &config.listen.utility).await?;
+        let archive_port = Listener::bind("--archive", &config.listen.archive).await?;
+        let addresses = [
+            ("meters → gateway", gateway_port.address()),
+            ("gateway → edge", edge_port.address()),
+            ("edge → utility", utility_port.address()),
+            ("utility → archive", archive_port.address()),
+            ("console", console.address()),
+        ];
+
+        let (mut ledger_disk, start) = LedgerDisk::open(directory)?;
+        let town = found_town(config, directory.path(), &mut ledger_disk, began)?;
+        let cells = CellDisk::open(directory)?;
+        let clock = match config.pace {
+            Pace::Realtime => Clock::realtime(),
+            Pace::Accelerated(speed) => {
+                Clock::accelerated(resume_at(&town, &cells, began)?, speed)
+            }
+        };
+        let now = clock.now();
+        let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
+
+        let (ledger, recovery) =
+            Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
+        if let Some(torn) = recovery.torn {
+            tracing::warn!(?torn, "the journal's last write was unfinished and is cut off");
+        }
+        let memory = UtilityMemory::read(
+            ledger_disk.backend_mut(),
+            cells.all_of("utility")?.get(UtilityMemory::ARCHIVED).map(Vec::as_slice),
+            ledger,
+            &town.meters(),
+            config.period,
+            began,
+        )?;
+        let utility = UtilityNode::new(utility_config(config, &town)?, town.served(), memory, now);
+
+        let edge_cells = cells.all_of("edge-1")?;
+        let cell = |name: &str| edge_cells.get(name).map(Vec::as_slice);
+        let edge_memory = EdgeMemory::read(cell(EdgeMemory::RESERVED), cell(EdgeMemory::BELIEVED))?;
+        let edge = Edge::new(town.edge(), town.registry(), &edge_memory);
+
+        let mut meters = Runner::new(net.clone());
+        for house in town.houses() {
+            let name = cell_name(house.meter());
+            let meter = Meter::start(
+                house.config().clone(),
+                house.load(),
+                &cells.all_of(&name)?,
+                Boot::Reset,
+                now,
+            )
+            .with_context(|| format!("meter {} cannot start", house.meter()))?;
+            let index = meters.add(&name, MeterNode::new(meter));
+            let mut dial = DialOptions::new(Framing::DlmsWrapper);
+            dial.first_within = std::time::Duration::from_millis(500);
+            meters.dial(index, addresses[0].1.into(), dial);
+        }
+
+        let field_disk = Disk::start(
+            "field",
+            DiskParts {
+                cells: Some(cells),
+                ..DiskParts::default()
+            },
+        )?;
+        let utility_disk = Disk::start(
+            "utility",
+            DiskParts {
+                cells: Some(CellDisk::open(directory)?),
+                ledger: Some(ledger_disk),
+                archive: None,
+            },
+        )?;
+        let archive_disk = Disk::start(
+            "archive",
+            DiskParts {
+                archive: Some(ArchiveDisk::open(directory)?),
+                ..DiskParts::default()
+            },
+        )?;
+        meters.disk(field_disk.handle());
+
+        let envelope = || ListenOptions::new(Framing::Envelope);
+        let dial = || DialOptions::new(Framing::Envelope);
+
+        let mut archive = Runner::new(net.clone());
+        let node = archive.add("archive-1", ArchiveNode::new("archive-1".into()));
+        archive.listen(node, archive_port, envelope());
+        archive.disk(archive_disk.handle());
+
+        let mut utility_runner = Runner::new(net.clone());
+        let node = utility_runner.add("utility", utility);
+        utility_runner.listen(node, utility_port, envelope());
+        utility_runner.dial(node, addresses[3].1.into(), dial());
+        utility_runner.disk(utility_disk.handle());
+
+        let mut edge_runner = Runner::new(net.clone());
+        let node = edge_runner.add("edge-1", EdgeNode::new("edge-1".into(), edge));
+        edge_runner.listen(node, edge_port, envelope());
+        edge_runner.dial(node, addresses[2].1.into(), dial());
+        edge_runner.disk(field_disk.handle());
+
+        let mut gateway = Runner::new(net);
+        let node = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
+        gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
+        gateway.dial(node, addresses[1].1.into(), dial());
+
+        let texting = match &config.sms {
+            Some(sms) => Some(Texting::start(sms, clock.clone())?),
+            None => None,
+        };
+        Ok(Self {
+            speed: match config.pace {
+                Pace::Realtime => 1,
+                Pace::Accelerated(speed) => speed.rounded(),
+            },
+            clock,
+            archive: archive.start(),
+            utility: utility_runner.start(),
+            edge: edge_runner.start(),
+            gateway: gateway.start(),
+            meters: meters.start(),
+            disks: vec![field_disk, utility_disk, archive_disk],
+            console: Some(console),
+            addresses,
+            texting,
+        })
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Where the console is served.
+    pub(super) fn console(&self) -> SocketAddr {
+        self.addresses[4].1
+    }
+
+    /// Where the layers listen, as aligned lines.
+    pub(super) fn addresses(&self) -> String {
+        let mut text = String::new();
+        for (what, address) in &self.addresses[..4] {
+            let _ = writeln!(text, "{what:<18} {address}");
+        }
+        text.trim_end().to_owned()
+    }
+
+    /// Serves the console until `stopped` turns true.
+    pub(super) fn serve_console(
+        &mut self,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        mut stopped: watch::Receiver<bool>,
+    ) -> JoinHandle<io::Result<()>> {
+        let listener = self.console.take().expect("the console is served once");
+        let until = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        tokio::spawn(gridloom_web::serve(listener.into_socket(), snapshots, until))
+    }
+
+    /// A picture of everything.
+    pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let utility = self.utility.handle().call(FIRST, |node, now| node.status(now)).await?;
+        let meters = self.meters.handle().call_each(|_, node, now| node.status(now)).await?;
+        let gateway = self
+            .gateway
+            .handle()
+            .call(FIRST, |node, _| (node.counters(), node.meters(), node.is_connected()))
+            .await?;
+        let edge = self
+            .edge
+            .handle()
+            .call(FIRST, |node, _| (node.status(), node.is_connected()))
+            .await?;
+        let archive = self
+            .archive
+            .handle()
+            .call(FIRST, |node, _| (node.stored(), node.failed()))
+            .await?;
+        super::checked(snapshot::build(&Sources {
+            now: self.now(),
+            speed: self.speed,
+            utility,
+            meters,
+            gateway,
+            edge,
+            archive,
+        }))
+    }
+
+    /// Tells the people of the modem's list what they want to know.
+    pub(super) fn tell_people(&mut self, snapshot: &Snapshot) {
+        if let Some(texting) = &mut self.texting {
+            texting.look_at(snapshot);
+        }
+    }
+
+    /// Whether every interval before `until` is acknowledged and priced, and every month before
+    /// it is closed.
+    pub(super) async fn is_settled_until(&self, until: UtcTime) -> anyhow::Result<bool> {
+        let handle: Handle<MeterNode> = self.meters.handle();
+        let meters = handle
+            .call_each(move |_, node, _| {
+                let meter = node.meter();
+                let captured = meter.profile().newest().is_none_or(|entry| entry.end() >= until);
+                captured && meter.owes_before(until) == 0
+            })
+            .await?;
+        let open_month: Month = self
+            .utility
+            .handle()
+            .call(FIRST, |node, _| node.next_month())
+            .await?;
+        Ok(meters.iter().all(|settled| *settled) && open_month.next().first_day().start() > until)
+    }
+
+    /// Stops from the field up, so that what is under way arrives, then closes the disks.
+    pub(super) async fn stop(self) {
+        if let Some(texting) = self.texting {
+            texting.stop().await;
+        }
+        self.meters.stop().await;
+        self.gateway.stop().await;
+        self.edge.stop().await;
+        self.utility.stop().await;
+        self.archive.stop().await;
+        for disk in self.disks {
+            disk.close();
+        }
+    }
+}
+
+/// The key of a meter's memory cells.
+pub(crate) fn cell_name(meter: MeterId) -> String {
+    format!("meter-{}", meter.0)
+}
+
+/// The town with keys from the registry; meters that have none are enrolled.
+fn found_town(
+    config: &Config,
+    data: &Path,
+    disk: &mut LedgerDisk,
+    began: Day,
+) -> anyhow::Result<Town> {
+    let plan = town_plan(config, began)?;
+    let rows = disk.backend_mut().meters()?;
+    let kek = keys::key_encryption_key(data, !rows.is_empty())?;
+    let seed = Seed::new(config.seed);
+    // Names and titles come from the plan; its seeded keys are for the simulator only.
+    let blueprint = Town::new(plan.clone(), town::seeded_keys(seed))?;
+    let mut keys = BTreeMap::new();
+    for house in blueprint.houses() {
+        let applicant = Applicant {
+            meter: house.meter(),
+            title: house.config().title,
+            name: house.name().to_owned(),
+            phases: 1,
+        };
+        let key = keys::enrol(disk.backend_mut(), &kek, &rows, applicant)?;
+        keys.insert(house.meter(), key);
+    }
+    Ok(Town::new(plan, |meter| keys[&meter].clone())?)
+}
+
+/// The town that a data directory was made for, with keys that open nothing.
+pub(crate) fn town_of(founding: &Founding) -> anyhow::Result<Town> {
+    let began = founding.began()?;
+    let config = Config::read(None, founding.overrides()?)?;
+    let plan = TownPlan {
+        period: Period::from_secs(founding.period_seconds).context("demo.toml: period_seconds")?,
+        ..town_plan(&config, began)?
+    };
+    let seed = plan.seed;
+    Ok(Town::new(plan, town::seeded_keys(seed))?)
+}
+
+/// The plan of the town that a configuration describes.
+fn town_plan(config: &Config, began: Day) -> anyhow::Result<TownPlan> {
+    let response = if config.response {
+        town::standard_response()
+    } else {
+        Response::Off
+    };
+    let homes = match config.load {
+        LoadKind::Household => Homes::Households {
+            count: config.houses,
+            response,
+        },
+        LoadKind::Lcl => {
+            let traces = LoadTrace::sample();
+            anyhow::ensure!(
+                usize::try_from(config.houses).is_ok_and(|houses| houses <= traces.len()),
+                "demo.houses = {}: the sample has {} measured homes",
+                config.houses,
+                traces.len()
+            );
+            let count = usize::try_from(config.houses).unwrap_or(usize::MAX);
+            Homes::Traces(traces.into_iter().take(count).collect())
+        }
+    };
+    Ok(TownPlan {
+        seed: Seed::new(config.seed),
+        period: config.period,
+        start: began.start(),
+        currency: config.currency,
+        homes,
+    })
+}
+
+fn utility_config(config: &Config, town: &Town) -> anyhow::Result<UtilityConfig> {
+    Ok(UtilityConfig {
+        name: config.name.clone(),
+        cutoff: config.cutoff,
+        grace: config.grace,
+        seal_after: config.seal_after,
+        tariff: config.tariff.over(*town.tariff())?,
+        ..town.utility(&config.name)
+    })
+}
+
+/// Where an accelerated clock goes on: where the newest meter stopped, so that no time passes
+/// unseen and none passes twice.
+fn resume_at(town: &Town, cells: &CellDisk, began: Day) -> anyhow::Result<UtcTime> {
+    let mut resume = began.start();
+    let then = Now {
+        instant: Instant::ZERO,
+        utc: began.start(),
+    };
+    for house in town.houses() {
+        let memory = cells.all_of(&cell_name(house.meter()))?;
+        let meter = Meter::start(
+            house.config().clone(),
+            house.load(),
+            &memory,
+            Boot::Reset,
+            then,
+        )
+        .with_context(|| format!("meter {} cannot start", house.meter()))?;
+        if let Some(entry) = meter.profile().newest() {
+            resume = resume.max(entry.end());
+        }
+    }
+    Ok(resume)
+}

@@ -1,0 +1,242 @@
+//! Turns what the nodes say into what the console shows.
+
+use gridloom_core::{MeterId, Now, Watts};
+use gridloom_edge::{EdgeStatus, Refusal};
+use gridloom_field::MeterStatus;
+use gridloom_field::load::Switch;
+use gridloom_headend::Presence;
+use gridloom_nodes::GatewayCounters;
+use gridloom_nodes::utility::{MeterStanding, UtilityStatus};
+use gridloom_web::{
+    Appliance, ClosedBill, Counters, DisplayItem, House, HouseDetail, HouseRow, HouseState,
+    LayerNode, NodeState, Snapshot, Station, Tariff, TrendPoint,
+};
+
+/// What each node said.
+pub(super) struct Sources {
+    pub(super) now: Now,
+    pub(super) speed: u32,
+    pub(super) utility: UtilityStatus,
+    pub(super) meters: Vec<MeterStatus>,
+    /// Counters, connected meters, whether its edge is reachable.
+    pub(super) gateway: (GatewayCounters, usize, bool),
+    /// Status, whether the utility is reachable.
+    pub(super) edge: (EdgeStatus, bool),
+    /// Objects stored and failed.
+    pub(super) archive: (u64, u64),
+}
+
+/// The console's picture.
+pub(super) fn build(from: &Sources) -> Snapshot {
+    let utility = &from.utility;
+    let houses = utility
+        .meters
+        .iter()
+        .map(|standing| {
+            let meter = from.meters.iter().find(|meter| meter.id == standing.meter);
+            house(standing, meter)
+        })
+        .collect();
+    let parameters = utility.tariff.parameters();
+    Snapshot {
+        utility: utility.name.clone(),
+        currency: utility.currency.code().to_owned(),
+        minor_digits: utility.currency.minor_digits(),
+        now: from.now.utc,
+        speed: from.speed,
+        interval_s: utility.period.as_secs(),
+        total_w: utility.price.map(|point| point.total.get()),
+        price_per_kwh: utility.price.map(|point| point.price),
+        price_interval_end: utility.price.map(|point| point.end),
+        tariff: Tariff {
+            p_min: parameters.p_min,
+            p_max: parameters.p_max,
+            x0_w: parameters.x0.get() as f64,
+            k_per_w: parameters.k_per_watt,
+        },
+        stations: stations(utility),
+        houses,
+        trend: utility
+            .trend
+            .iter()
+            .map(|point| TrendPoint {
+                end: point.end,
+                total_w: Some(point.total.get()),
+                price_per_kwh: Some(point.price),
+            })
+            .collect(),
+        counters: counters(from),
+        layers: layers(from),
+        bills: bills(utility),
+        demand_response: None,
+    }
+}
+
+fn house_id(meter: MeterId) -> String {
+    format!("h{}", meter.0)
+}
+
+fn house(standing: &MeterStanding, meter: Option<&MeterStatus>) -> House {
+    let (own_bill, lacking) = match &standing.own_bill {
+        Some((bill, lacking)) => (Some(*bill), u32::from(*lacking)),
+        None => (None, 0),
+    };
+    House {
+        row: HouseRow {
+            id: house_id(standing.meter),
+            name: standing.name.clone(),
+            phases: 1,
+            power_w: standing.power.map(Watts::get),
+            voltage_v: standing.voltage,
+            state: match standing.presence {
+                Presence::Online => HouseState::Online,
+                Presence::Late => HouseState::Late,
+                Presence::Silent => HouseState::Silent,
+            },
+            last_heard: standing.newest,
+            energy_wh: standing.import_register.map(|register| register.get() / 1_000),
+            bill_so_far: Some(standing.bill),
+            meter_bill: own_bill,
+            unpriced: standing.account.unpriced.max(lacking),
+            day: standing.day.clone(),
+        },
+        detail: meter.map(detail).unwrap_or_default(),
+    }
+}
+
+fn detail(meter: &MeterStatus) -> HouseDetail {
+    HouseDetail {
+        appliances: meter
+            .appliances
+            .iter()
+            .map(|appliance| Appliance {
+                name: appliance.name.clone(),
+                watts: appliance.milliwatts / 1_000,
+                on: appliance.switch == Switch::On,
+            })
+            .collect(),
+        display: meter
+            .display
+            .iter()
+            .map(|item| DisplayItem {
+                code: item.code.to_owned(),
+                label: item.label.to_owned(),
+                value: item.value.clone(),
+                unit: item.unit.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn stations(utility: &UtilityStatus) -> Vec<Station> {
+    let output = |index: usize| {
+        utility
+            .dispatch
+            .as_ref()
+            .and_then(|dispatch| dispatch.outputs.get(index).map(|watts| watts.get()))
+            .unwrap_or(0)
+    };
+    let is_on = |index: usize| {
+        utility
+            .dispatch
+            .as_ref()
+            .and_then(|dispatch| dispatch.on.get(index).copied())
+            .unwrap_or(false)
+    };
+    utility
+        .stations
+        .iter()
+        .enumerate()
+        .map(|(index, station)| Station {
+            name: station.name.clone(),
+            technology: station.technology.to_string(),
+            year: u16::try_from(station.commissioned).unwrap_or(0),
+            capacity_w: station.capacity.get(),
+            min_w: station.minimum.get(),
+            cost_per_mwh: station.marginal_cost,
+            output_w: output(index),
+            on: is_on(index),
+        })
+        .collect()
+}
+
+fn counters(from: &Sources) -> Counters {
+    let refused = from.edge.0.refused;
+    let utility = &from.utility;
+    Counters {
+        readings_stored: utility.stored,
+        duplicates: utility.counters.duplicates,
+        conflicts: utility.counters.conflicts,
+        replayed: refused.get(Refusal::Replayed),
+        bad_tag: refused.get(Refusal::BadTag),
+        unknown: refused.get(Refusal::UnknownTitle),
+        malformed: refused.get(Refusal::Malformed) + refused.get(Refusal::Unexpected),
+        gaps: utility.bills.iter().map(|bill| u64::from(bill.gaps)).sum(),
+    }
+}
+
+fn layers(from: &Sources) -> Vec<LayerNode> {
+    let node = |layer: &str, name: &str, state, detail: String| LayerNode {
+        layer: layer.to_owned(),
+        node: name.to_owned(),
+        state,
+        detail,
+    };
+    let up_if = |up: bool, otherwise| if up { NodeState::Up } else { otherwise };
+    let registered = from.meters.len();
+    let linked = from.meters.iter().filter(|meter| meter.linked).count();
+    let (gateway, connected, reaches_edge) = &from.gateway;
+    let (edge, reaches_utility) = &from.edge;
+    let utility = &from.utility;
+    let (stored, failed) = from.archive;
+    vec![
+        node(
+            "field",
+            "meters",
+            up_if(linked == registered, NodeState::Degraded),
+            format!("{linked} of {registered} linked"),
+        ),
+        node(
+            "aggregation",
+            "gateway-1",
+            up_if(*reaches_edge, NodeState::Degraded),
+            format!("{connected} meters, {} frames up, {} down", gateway.carried_up, gateway.carried_down),
+        ),
+        node(
+            "edge",
+            "edge-1",
+            up_if(*reaches_utility, NodeState::Degraded),
+            format!("{} accepted, {} meters heard", edge.accepted, edge.heard),
+        ),
+        node(
+            "utility",
+            "utility",
+            up_if(utility.poisoned.is_none(), NodeState::Down),
+            utility
+                .poisoned
+                .clone()
+                .unwrap_or_else(|| format!("{} acknowledged, {} open", utility.counters.acknowledged, utility.open_readings)),
+        ),
+        node(
+            "cloud",
+            "archive-1",
+            up_if(utility.archive && failed == 0, NodeState::Degraded),
+            format!("days before {} archived, {stored} objects", utility.archived_before),
+        ),
+    ]
+}
+
+fn bills(utility: &UtilityStatus) -> Vec<ClosedBill> {
+    utility
+        .bills
+        .iter()
+        .map(|bill| ClosedBill {
+            month: bill.month,
+            house: house_id(bill.meter),
+            amount: bill.amount,
+            meter_amount: bill.meter_amount,
+            agreed: bill.meter_amount == Some(bill.amount),
+            gaps: bill.gaps,
+        })
+        .collect()
+}
