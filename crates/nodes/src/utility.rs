@@ -267,6 +267,8 @@ impl UtilityNode {
                 for accepted in &readings {
                     self.take(link, accepted, now);
                 }
+                // A redelivered reading is durable already; no write will say so again.
+                self.acknowledge();
                 self.settle();
             }
             Ok(Message::Refusals(refusals)) if self.edges.contains(&link) => {
@@ -473,13 +475,8 @@ impl UtilityNode {
             Outcome::Truncated | Outcome::Written { .. } | Outcome::Dropped => {}
         }
         self.ledger.handle(outcome);
+        self.acknowledge();
         let through = self.ledger.durable_through();
-        for owed in self.collector.durable(through) {
-            self.counters.acknowledged += u64::try_from(owed.readings.len()).unwrap_or(0);
-            for chunk in owed.readings.chunks(LIST_MAX) {
-                self.send(LinkId(owed.source.0), &Message::Stored(chunk.to_vec()));
-            }
-        }
         let mut points = Vec::new();
         while let Some((_, point)) = self.undurable.pop_front_if(|(lsn, _)| *lsn <= through) {
             points.push(point);
@@ -493,6 +490,16 @@ impl UtilityNode {
         for chunk in points.chunks(LIST_MAX) {
             for link in self.edges.clone() {
                 self.send(link, &Message::Prices(chunk.to_vec()));
+            }
+        }
+    }
+
+    /// Tells edges which of their readings are durable.
+    fn acknowledge(&mut self) {
+        for owed in self.collector.durable(self.ledger.durable_through()) {
+            self.counters.acknowledged += u64::try_from(owed.readings.len()).unwrap_or(0);
+            for chunk in owed.readings.chunks(LIST_MAX) {
+                self.send(LinkId(owed.source.0), &Message::Stored(chunk.to_vec()));
             }
         }
     }
