@@ -19,7 +19,7 @@ use gridloom_dlms::push::BillingStatus;
 use gridloom_edge::{AcceptedReading, RefusalCounters};
 use gridloom_grid::station::Fleet;
 use gridloom_headend::{Collector, PresenceBook, ReadingKey, Source};
-use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, Validator};
+use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, ValidatedInterval, Validator};
 use gridloom_store::{AppendError, Effect, Ledger, Lsn, Outcome, PricePoint, Record, StoredReading};
 
 use crate::envelope::{LIST_MAX, Message, Role};
@@ -208,8 +208,7 @@ impl UtilityNode {
             self.note_interval(&reading);
             let meter = &self.meters[&reading.meter];
             if let Ok(valid) = Validator::validate_stored((&reading).into(), &meter.limits) {
-                self.settlement.handle_reading(&valid, now);
-                self.cycle.note(&valid, self.book.price_of(valid.end()));
+                self.note_valid(&valid, now);
             }
         }
         self.restore_registers(now);
@@ -236,8 +235,7 @@ impl UtilityNode {
                 };
                 reading.status = valid.status();
                 let _ = self.validator.validate(reading, &meter.limits, now.utc);
-                self.settlement.handle_reading(&valid, now);
-                self.cycle.note(&valid, self.book.price_of(valid.end()));
+                self.note_valid(&valid, now);
             }
         }
     }
@@ -343,8 +341,7 @@ impl UtilityNode {
         self.note_newest(accepted);
         match validated {
             Ok(valid) => {
-                self.settlement.handle_reading(&valid, now);
-                self.cycle.note(&valid, self.book.price_of(valid.end()));
+                self.note_valid(&valid, now);
             }
             Err(exception) => {
                 self.counters.exceptions += 1;
@@ -396,8 +393,16 @@ impl UtilityNode {
         }
     }
 
-    /// Journals what was decided.
-    fn settle(&mut self) {
+    /// A validated reading enters price and account.
+    fn note_valid(&mut self, valid: &ValidatedInterval, now: Now) {
+        self.settlement.handle_reading(valid, now);
+        self.cycle.note(valid, self.book.price_of(valid.end()));
+        // One reading may complete its interval, and the next one another.
+        self.note_decided();
+    }
+
+    /// Takes over what the settlement decided.
+    fn note_decided(&mut self) {
         while let Some(decided) = self.settlement.poll_output() {
             let point = self.price_point(&decided);
             // The account may show it at once; meters learn it when it is durable.
@@ -407,6 +412,11 @@ impl UtilityNode {
             }
             self.unjournalled.push_back(point);
         }
+    }
+
+    /// Journals what was decided.
+    fn settle(&mut self) {
+        self.note_decided();
         while let Some(point) = self.unjournalled.front().copied() {
             match self.ledger.append(Record::Price(point)) {
                 Ok(lsn) => self.undurable.push_back((lsn, point)),
