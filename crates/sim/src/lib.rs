@@ -11,7 +11,10 @@
 //!   of the rest.
 //! - What a run reports is read back from the utility's store.
 
+pub mod checkers;
 pub mod disk;
+pub mod faults;
+pub mod feeder;
 pub mod hosted;
 pub mod link;
 pub mod outcome;
@@ -20,6 +23,9 @@ pub mod store_view;
 pub mod town;
 pub mod world;
 
+pub use checkers::{Checker, Violation};
+pub use faults::FaultPlan;
+pub use feeder::{LossyFeeder, FeederError};
 pub use link::{LinkModel, Transport};
 pub use outcome::Outcome;
 pub use scenario::{LoadSource, ScenarioError, ThreeHouses, three_houses};
