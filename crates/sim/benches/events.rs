@@ -34,7 +34,9 @@ fn world(houses: u32) -> World {
 fn day(bencher: divan::Bencher<'_, '_>, houses: u32) {
     let run = |mut world: World| {
         let end = world.now().utc + Duration::from_secs(86_400);
-        world.run_until(end, |_, _| {}).expect("a day without faults");
+        world
+            .run_until(end, |_, _| {})
+            .expect("a day without faults");
         world.counters().events
     };
     let events = run(world(houses));

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridloom_core::{
-    Charge, Currency, Day, IntervalReading, IntervalValues, MeterId, MilliwattHours, Month,
-    Period, Price, UtcTime,
+    Charge, Currency, Day, IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period,
+    Price, UtcTime,
 };
 use gridloom_field::{DayPrices, Meter, profile};
 use gridloom_store::PricePoint;
@@ -214,7 +214,9 @@ impl Checker {
             .collect();
         for (index, house) in world.town().houses().iter().enumerate() {
             let role = Role::Meter(index);
-            let meter = meters.get(&index).ok_or_else(|| Violation::Down(role.name()))?;
+            let meter = meters
+                .get(&index)
+                .ok_or_else(|| Violation::Down(role.name()))?;
             check_profile(house, meter, world.town().plan().start, world.now().utc)?;
             check_readings(meter, &stored)?;
             check_energy(house, meter, world.town().plan().start)?;
@@ -249,7 +251,9 @@ impl Stored {
         };
         for house in world.town().houses() {
             let meter = house.meter();
-            stored.sealed.insert(meter, view.sealed(meter, first, last)?);
+            stored
+                .sealed
+                .insert(meter, view.sealed(meter, first, last)?);
             stored.open.insert(meter, view.open(meter, first, last));
         }
         Ok(stored)
@@ -268,7 +272,9 @@ impl Stored {
 }
 
 fn view(world: &World) -> Result<StoreView<'_>, Violation> {
-    let disk = world.disk(Role::Utility).expect("every world has a utility");
+    let disk = world
+        .disk(Role::Utility)
+        .expect("every world has a utility");
     let period = world.town().plan().period;
     Ok(StoreView::read(disk, world.ledger_config(), period)?)
 }
@@ -286,7 +292,9 @@ pub(crate) fn check_profile(
     now: UtcTime,
 ) -> Result<(), Violation> {
     let period = meter.config().period;
-    let ends = std::iter::successors(Some(period.next_end(start)), |at| Some(period.next_end(*at)));
+    let ends = std::iter::successors(Some(period.next_end(start)), |at| {
+        Some(period.next_end(*at))
+    });
     let mut ends = ends.take_while(|end| *end <= now);
     match ends.find(|end| meter.profile().get(*end).is_none()) {
         Some(end) if house.household().is_some() => Err(Violation::NotCaptured {
@@ -313,7 +321,11 @@ fn check_readings(meter: &Meter, stored: &Stored) -> Result<(), Violation> {
             Some(_) => {}
         }
     }
-    match meter.profile().iter().find(|entry| !seen.contains(&entry.end())) {
+    match meter
+        .profile()
+        .iter()
+        .find(|entry| !seen.contains(&entry.end()))
+    {
         Some(entry) => Err(Violation::Missing {
             meter: id,
             end: entry.end(),
@@ -329,7 +341,11 @@ pub(crate) fn check_energy(house: &House, meter: &Meter, start: UtcTime) -> Resu
     let (Some(first), Some(last)) = (entries.next(), entries.next_back()) else {
         return Ok(());
     };
-    let sum: MilliwattHours = meter.profile().iter().map(|entry| entry.values().import).sum();
+    let sum: MilliwattHours = meter
+        .profile()
+        .iter()
+        .map(|entry| entry.values().import)
+        .sum();
     let before = first.import_register() - first.values().import;
     let registers = last.import_register() - before;
     let integral = integral(house, meter.config().period, start, last.end());
@@ -386,11 +402,14 @@ fn check_charges(world: &World, meter: &Meter, stored: &Stored) -> Result<(), Vi
             return Err(Violation::Unpriced { meter: id, end });
         };
         // Millionths per kWh times millionths of a kWh.
-        let pico = i128::from(reading.values.import.get()) * i128::from(point.price.micro_per_kwh());
+        let pico =
+            i128::from(reading.values.import.get()) * i128::from(point.price.micro_per_kwh());
         *months.entry(period.day_of(end).month()).or_default() += pico;
     }
     let view = view(world)?;
-    let utility = world.utility().ok_or_else(|| Violation::Down(Role::Utility.name()))?;
+    let utility = world
+        .utility()
+        .ok_or_else(|| Violation::Down(Role::Utility.name()))?;
     let status = utility.status(now);
     for (month, pico) in months {
         let expected = Charge::from_pico(pico);

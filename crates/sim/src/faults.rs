@@ -68,13 +68,11 @@ impl FaultPlan {
 }
 
 /// A stretch of at most `longest` within `span` from `now` on.
-fn stretch(
-    rng: &mut seed::Rng,
-    now: UtcTime,
-    span: u64,
-    longest: Duration,
-) -> (UtcTime, UtcTime) {
+fn stretch(rng: &mut seed::Rng, now: UtcTime, span: u64, longest: Duration) -> (UtcTime, UtcTime) {
     let from = below(rng, span.max(1));
     let to = (from + below(rng, nanos(longest).max(1))).min(span);
-    (now + Duration::from_nanos(from), now + Duration::from_nanos(to))
+    (
+        now + Duration::from_nanos(from),
+        now + Duration::from_nanos(to),
+    )
 }

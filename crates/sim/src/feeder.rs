@@ -118,7 +118,8 @@ impl LossyFeeder {
         let mut checker = Checker::default();
         let mut found = None;
         let faults_end = start + Self::FAULTS;
-        self.faults.schedule(&mut world, seed.child("faults"), faults_end);
+        self.faults
+            .schedule(&mut world, seed.child("faults"), faults_end);
         world.run_until(faults_end, |world, happened| {
             if found.is_none() {
                 found = checker.check_safety(world).err().map(|violation| {
@@ -175,7 +176,10 @@ mod tests {
             (start, now + Duration::from_secs(1_800)),
         ] {
             let violation = check_profile(&houses[0], node.meter(), from, to).unwrap_err();
-            assert!(matches!(violation, Violation::NotCaptured { .. }), "{violation}");
+            assert!(
+                matches!(violation, Violation::NotCaptured { .. }),
+                "{violation}"
+            );
         }
     }
 }

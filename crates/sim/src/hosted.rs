@@ -91,7 +91,9 @@ impl Blueprint {
                 Hosted::Edge(Box::new(EdgeNode::new(name, edge)))
             }
             Role::Utility => {
-                let ledger = disk.ledger(self.ledger).map_err(|error| error.to_string())?;
+                let ledger = disk
+                    .ledger(self.ledger)
+                    .map_err(|error| error.to_string())?;
                 let plan = self.town.plan();
                 let memory = UtilityMemory::read(
                     disk.database(),

@@ -149,7 +149,11 @@ mod tests {
             ("-1", "-1.0000"),
         ];
         for (text, expected) in cases {
-            assert_eq!(decimal_price(Price::parse(text).unwrap()), expected, "{text}");
+            assert_eq!(
+                decimal_price(Price::parse(text).unwrap()),
+                expected,
+                "{text}"
+            );
         }
     }
 }

@@ -132,7 +132,10 @@ impl Study {
     /// [`StudyError`] names what the study has wrong.
     pub fn stations(&self, reserve_permille: u16) -> Result<StationsForecast, StudyError> {
         self.check()?;
-        let fleet = self.town(self.first_seed, Response::Off)?.stations().clone();
+        let fleet = self
+            .town(self.first_seed, Response::Off)?
+            .stations()
+            .clone();
         let mut peaks = Vec::new();
         let mut counts = Vec::new();
         let mut runs_by_count = BTreeMap::new();
@@ -176,15 +179,17 @@ impl Study {
                 let town = self.town(seed, response)?;
                 Ok::<_, StudyError>(Area::new(&town, self.first_day).live(self.days))
             });
-            let compared =
-                DemandResponse::compare(&without?, &with?, self.period, self.currency)?;
+            let compared = DemandResponse::compare(&without?, &with?, self.period, self.currency)?;
             runs.push(SeedComparison {
                 seed,
                 comparison: Comparison::new(&compared),
             });
         }
         let change = |of: fn(&Comparison) -> Option<i64>| {
-            let changes = runs.iter().map(|run| of(&run.comparison).unwrap_or(0)).collect();
+            let changes = runs
+                .iter()
+                .map(|run| of(&run.comparison).unwrap_or(0))
+                .collect();
             Distribution::of(changes).expect("at least one seed was run")
         };
         Ok(ResponseStudy {
@@ -258,7 +263,10 @@ impl fmt::Display for StationsForecast {
     /// A line on the peak, then how many stations are needed how often.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            houses, days, seeds, ..
+            houses,
+            days,
+            seeds,
+            ..
         } = self;
         writeln!(f, "{houses} houses, {days} days, {seeds} runs")?;
         let peak = &self.peak_w;
@@ -375,7 +383,10 @@ mod tests {
             ..ThreeHouses::default()
         };
         let outcome = three_houses(&plan).unwrap();
-        let study = Study { seeds: 1, ..study() };
+        let study = Study {
+            seeds: 1,
+            ..study()
+        };
         let town = study.town(1, response).unwrap();
         let run = Area::new(&town, study.first_day).live(3);
         assert_eq!(outcome.intervals.len(), run.len());
@@ -384,10 +395,18 @@ mod tests {
             let watts = reckoned.energy.get() * 2 / 1_000;
             assert_eq!(seen.total_w, watts, "{}", seen.end);
             let price = crate::outcome::decimal_price(reckoned.price);
-            assert_eq!(seen.price_per_kwh.as_deref(), Some(price.as_str()), "{}", seen.end);
+            assert_eq!(
+                seen.price_per_kwh.as_deref(),
+                Some(price.as_str()),
+                "{}",
+                seen.end
+            );
         }
         let compared = study.demand_response(response).unwrap();
-        assert_eq!(outcome.demand_response.as_ref(), Some(&compared.runs[0].comparison));
+        assert_eq!(
+            outcome.demand_response.as_ref(),
+            Some(&compared.runs[0].comparison)
+        );
     }
 
     #[test]
@@ -397,7 +416,10 @@ mod tests {
         assert_eq!(runs + forecast.uncovered, 4);
         assert!(forecast.peak_w.p5 <= forecast.peak_w.p50);
         let text = forecast.to_string();
-        assert!(text.starts_with("3 houses, 3 days, 4 runs\npeak W    mean "), "{text}");
+        assert!(
+            text.starts_with("3 houses, 3 days, 4 runs\npeak W    mean "),
+            "{text}"
+        );
         let study = study().demand_response(standard_response()).unwrap();
         assert_eq!(study.runs.len(), 4);
         assert_eq!(study.to_string().lines().count(), 6);
@@ -407,9 +429,21 @@ mod tests {
     #[test]
     fn impossible_studies_are_refused_by_name() {
         let cases = [
-            (Study { seeds: 0, ..study() }, "planning: 0 seeds"),
+            (
+                Study {
+                    seeds: 0,
+                    ..study()
+                },
+                "planning: 0 seeds",
+            ),
             (Study { days: 0, ..study() }, "planning: 0 days"),
-            (Study { houses: 0, ..study() }, "town: 0 houses"),
+            (
+                Study {
+                    houses: 0,
+                    ..study()
+                },
+                "town: 0 houses",
+            ),
         ];
         for (study, words) in cases {
             let error = study.stations(0).unwrap_err().to_string();

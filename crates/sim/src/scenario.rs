@@ -205,7 +205,11 @@ impl Run {
     fn new(plan: &ThreeHouses, response: Response) -> Result<Self, ScenarioError> {
         let town = Arc::new(plan.town(response)?);
         let currency = town.plan().currency;
-        let mut world = World::new(Seed::new(plan.seed), Arc::clone(&town), WorldPlan::default())?;
+        let mut world = World::new(
+            Seed::new(plan.seed),
+            Arc::clone(&town),
+            WorldPlan::default(),
+        )?;
         let (period, end) = (plan.period, plan.end());
         // Before the next interval ends, so that meters know no more than the run.
         world.run_until(end + period.duration() / 2, |_, _| {})?;
@@ -215,7 +219,10 @@ impl Run {
             await_bills(&mut world, *month)?;
         }
         let view = view(&world, period)?;
-        let (first, last) = (period.day_of(plan.start + period.duration()), period.day_of(end));
+        let (first, last) = (
+            period.day_of(plan.start + period.duration()),
+            period.day_of(end),
+        );
         let prices = view.prices(first, last)?;
         let mut houses = Vec::new();
         for (house, own) in town.houses().iter().zip(own) {
@@ -263,7 +270,10 @@ impl Run {
 
     /// The energy of all houses in one interval.
     fn total(&self, end: UtcTime) -> MilliwattHours {
-        let of_house = self.houses.iter().filter_map(|house| house.intervals.get(&end));
+        let of_house = self
+            .houses
+            .iter()
+            .filter_map(|house| house.intervals.get(&end));
         of_house.copied().sum()
     }
 
@@ -307,7 +317,11 @@ impl Run {
             period_secs: self.period.as_secs(),
             houses: houses.collect(),
             intervals: intervals.collect(),
-            gaps: self.houses.iter().flat_map(|house| self.gaps(house)).collect(),
+            gaps: self
+                .houses
+                .iter()
+                .flat_map(|house| self.gaps(house))
+                .collect(),
             demand_response,
             counters: self.counters,
         }
@@ -339,15 +353,21 @@ impl Run {
 }
 
 fn view(world: &World, period: Period) -> Result<StoreView<'_>, DiskError> {
-    let disk = world.disk(Role::Utility).expect("every world has a utility");
+    let disk = world
+        .disk(Role::Utility)
+        .expect("every world has a utility");
     StoreView::read(disk, world.ledger_config(), period)
 }
 
 /// What the meters reckon for these months, each rounded once.
 fn own_bills(world: &World, months: &[Month], currency: Currency) -> Vec<Money> {
     let bill = |(_, node): (usize, &gridloom_nodes::MeterNode)| {
-        let accounts = months.iter().filter_map(|month| node.meter().bill().month(*month));
-        let minor = accounts.map(|account| account.amount(currency).minor()).sum();
+        let accounts = months
+            .iter()
+            .filter_map(|month| node.meter().bill().month(*month));
+        let minor = accounts
+            .map(|account| account.amount(currency).minor())
+            .sum();
         Money::from_minor(minor, currency)
     };
     world.meters().map(bill).collect()
@@ -359,7 +379,9 @@ fn await_bills(world: &mut World, month: Month) -> Result<(), ScenarioError> {
     let over = month.next().first_day().start();
     let latest = over + GRACE_DEFAULT + Duration::from_secs(3_600);
     loop {
-        let disk = world.disk(Role::Utility).expect("every world has a utility");
+        let disk = world
+            .disk(Role::Utility)
+            .expect("every world has a utility");
         let bills = gridloom_store::Backend::bills(disk.database(), month)
             .map_err(DiskError::from)?
             .len();
@@ -410,9 +432,11 @@ fn ends_by(month: Month, end: UtcTime) -> bool {
 }
 
 fn ends_between(period: Period, start: UtcTime, end: UtcTime) -> Vec<UtcTime> {
-    std::iter::successors(Some(period.next_end(start)), |at| Some(period.next_end(*at)))
-        .take_while(|at| *at <= end)
-        .collect()
+    std::iter::successors(Some(period.next_end(start)), |at| {
+        Some(period.next_end(*at))
+    })
+    .take_while(|at| *at <= end)
+    .collect()
 }
 
 fn watt_hours(energy: MilliwattHours) -> i64 {
@@ -452,7 +476,11 @@ mod tests {
             let trace = &traces[&house.name];
             let measured: i64 = trace.iter().map(|(_, energy)| energy.get()).sum();
             assert_eq!(house.energy_wh * 1_000, measured, "{}", house.name);
-            let ends = ends_between(Period::HALF_HOUR, start, start + Duration::from_secs(31 * 86_400));
+            let ends = ends_between(
+                Period::HALF_HOUR,
+                start,
+                start + Duration::from_secs(31 * 86_400),
+            );
             for (end, watt_hours) in ends.into_iter().zip(&house.interval_wh) {
                 let published = trace.energy(end).map(|energy| energy.get() / 1_000);
                 assert_eq!(*watt_hours, published, "{} {end}", house.name);
@@ -508,10 +536,25 @@ mod tests {
         let plan = ThreeHouses::default();
         let at = |text| UtcTime::parse(text).unwrap();
         let cases = [
-            (ThreeHouses { days: 0, ..plan.clone() }, "scenario: 0 days"),
-            (ThreeHouses { houses: 0, ..plan.clone() }, "town: 0 houses"),
             (
-                ThreeHouses { start: at("2026-04-01T00:10:00Z"), ..plan },
+                ThreeHouses {
+                    days: 0,
+                    ..plan.clone()
+                },
+                "scenario: 0 days",
+            ),
+            (
+                ThreeHouses {
+                    houses: 0,
+                    ..plan.clone()
+                },
+                "town: 0 houses",
+            ),
+            (
+                ThreeHouses {
+                    start: at("2026-04-01T00:10:00Z"),
+                    ..plan
+                },
                 "town: start 2026-04-01T00:10:00Z",
             ),
         ];

@@ -307,7 +307,9 @@ fn named_homes(plan: &TownPlan) -> Result<Vec<(String, Home)>, TownError> {
     match &plan.homes {
         Homes::Households { count, response } => {
             if !(1..=HOUSES_MAX).contains(count) {
-                return Err(TownError::Houses(usize::try_from(*count).unwrap_or(usize::MAX)));
+                return Err(TownError::Houses(
+                    usize::try_from(*count).unwrap_or(usize::MAX),
+                ));
             }
             let catalogue = Catalogue::builtin();
             let options = HouseholdOptions {
@@ -316,8 +318,7 @@ fn named_homes(plan: &TownPlan) -> Result<Vec<(String, Home)>, TownError> {
             };
             let home = |number: u32| {
                 let index = u64::from(number);
-                let household =
-                    Household::with_catalogue(plan.seed, index, options, &catalogue);
+                let household = Household::with_catalogue(plan.seed, index, options, &catalogue);
                 (format!("House {number}"), Home::Household(household))
             };
             Ok((1..=*count).map(home).collect())

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use gridloom_core::seed;
 use gridloom_core::{Instant, Now, Seed, UtcTime};
-use gridloom_nodes::{
-    DiskReply, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
-};
+use gridloom_nodes::{DiskReply, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode};
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 use serde::Serialize;
 
@@ -574,8 +572,20 @@ impl World {
         cable.down.reconnect();
         let link = link_id(index, cable.generation);
         self.counters.links_up += 1;
-        self.give(upper, Input::LinkUp { link, port: Port::Down })?;
-        self.give(lower, Input::LinkUp { link, port: Port::Up })
+        self.give(
+            upper,
+            Input::LinkUp {
+                link,
+                port: Port::Down,
+            },
+        )?;
+        self.give(
+            lower,
+            Input::LinkUp {
+                link,
+                port: Port::Up,
+            },
+        )
     }
 
     /// Ends the connection over a cable: what is under way is lost, and both ends hear of it.
@@ -738,7 +748,13 @@ impl World {
         }
         let number = self.sequence + 1;
         self.places[index].wake = Some((at, number));
-        self.push(at, What::Wake { place: index, number });
+        self.push(
+            at,
+            What::Wake {
+                place: index,
+                number,
+            },
+        );
     }
 
     fn nanos_of(&self, utc: UtcTime) -> u64 {

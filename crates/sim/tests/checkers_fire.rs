@@ -79,29 +79,44 @@ fn of_meter(batch: &mut CommitBatch) -> &mut Vec<StoredReading> {
 
 #[test]
 fn an_untouched_world_passes_also_when_its_database_is_written_anew() {
-    let Settled { mut world, mut checker } = settled();
+    let Settled {
+        mut world,
+        mut checker,
+    } = settled();
     rewrite(&mut world, |_| {});
     checker.check_settled(&world).unwrap();
 }
 
 #[test]
 fn a_deleted_reading_is_an_acknowledged_one_that_is_lost() {
-    let Settled { mut world, mut checker } = settled();
+    let Settled {
+        mut world,
+        mut checker,
+    } = settled();
     rewrite(&mut world, |batch| {
         of_meter(batch).remove(7);
     });
     let violation = checker.check_safety(&world).unwrap_err();
-    assert!(matches!(violation, Violation::AcknowledgedLost { meter: METER, .. }), "{violation}");
+    assert!(
+        matches!(violation, Violation::AcknowledgedLost { meter: METER, .. }),
+        "{violation}"
+    );
 }
 
 #[test]
 fn a_reading_in_the_database_and_in_the_journal_is_there_twice() {
-    let Settled { mut world, mut checker } = settled();
+    let Settled {
+        mut world,
+        mut checker,
+    } = settled();
     let today = Day::parse("2026-05-02").unwrap();
     let config = world.ledger_config();
     let disk = world.disk_mut(Role::Utility).unwrap();
     let ledger = disk.ledger(config).unwrap();
-    let open = ledger.open_readings(METER, PERIOD, today..=today).next().unwrap();
+    let open = ledger
+        .open_readings(METER, PERIOD, today..=today)
+        .next()
+        .unwrap();
     let batch = CommitBatch {
         meter_days: vec![MeterDay {
             meter: METER,
@@ -114,12 +129,21 @@ fn a_reading_in_the_database_and_in_the_journal_is_there_twice() {
     };
     disk.database_mut().commit(batch).unwrap();
     let violation = checker.check_settled(&world).unwrap_err();
-    assert_eq!(violation, Violation::Twice { meter: METER, end: open.end });
+    assert_eq!(
+        violation,
+        Violation::Twice {
+            meter: METER,
+            end: open.end
+        }
+    );
 }
 
 #[test]
 fn a_reading_that_nobody_measured_is_invented() {
-    let Settled { mut world, mut checker } = settled();
+    let Settled {
+        mut world,
+        mut checker,
+    } = settled();
     let today = Day::parse("2026-05-02").unwrap();
     let end = PERIOD.end_of_slot(today, 40);
     rewrite(&mut world, |batch| {
@@ -138,25 +162,40 @@ fn a_reading_that_nobody_measured_is_invented() {
 
 #[test]
 fn a_changed_value_differs() {
-    let Settled { mut world, mut checker } = settled();
+    let Settled {
+        mut world,
+        mut checker,
+    } = settled();
     rewrite(&mut world, |batch| {
         let reading = &mut of_meter(batch)[3].reading;
         reading.values.import += MilliwattHours::new(1_000);
     });
     let violation = checker.check_safety(&world).unwrap_err();
-    assert!(matches!(violation, Violation::Differs { meter: METER, .. }), "{violation}");
+    assert!(
+        matches!(violation, Violation::Differs { meter: METER, .. }),
+        "{violation}"
+    );
 }
 
 #[test]
 fn a_contradiction_is_found() {
-    let Settled { mut world, mut checker } = settled();
+    let Settled {
+        mut world,
+        mut checker,
+    } = settled();
     rewrite(&mut world, |batch| {
         let mut forged = of_meter(batch)[3];
         forged.reading.values.import += MilliwattHours::new(1_000);
         batch.conflicts.push(forged);
     });
     let violation = checker.check_settled(&world).unwrap_err();
-    assert_eq!(violation, Violation::Contradiction { meter: METER, count: 1 });
+    assert_eq!(
+        violation,
+        Violation::Contradiction {
+            meter: METER,
+            count: 1
+        }
+    );
 }
 
 #[test]
@@ -168,10 +207,16 @@ fn a_changed_and_a_lost_price_are_found() {
         },
     ];
     for change in changes {
-        let Settled { mut world, mut checker } = settled();
+        let Settled {
+            mut world,
+            mut checker,
+        } = settled();
         rewrite(&mut world, change);
         let violation = checker.check_safety(&world).unwrap_err();
-        assert!(matches!(violation, Violation::PriceChanged { .. }), "{violation}");
+        assert!(
+            matches!(violation, Violation::PriceChanged { .. }),
+            "{violation}"
+        );
     }
 }
 
@@ -194,7 +239,10 @@ fn a_wrong_and_a_missing_bill_are_found() {
         ),
     ];
     for (change, words) in changes {
-        let Settled { mut world, mut checker } = settled();
+        let Settled {
+            mut world,
+            mut checker,
+        } = settled();
         rewrite(&mut world, change);
         let violation = checker.check_settled(&world).unwrap_err();
         assert!(violation.to_string().contains(words), "{violation}");
@@ -207,9 +255,16 @@ fn a_world_that_is_looked_at_in_the_middle_of_an_interval_is_not_settled() {
     let at = world.now().utc;
     // The next interval is captured, and its price is not down yet.
     let end = PERIOD.next_end(at);
-    world.run_until(end + Duration::from_millis(1), |_, _| {}).unwrap();
+    world
+        .run_until(end + Duration::from_millis(1), |_, _| {})
+        .unwrap();
     let violation = Checker::default().check_settled(&world).unwrap_err();
-    assert!(matches!(violation, Violation::Missing { .. }), "{violation}");
-    world.run_until(end + Duration::from_secs(60), |_, _| {}).unwrap();
+    assert!(
+        matches!(violation, Violation::Missing { .. }),
+        "{violation}"
+    );
+    world
+        .run_until(end + Duration::from_secs(60), |_, _| {})
+        .unwrap();
     Checker::default().check_settled(&world).unwrap();
 }

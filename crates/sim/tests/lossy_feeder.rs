@@ -18,7 +18,9 @@ fn for_each_seed(check: impl Fn(u64)) {
 #[test]
 fn a_lossy_feeder_stores_every_reading_exactly_once() {
     for_each_seed(|seed| {
-        let settled = LossyFeeder::new(seed).run().unwrap_or_else(|error| panic!("{error}"));
+        let settled = LossyFeeder::new(seed)
+            .run()
+            .unwrap_or_else(|error| panic!("{error}"));
         assert!(settled.checker.prices_seen() > 200);
     });
 }
