@@ -6,6 +6,7 @@ mod config;
 mod decode;
 mod demo;
 mod emulate;
+mod founding;
 mod sms;
 mod table;
 
