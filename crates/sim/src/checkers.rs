@@ -285,7 +285,7 @@ fn days(world: &World) -> (Day, Day) {
 }
 
 /// A household captures every interval since its meter was installed, crashes or not.
-fn check_profile(
+pub(crate) fn check_profile(
     house: &House,
     meter: &Meter,
     start: UtcTime,
@@ -335,7 +335,7 @@ fn check_readings(meter: &Meter, stored: &Stored) -> Result<(), Violation> {
 }
 
 /// Sum of the intervals = difference of the registers = integral of the load.
-fn check_energy(house: &House, meter: &Meter, start: UtcTime) -> Result<(), Violation> {
+pub(crate) fn check_energy(house: &House, meter: &Meter, start: UtcTime) -> Result<(), Violation> {
     let id = house.meter();
     let mut entries = meter.profile().iter();
     let (Some(first), Some(last)) = (entries.next(), entries.next_back()) else {

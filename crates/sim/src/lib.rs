@@ -11,6 +11,7 @@
 //!   of the rest.
 //! - What a run reports is read back from the utility's store.
 
+mod area;
 pub mod checkers;
 pub mod disk;
 pub mod faults;
@@ -18,6 +19,7 @@ pub mod feeder;
 pub mod hosted;
 pub mod link;
 pub mod outcome;
+pub mod planning;
 pub mod scenario;
 pub mod store_view;
 pub mod town;
@@ -28,6 +30,7 @@ pub use faults::FaultPlan;
 pub use feeder::{FeederError, LossyFeeder};
 pub use link::{LinkModel, Transport};
 pub use outcome::Outcome;
+pub use planning::{ResponseStudy, StationsForecast, Study, StudyError};
 pub use scenario::{LoadSource, ScenarioError, ThreeHouses, three_houses};
 pub use store_view::StoreView;
 pub use town::{Homes, Town, TownError, TownPlan};

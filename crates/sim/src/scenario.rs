@@ -455,14 +455,104 @@ mod tests {
         assert_eq!(outcome.intervals.len(), 30 * 48);
         assert!(outcome.gaps.is_empty());
         for house in &outcome.houses {
-            println!(
-                "{} {} {} {}",
-                house.name, house.energy_wh, house.bill, house.meter_bill
-            );
             assert_eq!(house.bill, house.meter_bill, "{}", house.name);
             let sum: i64 = house.interval_wh.iter().flatten().sum();
             assert_eq!(sum, house.energy_wh);
         }
-        println!("{:?}", outcome.counters);
+        for (index, interval) in outcome.intervals.iter().enumerate() {
+            let of_house = outcome.houses.iter().map(|house| house.interval_wh[index]);
+            let sum: i64 = of_house.flatten().sum();
+            assert_eq!(interval.total_w, sum * 2);
+            assert!(interval.price_per_kwh.is_some());
+        }
+    }
+
+    #[test]
+    fn a_replayed_trace_bills_what_was_measured_and_names_its_gaps() {
+        let outcome = three_houses(&ThreeHouses::low_carbon_london(1)).unwrap();
+        let traces = LoadTrace::sample();
+        let start = UtcTime::parse("2013-01-01T00:00:00Z").unwrap();
+        for house in &outcome.houses {
+            let trace = &traces[&house.name];
+            let measured: i64 = trace.iter().map(|(_, energy)| energy.get()).sum();
+            assert_eq!(house.energy_wh * 1_000, measured, "{}", house.name);
+            let ends = ends_between(
+                Period::HALF_HOUR,
+                start,
+                start + Duration::from_secs(31 * 86_400),
+            );
+            for (end, watt_hours) in ends.into_iter().zip(&house.interval_wh) {
+                let published = trace.energy(end).map(|energy| energy.get() / 1_000);
+                assert_eq!(*watt_hours, published, "{} {end}", house.name);
+            }
+            assert_eq!(house.bill, house.meter_bill, "{}", house.name);
+            let gaps = outcome.gaps.iter().filter(|gap| gap.house == house.id);
+            let missing: u32 = gaps.map(|gap| gap.intervals).sum();
+            assert_eq!(usize::try_from(missing).unwrap(), 31 * 48 - trace.len());
+        }
+        assert!(!outcome.gaps.is_empty());
+    }
+
+    #[test]
+    fn same_seed_same_bytes() {
+        let plan = |seed| ThreeHouses {
+            days: 2,
+            seed,
+            response: crate::town::standard_response(),
+            ..ThreeHouses::default()
+        };
+        let bytes = |seed| serde_json::to_vec(&three_houses(&plan(seed)).unwrap()).unwrap();
+        assert_eq!(bytes(7), bytes(7));
+        assert_ne!(bytes(7), bytes(8), "another seed differs");
+    }
+
+    #[test]
+    fn a_run_may_begin_and_end_within_a_month() {
+        let plan = ThreeHouses {
+            houses: 2,
+            days: 3,
+            period: Period::QUARTER_HOUR,
+            start: UtcTime::parse("2026-04-29T06:00:00Z").unwrap(),
+            ..ThreeHouses::default()
+        };
+        let outcome = three_houses(&plan).unwrap();
+        assert_eq!(outcome.intervals.len(), 3 * 96);
+        assert_eq!(outcome.intervals[0].end, "2026-04-29T06:15:00Z");
+        for house in &outcome.houses {
+            assert_eq!(house.bill, house.meter_bill, "{}", house.name);
+        }
+    }
+
+    #[test]
+    fn impossible_plans_are_refused_by_name() {
+        let plan = ThreeHouses::default();
+        let at = |text| UtcTime::parse(text).unwrap();
+        let cases = [
+            (
+                ThreeHouses {
+                    days: 0,
+                    ..plan.clone()
+                },
+                "scenario: 0 days",
+            ),
+            (
+                ThreeHouses {
+                    houses: 0,
+                    ..plan.clone()
+                },
+                "town: 0 houses",
+            ),
+            (
+                ThreeHouses {
+                    start: at("2026-04-01T00:10:00Z"),
+                    ..plan
+                },
+                "town: start 2026-04-01T00:10:00Z",
+            ),
+        ];
+        for (plan, words) in cases {
+            let error = three_houses(&plan).unwrap_err().to_string();
+            assert!(error.starts_with(words), "{error}");
+        }
     }
 }
