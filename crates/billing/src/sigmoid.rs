@@ -141,7 +141,6 @@ impl SigmoidTariff {
         &self.parameters
     }
 
-
     /// The price at a total power: a whole number of quanta within [p_min, p_max], rounded
     /// half-even. Never falls when the power rises. Negative totals (net export) are allowed.
     pub fn price(&self, total: Watts) -> Price {

@@ -150,10 +150,13 @@ impl Edge {
     ///
     /// Why it was refused; it is counted already.
     pub fn handle_packet(&mut self, path: Path, frame: &[u8], now: Now) -> Result<(), Refusal> {
-        let (title, said) = self.screen.screen(frame, now.utc)?;
-        self.remember_at = self
-            .remember_at
-            .or(Some(now.instant + Self::REMEMBER_EVERY));
+        let screened = self.screen.screen(frame, now.utc);
+        if self.screen.take_news() {
+            self.remember_at = self
+                .remember_at
+                .or(Some(now.instant + Self::REMEMBER_EVERY));
+        }
+        let (title, said) = screened?;
         let meter = self.meters.entry(title).or_default();
         if meter.path.is_none() {
             self.status.heard += 1;

@@ -5,8 +5,8 @@
 //!
 //! - No byte of a payload is believed before the title is known, the tag verified and the
 //!   invocation counter strictly greater than every one before; the counter is committed last.
-//! - An answer goes to the path that last carried a verified packet of that meter, so a forger
-//!   cannot pull a meter's answers to himself.
+//! - An answer goes to the path that last carried a verified and accepted packet of that meter, so
+//!   a forger cannot pull a meter's answers to himself.
 //! - No own invocation counter is used before a durable reservation covers it.
 
 pub mod edge;

@@ -117,6 +117,8 @@ struct Device {
 pub(crate) struct Screen {
     devices: BTreeMap<SystemTitle, Device>,
     counters: RefusalCounters,
+    /// Whether a counter was believed since [`Screen::take_news`].
+    news: bool,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
 }
@@ -141,6 +143,7 @@ impl Screen {
                 .map(|registration| (registration.title, device(registration)))
                 .collect(),
             counters: RefusalCounters::default(),
+            news: false,
             plain: Vec::new(),
         }
     }
@@ -159,6 +162,12 @@ impl Screen {
         self.devices
             .iter()
             .filter_map(|(title, device)| device.believed.last().map(|last| (*title, last)))
+    }
+
+    /// Whether a counter was believed since the last call, be its packet accepted or not: a
+    /// verified packet that is refused today must not pass when it is replayed after a restart.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Takes a packet apart, and believes it if it deserves that.
@@ -191,6 +200,7 @@ impl Screen {
             .open(&packet, Policy::AuthenticatedEncryption, &mut self.plain)
             .map_err(|_| Refusal::BadTag)?;
         device.believed.commit(fresh);
+        self.news = true;
         let said = match Apdu::decode(plain).map_err(|_| Refusal::Malformed)? {
             Apdu::DataNotification(notification) => {
                 let push =

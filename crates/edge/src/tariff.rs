@@ -76,11 +76,10 @@ impl PriceDelivery {
     /// A SET without an answer is sent again after this long.
     pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// The meter says which of its intervals is the oldest without a price.
+    /// The meter says which of its intervals is the oldest without a price. It knows better than
+    /// the answers that came back: one may be lost, and the meter may have lost its memory.
     pub fn meter_lacks(&mut self, oldest_unpriced: Option<UtcTime>) {
-        if let Some(oldest) = oldest_unpriced
-            && self.confirmed.is_none_or(|confirmed| confirmed >= oldest)
-        {
+        if let Some(oldest) = oldest_unpriced {
             self.confirmed = Some(oldest - Duration::from_millis(1));
         }
     }

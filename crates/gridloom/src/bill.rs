@@ -11,7 +11,7 @@ use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan, ValidatedInt
 use gridloom_store::{Backend, BillRow, MeterRow};
 use serde::Serialize;
 
-use crate::demo::Founding;
+use crate::founding::Founding;
 use crate::table;
 
 /// Prints bills from a data directory
@@ -61,12 +61,16 @@ pub(crate) struct Books {
 impl Books {
     pub(crate) fn open(data: &Path) -> anyhow::Result<Self> {
         let founding = Founding::read(data)?.with_context(|| {
-            format!("{} is no data directory: `gridloom demo --data` makes one", data.display())
+            format!(
+                "{} is no data directory: `gridloom demo --data` makes one",
+                data.display()
+            )
         })?;
         let backend = LedgerDisk::open_database(data)?;
         Ok(Self {
             meters: backend.meters()?,
-            period: Period::from_secs(founding.period_seconds).context("demo.toml: period_seconds")?,
+            period: Period::from_secs(founding.period_seconds)
+                .context("demo.toml: period_seconds")?,
             currency: Currency::new(&founding.currency, founding.minor_digits)
                 .context("demo.toml: currency")?,
             began: founding.began()?,
@@ -109,7 +113,15 @@ impl Books {
             book.insert(point.end, point.price)?;
         }
         let span = ServiceSpan::since(self.began.start());
-        Ok(bill_month(meter, month, self.period, span, &intervals, &book, self.currency)?)
+        Ok(bill_month(
+            meter,
+            month,
+            self.period,
+            span,
+            &intervals,
+            &book,
+            self.currency,
+        )?)
     }
 
     fn name_of(&self, meter: MeterId) -> &str {
@@ -184,7 +196,11 @@ fn print_table(books: &Books, bills: &[BillRow], out: &mut impl Write) -> anyhow
     let rows = bills.iter().map(|bill| {
         vec![
             format!("{}  {}", bill.month, books.name_of(bill.meter)),
-            format!("{}.{:03}", bill.energy.get() / 1_000_000, bill.energy.get() / 1_000 % 1_000),
+            format!(
+                "{}.{:03}",
+                bill.energy.get() / 1_000_000,
+                bill.energy.get() / 1_000 % 1_000
+            ),
             bill.intervals.to_string(),
             bill.gaps.to_string(),
             bill.amount().decimal(),

@@ -12,7 +12,7 @@ use gridloom_core::{Day, Instant, IntervalReading, Month, Now, UtcTime};
 use gridloom_field::profile::Delivery;
 use gridloom_field::{Boot, Meter};
 use gridloom_host::{CellDisk, DataDirectory, LedgerDisk};
-use gridloom_store::{Backend, BillRow, Ledger, LedgerConfig, PricePoint};
+use gridloom_store::{BillRow, Ledger, LedgerConfig, PricePoint};
 use serde::Serialize;
 
 use crate::bill::Books;
@@ -188,7 +188,8 @@ fn account(
             .closed()
             .find(|closed| closed.month == bill.month)
             .map(|closed| closed.amount(books.currency).minor());
-        let agrees = again == Some(bill.amount_minor) && own.is_none_or(|own| own == bill.amount_minor);
+        let agrees =
+            again == Some(bill.amount_minor) && own.is_none_or(|own| own == bill.amount_minor);
         account.wrong_bills += u64::from(!agrees);
     }
     account
@@ -220,8 +221,16 @@ fn report(accounts: &[Account], json: bool, out: &mut impl Write) -> anyhow::Res
         return Ok(());
     }
     let headings = [
-        "house", "captured", "acknowledged", "stored", "lost", "twice", "altered", "mispriced",
-        "bills", "wrong bills",
+        "house",
+        "captured",
+        "acknowledged",
+        "stored",
+        "lost",
+        "twice",
+        "altered",
+        "mispriced",
+        "bills",
+        "wrong bills",
     ];
     let rows = accounts.iter().map(|account| {
         let figures = [

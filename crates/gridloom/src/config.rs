@@ -189,7 +189,14 @@ struct Picker(Vec<(String, String, Origin)>);
 
 impl Picker {
     /// Flag before file before default, remembered for `config check`.
-    fn pick<T>(&mut self, key: &str, flag: Option<T>, file: Option<T>, default: T, show: impl Fn(&T) -> String) -> T {
+    fn pick<T>(
+        &mut self,
+        key: &str,
+        flag: Option<T>,
+        file: Option<T>,
+        default: T,
+        show: impl Fn(&T) -> String,
+    ) -> T {
         let (value, origin) = match (flag, file) {
             (Some(value), _) => (value, Origin::Flag),
             (None, Some(value)) => (value, Origin::File),
@@ -205,9 +212,8 @@ impl Config {
     pub(crate) fn read(file: Option<&Path>, flags: Overrides) -> anyhow::Result<Self> {
         let raw: RawConfig = match file {
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("configuration: failed to read {}", path.display())
-                })?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("configuration: failed to read {}", path.display()))?;
                 toml::from_str(&text)
                     .with_context(|| format!("configuration: {}", path.display()))?
             }
@@ -220,36 +226,115 @@ impl Config {
         let mut p = Picker(Vec::new());
         let text = |value: &String| value.clone();
         let number = |value: &u64| value.to_string();
-        let name = p.pick("utility.name", None, raw.utility.name, "Elm Valley Power".into(), text);
-        ensure!(!name.trim().is_empty() && name.len() <= 80, "utility.name has {} bytes; give it 1 to 80", name.len());
-        let code = p.pick("utility.currency", None, raw.utility.currency, "EUR".into(), text);
-        let digits = p.pick("utility.minor_digits", None, raw.utility.minor_digits, 2, u8::to_string);
+        let name = p.pick(
+            "utility.name",
+            None,
+            raw.utility.name,
+            "Elm Valley Power".into(),
+            text,
+        );
+        ensure!(
+            !name.trim().is_empty() && name.len() <= 80,
+            "utility.name has {} bytes; give it 1 to 80",
+            name.len()
+        );
+        let code = p.pick(
+            "utility.currency",
+            None,
+            raw.utility.currency,
+            "EUR".into(),
+            text,
+        );
+        let digits = p.pick(
+            "utility.minor_digits",
+            None,
+            raw.utility.minor_digits,
+            2,
+            u8::to_string,
+        );
         let currency = Currency::new(&code, digits).with_context(|| {
             format!("utility.currency = {code:?}, utility.minor_digits = {digits}: give an ISO 4217 code such as \"EUR\" and at most {} digits", Currency::MINOR_DIGITS_MAX)
         })?;
-        let minutes = p.pick("utility.period_minutes", None, raw.utility.period_minutes, 30, u32::to_string);
+        let minutes = p.pick(
+            "utility.period_minutes",
+            None,
+            raw.utility.period_minutes,
+            30,
+            u32::to_string,
+        );
         let period = minutes
             .checked_mul(60)
             .and_then(Period::from_secs)
-            .with_context(|| format!("utility.period_minutes = {minutes}: give a divisor of 60, usually 15, 30 or 60"))?;
-        let cutoff = p.pick("utility.cutoff_seconds", None, raw.utility.cutoff_seconds, 5, number);
-        let grace = p.pick("utility.grace_hours", None, raw.utility.grace_hours, 24, number);
-        let seal_after = p.pick("utility.seal_after_minutes", None, raw.utility.seal_after_minutes, 120, number);
+            .with_context(|| {
+                format!(
+                    "utility.period_minutes = {minutes}: give a divisor of 60, usually 15, 30 or 60"
+                )
+            })?;
+        let cutoff = p.pick(
+            "utility.cutoff_seconds",
+            None,
+            raw.utility.cutoff_seconds,
+            5,
+            number,
+        );
+        let grace = p.pick(
+            "utility.grace_hours",
+            None,
+            raw.utility.grace_hours,
+            24,
+            number,
+        );
+        let seal_after = p.pick(
+            "utility.seal_after_minutes",
+            None,
+            raw.utility.seal_after_minutes,
+            120,
+            number,
+        );
         for (key, value, max) in [
             ("utility.cutoff_seconds", cutoff, 3_600),
             ("utility.grace_hours", grace, 24 * 27),
             ("utility.seal_after_minutes", seal_after, 60 * 24 * 7),
         ] {
-            ensure!((1..=max).contains(&value), "{key} = {value}: give 1 to {max}");
+            ensure!(
+                (1..=max).contains(&value),
+                "{key} = {value}: give 1 to {max}"
+            );
         }
         let price = |key: &str, text: String| {
-            Price::parse(&text).with_context(|| format!("{key} = {text:?}: give a price per kWh such as \"0.0800\""))
+            Price::parse(&text).with_context(|| {
+                format!("{key} = {text:?}: give a price per kWh such as \"0.0800\"")
+            })
         };
-        let p_min = p.pick("tariff.p_min", None, raw.tariff.p_min, "0.0800".into(), text);
-        let p_max = p.pick("tariff.p_max", None, raw.tariff.p_max, "0.4200".into(), text);
+        let p_min = p.pick(
+            "tariff.p_min",
+            None,
+            raw.tariff.p_min,
+            "0.0800".into(),
+            text,
+        );
+        let p_max = p.pick(
+            "tariff.p_max",
+            None,
+            raw.tariff.p_max,
+            "0.4200".into(),
+            text,
+        );
         let by_size = || "by the area's size".to_owned();
-        let x0_watts = p.pick("tariff.x0_watts", None, raw.tariff.x0_watts.map(Some), None, |value| value.map_or_else(by_size, |value| value.to_string()));
-        let k_per_watt = p.pick("tariff.k_per_watt", None, raw.tariff.k_per_watt.map(Some), None, |value| value.map_or_else(by_size, |value| value.to_string()));
+        let x0_watts = p.pick(
+            "tariff.x0_watts",
+            None,
+            raw.tariff.x0_watts.map(Some),
+            None,
+            |value| value.map_or_else(by_size, |value| value.to_string()),
+        );
+        let k_per_watt = p.pick(
+            "tariff.k_per_watt",
+            None,
+            raw.tariff.k_per_watt.map(Some),
+            None,
+            |value| value.map_or_else(by_size, |value| value.to_string()),
+        );
         let tariff = TariffConfig {
             p_min: price("tariff.p_min", p_min)?,
             p_max: price("tariff.p_max", p_max)?,
@@ -257,50 +342,147 @@ impl Config {
             k_per_watt,
         };
         let listen = Listen {
-            console: p.pick("listen.console", flags.console, raw.listen.console, "127.0.0.1:8790".into(), text),
-            gateway: p.pick("listen.gateway", flags.gateway, raw.listen.gateway, "127.0.0.1:4059".into(), text),
-            edge: p.pick("listen.edge", flags.edge, raw.listen.edge, "127.0.0.1:4060".into(), text),
-            utility: p.pick("listen.utility", flags.utility, raw.listen.utility, "127.0.0.1:4061".into(), text),
-            archive: p.pick("listen.archive", flags.archive, raw.listen.archive, "127.0.0.1:4062".into(), text),
+            console: p.pick(
+                "listen.console",
+                flags.console,
+                raw.listen.console,
+                "127.0.0.1:8790".into(),
+                text,
+            ),
+            gateway: p.pick(
+                "listen.gateway",
+                flags.gateway,
+                raw.listen.gateway,
+                "127.0.0.1:4059".into(),
+                text,
+            ),
+            edge: p.pick(
+                "listen.edge",
+                flags.edge,
+                raw.listen.edge,
+                "127.0.0.1:4060".into(),
+                text,
+            ),
+            utility: p.pick(
+                "listen.utility",
+                flags.utility,
+                raw.listen.utility,
+                "127.0.0.1:4061".into(),
+                text,
+            ),
+            archive: p.pick(
+                "listen.archive",
+                flags.archive,
+                raw.listen.archive,
+                "127.0.0.1:4062".into(),
+                text,
+            ),
         };
         let path = |value: &PathBuf| value.display().to_string();
-        let data = p.pick("demo.data", flags.data, raw.demo.data, "data/demo".into(), path);
-        let houses = p.pick("demo.houses", flags.houses, raw.demo.houses, 3, u32::to_string);
-        ensure!((1..=HOUSES_MAX).contains(&houses), "demo.houses = {houses}: give 1 to {HOUSES_MAX}");
+        let data = p.pick(
+            "demo.data",
+            flags.data,
+            raw.demo.data,
+            "data/demo".into(),
+            path,
+        );
+        let houses = p.pick(
+            "demo.houses",
+            flags.houses,
+            raw.demo.houses,
+            3,
+            u32::to_string,
+        );
+        ensure!(
+            (1..=HOUSES_MAX).contains(&houses),
+            "demo.houses = {houses}: give 1 to {HOUSES_MAX}"
+        );
         let file_load = raw.demo.load.map(|text| match text.as_str() {
             "household" => Ok(LoadKind::Household),
             "lcl" => Ok(LoadKind::Lcl),
             other => bail!("demo.load = {other:?}: give \"household\" or \"lcl\""),
         });
-        let load = p.pick("demo.load", flags.load, file_load.transpose()?, LoadKind::Household, |kind| match kind {
-            LoadKind::Household => "household".into(),
-            LoadKind::Lcl => "lcl".into(),
-        });
-        let response = p.pick("demo.response", flags.response, raw.demo.response, true, bool::to_string);
-        let file_speed = raw.demo.speed.map(Speed::new).transpose().context("demo.speed")?;
+        let load = p.pick(
+            "demo.load",
+            flags.load,
+            file_load.transpose()?,
+            LoadKind::Household,
+            |kind| match kind {
+                LoadKind::Household => "household".into(),
+                LoadKind::Lcl => "lcl".into(),
+            },
+        );
+        let response = p.pick(
+            "demo.response",
+            flags.response,
+            raw.demo.response,
+            true,
+            bool::to_string,
+        );
+        let file_speed = raw
+            .demo
+            .speed
+            .map(Speed::new)
+            .transpose()
+            .context("demo.speed")?;
         let default_speed = Speed::new(7_200).expect("7 200 is a speed");
         let pace = if flags.realtime {
-            p.pick("demo.speed", Some(Pace::Realtime), None, Pace::Realtime, |_| "1 (realtime)".into())
+            p.pick(
+                "demo.speed",
+                Some(Pace::Realtime),
+                None,
+                Pace::Realtime,
+                |_| "1 (realtime)".into(),
+            )
         } else {
-            let speed = p.pick("demo.speed", flags.speed, file_speed, default_speed, Speed::to_string);
+            let speed = p.pick(
+                "demo.speed",
+                flags.speed,
+                file_speed,
+                default_speed,
+                Speed::to_string,
+            );
             Pace::Accelerated(speed)
         };
         let default_start = match load {
             LoadKind::Household => "2026-04-01",
             LoadKind::Lcl => "2013-01-01",
         };
-        let start = p.pick("demo.start", None, raw.demo.start, default_start.into(), text);
-        let start = Day::parse(&start).with_context(|| format!("demo.start = {start:?}: give a day such as \"2026-04-01\""))?;
+        let start = p.pick(
+            "demo.start",
+            None,
+            raw.demo.start,
+            default_start.into(),
+            text,
+        );
+        let start = Day::parse(&start).with_context(|| {
+            format!("demo.start = {start:?}: give a day such as \"2026-04-01\"")
+        })?;
         let seed = p.pick("demo.seed", flags.seed, raw.demo.seed, 7, number);
         let device = flags.modem.or(raw.sms.device);
-        let to = if flags.sms_to.is_empty() { raw.sms.to.unwrap_or_default() } else { flags.sms_to };
+        let to = if flags.sms_to.is_empty() {
+            raw.sms.to.unwrap_or_default()
+        } else {
+            flags.sms_to
+        };
         let sms = match device {
             Some(device) => {
-                ensure!(!to.is_empty(), "sms.to is empty: name at least one number for {}", device.display());
-                Some(SmsConfig { device, to, pin: raw.sms.pin })
+                ensure!(
+                    !to.is_empty(),
+                    "sms.to is empty: name at least one number for {}",
+                    device.display()
+                );
+                Some(SmsConfig {
+                    device,
+                    to,
+                    pin: raw.sms.pin,
+                })
             }
             None => {
-                ensure!(to.is_empty(), "sms.to names a number, but sms.device names no modem: give its serial device");
+                ensure!(
+                    to.is_empty(),
+                    "sms.to names a number, but sms.device names no modem: give its serial device"
+                );
                 None
             }
         };
@@ -398,7 +580,10 @@ mod tests {
             ..Overrides::default()
         };
         let config = Config::resolve(toml::from_str(text).unwrap(), flags).unwrap();
-        assert_eq!((config.houses, config.seed, config.period), (8, 9, Period::HALF_HOUR));
+        assert_eq!(
+            (config.houses, config.seed, config.period),
+            (8, 9, Period::HALF_HOUR)
+        );
         let origin = |key: &str| {
             config
                 .origins

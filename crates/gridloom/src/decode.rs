@@ -25,12 +25,16 @@ impl Decode {
         let bytes = hex("frame", &self.frame)?;
         let apdu = match bytes.as_slice() {
             [0, 1, rest @ ..] if rest.len() >= 6 => {
-                let mut deframer = gridloom_dlms::wrapper::Deframer::new();
+                let mut deframer = gridloom_dlms::wrapper::Deframer::new(u16::MAX);
                 deframer.push(&bytes).context("link")?;
                 let frame = deframer.pull().context("link")?.context(
                     "link: the wrapper announces more bytes than there are: give the whole frame",
                 )?;
-                writeln!(out, "wrapper      wPort {} to {}", frame.source.0, frame.destination.0)?;
+                writeln!(
+                    out,
+                    "wrapper      wPort {} to {}",
+                    frame.source.0, frame.destination.0
+                )?;
                 frame.apdu.to_vec()
             }
             _ => bytes,
@@ -39,7 +43,11 @@ impl Decode {
             return plain(&apdu, out);
         }
         let ciphered = CipheredApdu::decode(&apdu).context("security")?;
-        writeln!(out, "general-glo  title {}, {}, counter {}", ciphered.title, ciphered.control, ciphered.counter)?;
+        writeln!(
+            out,
+            "general-glo  title {}, {}, counter {}",
+            ciphered.title, ciphered.control, ciphered.counter
+        )?;
         let (Some(ek), Some(ak)) = (&self.ek, &self.ak) else {
             writeln!(out, "             give --ek and --ak to open it")?;
             return Ok(());

@@ -48,7 +48,9 @@ async fn modem(receive: Vec<String>, out: &mut impl Write) -> anyhow::Result<()>
             .split_once(':')
             .with_context(|| format!("--receive {text:?}: give NUMBER:TEXT"))?;
         let (sender, text) = (sender.to_owned(), text.to_owned());
-        commands.send(EmulatedCommand::Receive { sender, text }).await?;
+        commands
+            .send(EmulatedCommand::Receive { sender, text })
+            .await?;
     }
     let running = pty.run(queue, sent, move || clock.now().instant);
     tokio::pin!(running);
@@ -60,7 +62,7 @@ async fn modem(receive: Vec<String>, out: &mut impl Write) -> anyhow::Result<()>
                 return Ok(());
             }
             Some(text) = texts.recv() => {
-                writeln!(out, "sent   {}  {}", text.number, text.text)?;
+                writeln!(out, "sent   {}  {}", text.number, String::from_utf8_lossy(&text.text))?;
                 out.flush()?;
             }
         }

@@ -55,7 +55,12 @@ impl Sms {
     }
 
     async fn work(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let pin = self.pin.as_deref().map(Pin::parse).transpose().context("--pin")?;
+        let pin = self
+            .pin
+            .as_deref()
+            .map(Pin::parse)
+            .transpose()
+            .context("--pin")?;
         let clock = Clock::realtime();
         let (commands, queue) = mpsc::channel(4);
         let (events_in, mut events) = mpsc::channel(64);
@@ -100,7 +105,11 @@ async fn send(
     let number = PhoneNumber::parse(to).with_context(|| format!("--to {to:?}"))?;
     let (text, replaced) = SmsText::with_replacements(text).context("--text")?;
     for replaced in replaced {
-        writeln!(out, "replaced {:?} by {:?}", replaced.character, replaced.by)?;
+        writeln!(
+            out,
+            "replaced {:?} by {:?}",
+            replaced.character, replaced.by
+        )?;
     }
     let (reply, answer) = oneshot::channel();
     commands
@@ -140,7 +149,13 @@ async fn listen(
             ModemEvent::Unavailable { error, .. } => return Err(error.into()),
             ModemEvent::Driver(Event::Halted(reason)) => return Err(reason.into()),
             ModemEvent::Driver(Event::Received(text)) => {
-                writeln!(out, "{}  {}  {}", text.sent_at, text.sender.as_str(), text.text)?;
+                writeln!(
+                    out,
+                    "{}  {}  {}",
+                    text.sent_at,
+                    text.sender.as_str(),
+                    text.text
+                )?;
                 out.flush()?;
             }
             ModemEvent::Opened | ModemEvent::Driver(_) => {}

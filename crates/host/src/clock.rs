@@ -1,5 +1,6 @@
 //! The clock: the system's, or an accelerated one for demonstrations.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -60,6 +61,17 @@ impl Speed {
     /// The nearest whole number, for display.
     pub const fn rounded(self) -> u32 {
         (self.thousandths + THOUSAND / 2) / THOUSAND
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, fraction) = (self.thousandths / THOUSAND, self.thousandths % THOUSAND);
+        if fraction == 0 {
+            write!(f, "{whole}")
+        } else {
+            write!(f, "{whole}.{fraction:03}")
+        }
     }
 }
 

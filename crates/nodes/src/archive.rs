@@ -50,7 +50,11 @@ impl ArchiveNode {
 
     fn handle_frame(&mut self, link: LinkId, frame: &[u8]) {
         match Message::decode(frame) {
-            Ok(Message::Object { ticket, name, bytes }) => {
+            Ok(Message::Object {
+                ticket,
+                name,
+                bytes,
+            }) => {
                 if self.writing.len() >= Self::WRITING_MAX {
                     self.answer(link, ticket, false);
                     return;
@@ -78,7 +82,10 @@ impl ArchiveNode {
 
 impl Node for ArchiveNode {
     fn handle(&mut self, input: Input, _now: Now) {
-        assert!(self.outbox.is_empty(), "the host drains outputs between inputs");
+        assert!(
+            self.outbox.is_empty(),
+            "the host drains outputs between inputs"
+        );
         match input {
             Input::Frame { link, frame } => self.handle_frame(link, &frame),
             Input::Disk(DiskReply::Done { ticket, result }) => {

@@ -91,7 +91,9 @@ impl EdgeNode {
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
             }
-            Ok(_) | Err(_) => self.hang_up(link, "the gateway sent an envelope an edge does not take"),
+            Ok(_) | Err(_) => {
+                self.hang_up(link, "the gateway sent an envelope an edge does not take")
+            }
         }
     }
 
@@ -109,7 +111,9 @@ impl EdgeNode {
                 self.edge.offer_prices_to_all(now.instant);
             }
             Ok(Message::Hello { .. }) => {}
-            Ok(_) | Err(_) => self.hang_up(link, "the utility sent an envelope an edge does not take"),
+            Ok(_) | Err(_) => {
+                self.hang_up(link, "the utility sent an envelope an edge does not take")
+            }
         }
     }
 

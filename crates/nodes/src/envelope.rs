@@ -371,7 +371,8 @@ impl Source<'_> {
 
     fn bytes(&mut self) -> Result<Vec<u8>, EnvelopeError> {
         let length = self.0.u32()?;
-        let length = usize::try_from(length).map_err(|_| EnvelopeError::Field { field: "length" })?;
+        let length =
+            usize::try_from(length).map_err(|_| EnvelopeError::Field { field: "length" })?;
         Ok(self.0.take(length)?.to_vec())
     }
 
@@ -385,7 +386,9 @@ impl Source<'_> {
     ) -> Result<Vec<T>, EnvelopeError> {
         let count = usize::from(self.0.u16()?);
         if count > LIST_MAX {
-            return Err(EnvelopeError::Field { field: "list length" });
+            return Err(EnvelopeError::Field {
+                field: "list length",
+            });
         }
         // Grown as elements really come: a short frame cannot claim a long list's memory.
         let mut items = Vec::new();
@@ -541,7 +544,10 @@ mod tests {
         for message in samples() {
             let whole = message.encode();
             for length in 0..whole.len() {
-                assert!(Message::decode(&whole[..length]).is_err(), "{message:?} cut to {length}");
+                assert!(
+                    Message::decode(&whole[..length]).is_err(),
+                    "{message:?} cut to {length}"
+                );
             }
             let longer = [&whole[..], &[0]].concat();
             assert_eq!(Message::decode(&longer), Err(EnvelopeError::TooLong(1)));
@@ -554,7 +560,12 @@ mod tests {
             (&[9, 1], EnvelopeError::Version { got: 9 }),
             (&[VERSION, 200], EnvelopeError::Kind(200)),
             (&[VERSION, 1, 9], EnvelopeError::Field { field: "role" }),
-            (&[VERSION, 5, 0xFF, 0xFF], EnvelopeError::Field { field: "list length" }),
+            (
+                &[VERSION, 5, 0xFF, 0xFF],
+                EnvelopeError::Field {
+                    field: "list length",
+                },
+            ),
             (
                 &[VERSION, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7],
                 EnvelopeError::Field { field: "period" },

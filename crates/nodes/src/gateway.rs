@@ -107,12 +107,21 @@ impl GatewayNode {
 
 impl Node for GatewayNode {
     fn handle(&mut self, input: Input, now: Now) {
-        assert!(self.outbox.is_empty(), "the host drains outputs between inputs");
+        assert!(
+            self.outbox.is_empty(),
+            "the host drains outputs between inputs"
+        );
         match input {
-            Input::LinkUp { link, port: Port::Down } => {
+            Input::LinkUp {
+                link,
+                port: Port::Down,
+            } => {
                 self.meters.insert(link);
             }
-            Input::LinkUp { link, port: Port::Up } => {
+            Input::LinkUp {
+                link,
+                port: Port::Up,
+            } => {
                 self.uplink = Some(link);
                 self.outbox.push_back(Output::Send {
                     link,
@@ -217,7 +226,10 @@ mod tests {
             give(&mut node, from_meter(1));
         }
         assert_eq!(node.counters().backlog_dropped, 1);
-        assert_eq!(uplinks(&give(&mut node, up(EDGE, Port::Up))).len(), GatewayNode::BACKLOG_MAX);
+        assert_eq!(
+            uplinks(&give(&mut node, up(EDGE, Port::Up))).len(),
+            GatewayNode::BACKLOG_MAX
+        );
     }
 
     #[test]
@@ -227,11 +239,18 @@ mod tests {
         give(&mut node, up(EDGE, Port::Up));
         let down = |path| Input::Frame {
             link: EDGE,
-            frame: Message::Downlink { path, frame: vec![5] }.encode(),
+            frame: Message::Downlink {
+                path,
+                frame: vec![5],
+            }
+            .encode(),
         };
         assert_eq!(
             give(&mut node, down(METER.0)),
-            [Output::Send { link: METER, frame: vec![5] }]
+            [Output::Send {
+                link: METER,
+                frame: vec![5]
+            }]
         );
         give(&mut node, Input::LinkDown { link: METER });
         assert_eq!(give(&mut node, down(METER.0)), []);
@@ -242,8 +261,14 @@ mod tests {
     fn an_edge_that_talks_rubbish_is_hung_up_on() {
         let mut node = GatewayNode::new("gw-1".into());
         give(&mut node, up(EDGE, Port::Up));
-        let rubbish = Input::Frame { link: EDGE, frame: vec![0xFF; 9] };
-        assert!(matches!(give(&mut node, rubbish)[..], [Output::Close { link: EDGE, .. }]));
+        let rubbish = Input::Frame {
+            link: EDGE,
+            frame: vec![0xFF; 9],
+        };
+        assert!(matches!(
+            give(&mut node, rubbish)[..],
+            [Output::Close { link: EDGE, .. }]
+        ));
         assert_eq!(node.counters().malformed, 1);
     }
 }

@@ -10,7 +10,9 @@ mod status;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use gridloom_billing::{BillingCycle, Decided, IntervalSettlement, PriceBook, SigmoidTariff, Tariff};
+use gridloom_billing::{
+    BillingCycle, Decided, IntervalSettlement, PriceBook, SigmoidTariff, Tariff,
+};
 use gridloom_core::{
     Currency, Day, IntervalReading, MeterId, Millivolts, MilliwattHours, Month, Now, Period,
     SystemTitle, UtcTime, Wake, Watts,
@@ -20,7 +22,9 @@ use gridloom_edge::{AcceptedReading, RefusalCounters};
 use gridloom_grid::station::Fleet;
 use gridloom_headend::{Collector, PresenceBook, ReadingKey, Source};
 use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, ValidatedInterval, Validator};
-use gridloom_store::{AppendError, Effect, Ledger, Lsn, Outcome, PricePoint, Record, StoredReading};
+use gridloom_store::{
+    AppendError, Effect, Ledger, Lsn, Outcome, PricePoint, Record, StoredReading,
+};
 
 use crate::envelope::{LIST_MAX, Message, Role};
 use crate::node::{Answer, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query};
@@ -148,11 +152,7 @@ impl UtilityNode {
             undurable: VecDeque::new(),
             recent: BTreeMap::new(),
             closing: None,
-            archive: ArchiveQueue::new(
-                config.period,
-                memory.archived_before,
-                memory.sealed_before,
-            ),
+            archive: ArchiveQueue::new(config.period, memory.archived_before, memory.sealed_before),
             edges: BTreeSet::new(),
             archive_link: None,
             refusals: BTreeMap::new(),
@@ -186,12 +186,7 @@ impl UtilityNode {
 
     /// Takes over what was decided and read before, in the order it happened: prices first, so
     /// that no interval is decided twice.
-    fn restore(
-        &mut self,
-        prices: Vec<PricePoint>,
-        readings: Vec<IntervalReading>,
-        now: Now,
-    ) {
+    fn restore(&mut self, prices: Vec<PricePoint>, readings: Vec<IntervalReading>, now: Now) {
         for point in prices {
             self.settlement
                 .restore(point.end, point.price)
@@ -434,7 +429,8 @@ impl UtilityNode {
             period: self.config.period,
             price: decided.price,
             total: decided.total,
-            stations_on: u16::try_from(dispatch.on.iter().filter(|on| **on).count()).unwrap_or(u16::MAX),
+            stations_on: u16::try_from(dispatch.on.iter().filter(|on| **on).count())
+                .unwrap_or(u16::MAX),
             missing: decided.missing,
         }
     }
@@ -492,7 +488,8 @@ impl UtilityNode {
             points.push(point);
             self.recent.insert(point.end, point);
         }
-        let horizon = self.config.period.duration() * self.config.period.per_day() * Self::RECENT_DAYS;
+        let horizon =
+            self.config.period.duration() * self.config.period.per_day() * Self::RECENT_DAYS;
         if let Some((newest, _)) = self.recent.last_key_value() {
             let oldest = *newest - horizon;
             self.recent = self.recent.split_off(&oldest);
@@ -532,7 +529,10 @@ impl UtilityNode {
     }
 
     fn all_sealed_before(&self, day: Day) -> bool {
-        self.ledger.open_days().next().is_none_or(|open| open >= day)
+        self.ledger
+            .open_days()
+            .next()
+            .is_none_or(|open| open >= day)
     }
 
     /// Hands out what the ledger, the archive queue and the month in closing want done.
@@ -558,7 +558,14 @@ impl UtilityNode {
         {
             let ticket = self.ticket();
             self.archive.sent(ticket);
-            self.send(link, &Message::Object { ticket, name, bytes });
+            self.send(
+                link,
+                &Message::Object {
+                    ticket,
+                    name,
+                    bytes,
+                },
+            );
         }
         if let Some(day) = self.archive.take_progress() {
             let ticket = self.ticket();

@@ -25,11 +25,11 @@ use gridloom_web::Snapshot;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Founding;
 use super::keys::{self, Applicant};
 use super::snapshot::{self, Sources};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
+use crate::founding::Founding;
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -72,23 +72,36 @@ impl Plant {
         let (mut ledger_disk, start) = LedgerDisk::open(directory)?;
         let town = found_town(config, directory.path(), &mut ledger_disk, began)?;
         let cells = CellDisk::open(directory)?;
-        let clock = match config.pace {
-            Pace::Realtime => Clock::realtime(),
+        // An accelerated clock runs far in the moment that the nodes take to start: they start at
+        // its first tick, so that the first interval is measured whole.
+        let (clock, now) = match config.pace {
+            Pace::Realtime => {
+                let clock = Clock::realtime();
+                let now = clock.now();
+                (clock, now)
+            }
             Pace::Accelerated(speed) => {
-                Clock::accelerated(resume_at(&town, &cells, began)?, speed)
+                let utc = resume_at(&town, &cells, began)?;
+                let instant = Instant::ZERO;
+                (Clock::accelerated(utc, speed), Now { instant, utc })
             }
         };
-        let now = clock.now();
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
 
         let (ledger, recovery) =
             Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
         if let Some(torn) = recovery.torn {
-            tracing::warn!(?torn, "the journal's last write was unfinished and is cut off");
+            tracing::warn!(
+                ?torn,
+                "the journal's last write was unfinished and is cut off"
+            );
         }
         let memory = UtilityMemory::read(
             ledger_disk.backend_mut(),
-            cells.all_of("utility")?.get(UtilityMemory::ARCHIVED).map(Vec::as_slice),
+            cells
+                .all_of("utility")?
+                .get(UtilityMemory::ARCHIVED)
+                .map(Vec::as_slice),
             ledger,
             &town.meters(),
             config.period,
@@ -218,17 +231,31 @@ impl Plant {
         let until = async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        tokio::spawn(gridloom_web::serve(listener.into_socket(), snapshots, until))
+        tokio::spawn(gridloom_web::serve(
+            listener.into_socket(),
+            snapshots,
+            until,
+        ))
     }
 
     /// A picture of everything.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let utility = self.utility.handle().call(FIRST, |node, now| node.status(now)).await?;
-        let meters = self.meters.handle().call_each(|_, node, now| node.status(now)).await?;
+        let utility = self
+            .utility
+            .handle()
+            .call(FIRST, |node, now| node.status(now))
+            .await?;
+        let meters = self
+            .meters
+            .handle()
+            .call_each(|_, node, now| node.status(now))
+            .await?;
         let gateway = self
             .gateway
             .handle()
-            .call(FIRST, |node, _| (node.counters(), node.meters(), node.is_connected()))
+            .call(FIRST, |node, _| {
+                (node.counters(), node.meters(), node.is_connected())
+            })
             .await?;
         let edge = self
             .edge
@@ -265,7 +292,10 @@ impl Plant {
         let meters = handle
             .call_each(move |_, node, _| {
                 let meter = node.meter();
-                let captured = meter.profile().newest().is_none_or(|entry| entry.end() >= until);
+                let captured = meter
+                    .profile()
+                    .newest()
+                    .is_none_or(|entry| entry.end() >= until);
                 captured && meter.owes_before(until) == 0
             })
             .await?;

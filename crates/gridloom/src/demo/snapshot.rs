@@ -94,7 +94,9 @@ fn house(standing: &MeterStanding, meter: Option<&MeterStatus>) -> House {
                 Presence::Silent => HouseState::Silent,
             },
             last_heard: standing.newest,
-            energy_wh: standing.import_register.map(|register| register.get() / 1_000),
+            energy_wh: standing
+                .import_register
+                .map(|register| register.get() / 1_000),
             bill_so_far: Some(standing.bill),
             meter_bill: own_bill,
             unpriced: standing.account.unpriced.max(lacking),
@@ -200,7 +202,10 @@ fn layers(from: &Sources) -> Vec<LayerNode> {
             "aggregation",
             "gateway-1",
             up_if(*reaches_edge, NodeState::Degraded),
-            format!("{connected} meters, {} frames up, {} down", gateway.carried_up, gateway.carried_down),
+            format!(
+                "{connected} meters, {} frames up, {} down",
+                gateway.carried_up, gateway.carried_down
+            ),
         ),
         node(
             "edge",
@@ -212,16 +217,21 @@ fn layers(from: &Sources) -> Vec<LayerNode> {
             "utility",
             "utility",
             up_if(utility.poisoned.is_none(), NodeState::Down),
-            utility
-                .poisoned
-                .clone()
-                .unwrap_or_else(|| format!("{} acknowledged, {} open", utility.counters.acknowledged, utility.open_readings)),
+            utility.poisoned.clone().unwrap_or_else(|| {
+                format!(
+                    "{} acknowledged, {} open",
+                    utility.counters.acknowledged, utility.open_readings
+                )
+            }),
         ),
         node(
             "cloud",
             "archive-1",
             up_if(utility.archive && failed == 0, NodeState::Degraded),
-            format!("days before {} archived, {stored} objects", utility.archived_before),
+            format!(
+                "days before {} archived, {stored} objects",
+                utility.archived_before
+            ),
         ),
     ]
 }

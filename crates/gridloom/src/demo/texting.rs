@@ -33,9 +33,7 @@ impl Texting {
         let to = config
             .to
             .iter()
-            .map(|number| {
-                PhoneNumber::parse(number).with_context(|| format!("sms.to: {number:?}"))
-            })
+            .map(|number| PhoneNumber::parse(number).with_context(|| format!("sms.to: {number:?}")))
             .collect::<anyhow::Result<_>>()?;
         let pin = config
             .pin
@@ -78,12 +76,24 @@ impl Texting {
             .collect();
         // The console's list has the newest month first; people read it in order.
         for bill in snapshot.bills.iter().rev() {
-            if self.billed.get(&bill.house).is_some_and(|told| *told >= bill.month) {
+            if self
+                .billed
+                .get(&bill.house)
+                .is_some_and(|told| *told >= bill.month)
+            {
                 continue;
             }
             self.billed.insert(bill.house.clone(), bill.month);
-            let name = names.get(bill.house.as_str()).copied().unwrap_or(&bill.house);
-            let text = format!("{name}: bill of {} is {} {}", bill.month, bill.amount.decimal(), snapshot.currency);
+            let name = names
+                .get(bill.house.as_str())
+                .copied()
+                .unwrap_or(&bill.house);
+            let text = format!(
+                "{name}: bill of {} is {} {}",
+                bill.month,
+                bill.amount.decimal(),
+                snapshot.currency
+            );
             match SmsText::with_replacements(&text) {
                 Ok((text, _)) => self.send_to_all(&text),
                 Err(error) => tracing::error!(%error, "a bill could not be texted"),
@@ -94,11 +104,13 @@ impl Texting {
             let before = self.states.insert(row.id.clone(), row.state);
             let what = match (before, row.state) {
                 (Some(HouseState::Online | HouseState::Late), HouseState::Silent) => "meter silent",
-                (Some(HouseState::Silent), HouseState::Online | HouseState::Late) => "meter is back",
+                (Some(HouseState::Silent), HouseState::Online | HouseState::Late) => {
+                    "meter is back"
+                }
                 _ => continue,
             };
             let alert = Alert {
-                level: AlertLevel::High,
+                level: AlertLevel::Warning,
                 at: snapshot.now,
                 place: &row.name,
                 what,
@@ -145,7 +157,9 @@ fn log_event(event: &ModemEvent) {
             tracing::warn!(%error, ?retry_in, "modem unavailable");
         }
         ModemEvent::Driver(Event::Sent { ticket, .. }) => tracing::info!(?ticket, "text sent"),
-        ModemEvent::Driver(Event::Failed { ticket, failure, .. }) => {
+        ModemEvent::Driver(Event::Failed {
+            ticket, failure, ..
+        }) => {
             tracing::error!(?ticket, %failure, "text not sent");
         }
         ModemEvent::Driver(Event::Halted(reason)) => tracing::error!(%reason, "modem halted"),

@@ -1,6 +1,6 @@
 //! Sealed days on their way to the archive, one at a time, oldest first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use gridloom_core::{Day, Instant, IntervalReading, MeterId, Period};
@@ -13,7 +13,10 @@ const MAGIC: &[u8; 4] = b"GLA1";
 enum Step {
     Idle,
     /// The query with this ticket is under way, or about to be asked.
-    Reading { day: Day, ticket: Option<u64> },
+    Reading {
+        day: Day,
+        ticket: Option<u64>,
+    },
     /// The object with this ticket is on its way, or about to be sent.
     Sending {
         day: Day,
@@ -130,7 +133,9 @@ impl ArchiveQueue {
                 ticket: None,
                 part,
                 parts,
-            } => parts.front().map(|bytes| (object_name(*day, *part), bytes.clone())),
+            } => parts
+                .front()
+                .map(|bytes| (object_name(*day, *part), bytes.clone())),
             Step::Reading { .. } | Step::Sending { .. } | Step::Idle => None,
         }
     }
@@ -281,7 +286,10 @@ mod tests {
         assert_eq!(name, "readings/1970/01/1970-01-06.000.gla");
         queue.sent(3);
         queue.link_up();
-        assert!(queue.next_object(later).is_some(), "a new link sends it again");
+        assert!(
+            queue.next_object(later).is_some(),
+            "a new link sends it again"
+        );
         queue.sent(4);
         queue.handle_stored(3, true, later);
         assert_eq!(queue.take_progress(), None, "an old answer is not its");

@@ -7,8 +7,8 @@ use gridloom_core::{IntervalReading, MeterId, Month, Now, UtcTime};
 use gridloom_mdm::{ValidatedInterval, Validator};
 use gridloom_store::BillRow;
 
-use super::status::ClosedBill;
 use super::UtilityNode;
+use super::status::ClosedBill;
 use crate::node::Query;
 
 /// A month that is being closed.
@@ -108,9 +108,7 @@ impl UtilityNode {
         let served = self.meters[&meter].clone();
         let intervals: Vec<ValidatedInterval> = readings
             .iter()
-            .filter_map(|reading| {
-                Validator::validate_stored(reading.into(), &served.limits).ok()
-            })
+            .filter_map(|reading| Validator::validate_stored(reading.into(), &served.limits).ok())
             .collect();
         let bill = match bill_month(
             meter,

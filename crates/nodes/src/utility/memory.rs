@@ -84,7 +84,11 @@ impl UtilityMemory {
                 bills.drain(..bills.len() - keep);
             }
         }
-        let newest = ledger.open_days().last().unwrap_or(sealed_before).max(sealed_before);
+        let newest = ledger
+            .open_days()
+            .last()
+            .unwrap_or(sealed_before)
+            .max(sealed_before);
         let recent = Day::from_epoch_days(
             newest.epoch_days() - i32::try_from(UtilityNode::RECENT_DAYS).unwrap_or(i32::MAX),
         );

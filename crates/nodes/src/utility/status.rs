@@ -1,9 +1,9 @@
 //! What an operator sees of a utility.
 
+use gridloom_billing::{RunningAccount, SigmoidTariff};
 use gridloom_core::{
     Currency, Day, MeterId, Millivolts, MilliwattHours, Money, Month, Now, Period, UtcTime, Watts,
 };
-use gridloom_billing::{RunningAccount, SigmoidTariff};
 use gridloom_edge::RefusalCounters;
 use gridloom_grid::station::{Dispatch, Station};
 use gridloom_headend::Presence;
@@ -160,7 +160,11 @@ impl UtilityNode {
             stations: self.config.stations.stations().to_vec(),
             dispatch: price.map(|point| self.config.stations.dispatch(point.total)),
             price,
-            trend: self.recent.range(since..).map(|(_, point)| *point).collect(),
+            trend: self
+                .recent
+                .range(since..)
+                .map(|(_, point)| *point)
+                .collect(),
             meters: self
                 .meters
                 .keys()
