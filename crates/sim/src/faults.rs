@@ -60,7 +60,11 @@ impl FaultPlan {
             let mut rng = seed.child("crash").nth(number).rng();
             for _ in 0..below(&mut rng, self.crashes_max + 1) {
                 let (from, to) = stretch(&mut rng, now, span, self.down_max);
-                world.schedule(from, Fault::Crash(node));
+                let crash = match below(&mut rng, 4) {
+                    0 => Fault::Crash(node),
+                    _ => Fault::CrashWriting(node),
+                };
+                world.schedule(from, crash);
                 world.schedule(to, Fault::Boot(node));
             }
         }

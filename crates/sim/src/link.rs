@@ -104,6 +104,12 @@ impl Lane {
         self.last_arrival = 0;
     }
 
+    /// When everything sent until `now` has arrived.
+    pub(crate) fn all_arrived(&self, model: &LinkModel, now: u64) -> u64 {
+        let latest = now + nanos(model.latency) + nanos(model.jitter);
+        latest.max(self.last_arrival)
+    }
+
     /// Sends one frame at `now`.
     pub(crate) fn pass(&mut self, model: &LinkModel, now: u64) -> Passage {
         match model.transport {
