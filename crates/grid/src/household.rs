@@ -8,7 +8,7 @@ use gridloom_core::{Day, Seed};
 
 use crate::appliance::{ApplianceId, ApplianceSet, Catalogue, Flexibility};
 use crate::draw::Draw;
-use crate::habit::{Degrees, HABITS, Habit, Rhythm, Trigger, presence};
+use crate::habit::{Degrees, HABITS, Habit, Lifestyle, Rhythm, Trigger, presence};
 use crate::load::{DayLoad, DayPlan, MS_PER_DAY, Rating, Run};
 use crate::response::{PriceSignal, Response};
 use crate::season::Season;
@@ -19,17 +19,6 @@ const HOUR_LAST: u32 = 23;
 
 /// Night-tariff clocks switch within this time after midnight, so that no street jumps at once.
 const NIGHT_SPREAD_MS: u32 = 600_000;
-
-/// How the people of a home spend their weekdays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lifestyle {
-    /// Out at work.
-    Worker,
-    /// Home most of the day.
-    Retired,
-    /// Children: somebody is back by the afternoon.
-    Family,
-}
 
 /// How a home is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -214,7 +203,7 @@ impl Household {
                 Trigger::Night { minutes_per_kelvin } => {
                     let kelvins = Degrees::Heating.on(&season);
                     let minutes = kelvins * f64::from(minutes_per_kelvin) * owned.liking;
-                    let charge = crate::power::round_to_ms(minutes * MS_PER_MINUTE)
+                    let charge = crate::load::round_to_ms(minutes * MS_PER_MINUTE)
                         .min(owned.rating.drawn_duration_ms(1_000));
                     if charge > 0 {
                         runs.push(Run::new(
@@ -417,7 +406,7 @@ fn cycle(runs: &mut Vec<Run>, draw: &mut Draw, owned: &Owned, duty: f64) {
     while at < f64::from(MS_PER_DAY) {
         runs.push(Run::new(
             owned.rating.id(),
-            crate::power::round_to_ms(at),
+            crate::load::round_to_ms(at),
             on_ms,
         ));
         // Nobody opens the door at the same moment every day.

@@ -139,6 +139,8 @@ struct Cable {
     lower: usize,
     upper: usize,
     model: LinkModel,
+    /// What it was laid as.
+    healthy: LinkModel,
     cut: bool,
     /// Of the connection that stands, or of the one before.
     generation: u32,
@@ -310,9 +312,10 @@ impl World {
         places.map(|(index, place)| (NodeIndex(index), place.role))
     }
 
-    /// Every cable.
-    pub fn cables(&self) -> impl Iterator<Item = CableIndex> {
-        (0..self.cables.len()).map(CableIndex)
+    /// Every cable, with the role of its lower end.
+    pub fn cables(&self) -> impl Iterator<Item = (CableIndex, Role)> {
+        let cables = self.cables.iter().enumerate();
+        cables.map(|(index, cable)| (CableIndex(index), self.places[cable.lower].role))
     }
 
     /// What a node is.
@@ -372,7 +375,7 @@ impl World {
         self.push(at, What::Fault { age, fault });
     }
 
-    /// Mends every cable, starts every node that is down, and cancels every fault to come.
+    /// Mends every cable, makes each as good as it was laid, starts every node that is down, and cancels every fault to come.
     ///
     /// # Errors
     ///
@@ -380,6 +383,7 @@ impl World {
     pub fn heal(&mut self) -> Result<(), WorldError> {
         self.fault_age += 1;
         for cable in 0..self.cables.len() {
+            self.cables[cable].model = self.cables[cable].healthy;
             self.mend(cable);
         }
         for place in 0..self.places.len() {
@@ -422,6 +426,7 @@ impl World {
             lower,
             upper,
             model,
+            healthy: model,
             cut: false,
             generation: 0,
             connected: false,

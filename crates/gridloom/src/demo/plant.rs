@@ -25,11 +25,11 @@ use gridloom_web::Snapshot;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Founding;
 use super::keys::{self, Applicant};
 use super::snapshot::{self, Sources};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
+use crate::founding::Founding;
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -72,11 +72,20 @@ impl Plant {
         let (mut ledger_disk, start) = LedgerDisk::open(directory)?;
         let town = found_town(config, directory.path(), &mut ledger_disk, began)?;
         let cells = CellDisk::open(directory)?;
-        let clock = match config.pace {
-            Pace::Realtime => Clock::realtime(),
-            Pace::Accelerated(speed) => Clock::accelerated(resume_at(&town, &cells, began)?, speed),
+        // An accelerated clock runs far in the moment that the nodes take to start: they start at
+        // its first tick, so that the first interval is measured whole.
+        let (clock, now) = match config.pace {
+            Pace::Realtime => {
+                let clock = Clock::realtime();
+                let now = clock.now();
+                (clock, now)
+            }
+            Pace::Accelerated(speed) => {
+                let utc = resume_at(&town, &cells, began)?;
+                let instant = Instant::ZERO;
+                (Clock::accelerated(utc, speed), Now { instant, utc })
+            }
         };
-        let now = clock.now();
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
 
         let (ledger, recovery) =
