@@ -38,11 +38,13 @@ struct Account {
     captured: u64,
     /// Of those, acknowledged to the meter.
     acknowledged: u64,
+    /// Intervals in the meter's profile whose price the meter holds.
+    priced: u64,
     /// Readings of it in the store.
     stored: u64,
     /// Acknowledged, but not in the store: must be 0.
     lost: u64,
-    /// In the store more than once: must be 0.
+    /// In the store more than once, to be billed twice: must be 0.
     twice: u64,
     /// In the store with other values than the meter's: must be 0.
     altered: u64,
@@ -50,6 +52,8 @@ struct Account {
     mispriced: u64,
     /// Bills of it.
     bills: u64,
+    /// Of those, equal to the meter's own.
+    agreed: u64,
     /// Bills that differ from the sum done again here, or from the meter's own: must be 0.
     wrong_bills: u64,
 }
@@ -147,7 +151,17 @@ fn all_readings(
     for days in spans(books.began, last) {
         readings.extend(books.backend.readings(id, books.period, days)?);
     }
-    readings.extend(ledger.open_readings(id, books.period, books.began..=last));
+    // A crash between a commit and its acknowledgement makes the meter push again what is sealed.
+    // The journal holds it until the next commit finds that it is the same, and drops it.
+    let sealed: BTreeMap<UtcTime, IntervalReading> = readings
+        .iter()
+        .map(|reading| (reading.end, *reading))
+        .collect();
+    readings.extend(
+        ledger
+            .open_readings(id, books.period, books.began..=last)
+            .filter(|open| sealed.get(&open.end) != Some(open)),
+    );
     Ok(readings)
 }
 
@@ -178,6 +192,7 @@ fn account(
         }
         account.altered += u64::from(found.is_some_and(|reading| reading.values != entry.values()));
         let decided = prices.get(&entry.end()).map(|point| point.price);
+        account.priced += u64::from(entry.price().is_some());
         account.mispriced += u64::from(entry.price().is_some() && entry.price() != decided);
     }
     for bill in bills.iter().filter(|bill| bill.meter == meter.config().id) {
@@ -190,6 +205,7 @@ fn account(
             .map(|closed| closed.amount(books.currency).minor());
         let agrees =
             again == Some(bill.amount_minor) && own.is_none_or(|own| own == bill.amount_minor);
+        account.agreed += u64::from(agrees && own.is_some());
         account.wrong_bills += u64::from(!agrees);
     }
     account
@@ -224,24 +240,28 @@ fn report(accounts: &[Account], json: bool, out: &mut impl Write) -> anyhow::Res
         "house",
         "captured",
         "acknowledged",
+        "priced",
         "stored",
         "lost",
         "twice",
         "altered",
         "mispriced",
         "bills",
+        "agreed",
         "wrong bills",
     ];
     let rows = accounts.iter().map(|account| {
         let figures = [
             account.captured,
             account.acknowledged,
+            account.priced,
             account.stored,
             account.lost,
             account.twice,
             account.altered,
             account.mispriced,
             account.bills,
+            account.agreed,
             account.wrong_bills,
         ];
         std::iter::once(account.house.clone())
