@@ -38,9 +38,9 @@ struct Houses {
     /// Houses behind the collector
     #[arg(long, default_value_t = 3)]
     houses: u32,
-    /// Days
-    #[arg(long, default_value_t = 30)]
-    days: u32,
+    /// Days [default: 30, or 31 for measured homes]
+    #[arg(long)]
+    days: Option<u32>,
     /// Seed of everything that is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -148,7 +148,7 @@ impl Houses {
         );
         Ok(ThreeHouses {
             houses: self.houses,
-            days: self.days,
+            days: self.days.unwrap_or(base.days),
             seed: self.seed,
             period,
             start,
