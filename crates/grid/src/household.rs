@@ -20,6 +20,10 @@ const HOUR_LAST: u32 = 23;
 /// Night-tariff clocks switch within this time after midnight, so that no street jumps at once.
 const NIGHT_SPREAD_MS: u32 = 600_000;
 
+/// Of a thousand runs that could wait for a cheap hour, those for which somebody minds the price.
+/// An assumption: people do not plan every wash, and a street that did would meet in one hour.
+const SHIFTED_PERMILLE: u32 = 400;
+
 /// How a home is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Supply {
@@ -323,9 +327,14 @@ impl Household {
                         inside => inside,
                     };
                     let duration = owned.rating.drawn_duration_ms(draw.between(500, 1_500));
-                    let start = self
-                        .response
-                        .shifted_start(signal, wanted, first, end, duration);
+                    // Drawn whether or not anybody responds, so that both runs stay comparable.
+                    let minds_the_price = draw.chance(SHIFTED_PERMILLE);
+                    let start = if minds_the_price {
+                        self.response
+                            .shifted_start(signal, wanted, first, end, duration)
+                    } else {
+                        wanted
+                    };
                     runs.push(Run::new(id, start, duration));
                 }
             }

@@ -298,7 +298,8 @@ mod tests {
         let on = Response::On(elastic(-100));
         let flat = PriceSignal::flat(price("0.30"));
         let cases = [
-            (on, &signal, 19 * H + 60_000, 7, 22, 13 * H + 60_000),
+            // Not the very cheapest, but nearer: one minute of it is dear.
+            (on, &signal, 19 * H + 60_000, 7, 22, 13 * H + H / 2 + 60_000),
             // Over midnight: 03:00 tomorrow costs what 03:00 today costs.
             (on, &signal, 19 * H, 18, 30, 27 * H),
             (on, &signal, 19 * H, 18, 24, 19 * H),
