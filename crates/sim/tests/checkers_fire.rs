@@ -1,5 +1,7 @@
 //! Every checker fires: each test damages a settled world in one way, and says who must notice.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 use gridloom_core::{Day, IntervalReading, MeterId, MilliwattHours, Period, Price, SystemTitle};
 use gridloom_sim::feeder::Settled;
 use gridloom_sim::hosted::Role;
@@ -39,6 +41,9 @@ fn stored(reading: &IntervalReading) -> StoredReading {
         counter: 1,
     }
 }
+
+/// One way to damage a database.
+type Change = fn(&mut CommitBatch);
 
 /// The database written anew, with one change on the way.
 fn rewrite(world: &mut World, change: impl FnOnce(&mut CommitBatch)) {
@@ -200,7 +205,7 @@ fn a_contradiction_is_found() {
 
 #[test]
 fn a_changed_and_a_lost_price_are_found() {
-    let changes: [fn(&mut CommitBatch); 2] = [
+    let changes: [Change; 2] = [
         |batch| batch.prices[5].price = Price::parse("0.9").unwrap(),
         |batch| {
             batch.prices.remove(5);
@@ -222,7 +227,7 @@ fn a_changed_and_a_lost_price_are_found() {
 
 #[test]
 fn a_wrong_and_a_missing_bill_are_found() {
-    let changes: [(fn(&mut CommitBatch), &str); 3] = [
+    let changes: [(Change, &str); 3] = [
         (|batch| batch.bills[1].amount_minor += 1, "billed"),
         (
             |batch| {

@@ -1,5 +1,7 @@
 //! The world by seed: safety under faults, completeness after them.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 use gridloom_sim::LossyFeeder;
 use gridloom_sim::hosted::Role;
 
@@ -10,7 +12,7 @@ fn for_each_seed(check: impl Fn(u64)) {
         .map(|text| text.parse().expect("a seed is a whole number"));
     for seed in only.map_or(0..100, |seed| seed..seed + 1) {
         // Shown only when the test fails.
-        println!("to replay: GRIDLOOM_SEED={seed}");
+        eprintln!("to replay: GRIDLOOM_SEED={seed}");
         check(seed);
     }
 }
