@@ -1,6 +1,6 @@
 //! Texts about bills and silent meters, through a GSM modem.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use gridloom_core::Month;
@@ -22,8 +22,10 @@ pub(super) struct Texting {
     modem: JoinHandle<()>,
     log: JoinHandle<()>,
     to: Vec<PhoneNumber>,
-    /// The last state of each house that was told.
+    /// The last state of each house.
     states: BTreeMap<String, HouseState>,
+    /// Houses of whose silence people were told, and of no end to it yet.
+    silent: BTreeSet<String>,
     /// The last month whose bill was told, by house.
     billed: BTreeMap<String, Month>,
 }
@@ -63,6 +65,7 @@ impl Texting {
             log,
             to,
             states: BTreeMap::new(),
+            silent: BTreeSet::new(),
             billed: BTreeMap::new(),
         })
     }
@@ -102,9 +105,14 @@ impl Texting {
         for house in &snapshot.houses {
             let row = &house.row;
             let before = self.states.insert(row.id.clone(), row.state);
+            // A meter that was not heard since the start has not fallen silent: no alarm, and
+            // no all-clear either.
             let what = match (before, row.state) {
-                (Some(HouseState::Online | HouseState::Late), HouseState::Silent) => "meter silent",
-                (Some(HouseState::Silent), HouseState::Online | HouseState::Late) => {
+                (Some(HouseState::Online | HouseState::Late), HouseState::Silent) => {
+                    self.silent.insert(row.id.clone());
+                    "meter silent"
+                }
+                (_, HouseState::Online | HouseState::Late) if self.silent.remove(&row.id) => {
                     "meter is back"
                 }
                 _ => continue,

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use tempfile::NamedTempFile;
 /// A program that starts, stops or answers within this is well; debug builds on a busy machine
 /// are slow.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// The signal that no process survives (POSIX `signal.h`).
+const SIGKILL: i32 = 9;
 
 /// Every layer on a port that the system chooses.
 const ANY_PORT: [&str; 10] = [
@@ -218,7 +222,13 @@ impl Demo {
     /// SIGKILL: the process gets no chance to put anything in order.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("the program can be killed");
-        self.child.wait().expect("the program can be waited for");
+        let status = self.child.wait().expect("the program can be waited for");
+        assert_eq!(
+            status.signal(),
+            Some(SIGKILL),
+            "the demo had ended before it was killed, with {status}: {}",
+            self.errors()
+        );
     }
 
     /// Ctrl-C.
