@@ -111,6 +111,8 @@ pub struct UtilityNode {
     days: BTreeMap<MeterId, BTreeMap<UtcTime, Watts>>,
     /// Readings in sealed days.
     sealed: u64,
+    /// The first day in the commit under way.
+    committing_from: Option<Day>,
     meter_closed: BTreeMap<(Month, MeterId), i32>,
     bills: BTreeMap<(Month, MeterId), ClosedBill>,
     exceptions: VecDeque<Exception>,
@@ -159,6 +161,7 @@ impl UtilityNode {
             newest: BTreeMap::new(),
             days: BTreeMap::new(),
             sealed: memory.sealed,
+            committing_from: None,
             meter_closed: BTreeMap::new(),
             bills: BTreeMap::new(),
             exceptions: VecDeque::new(),
@@ -468,6 +471,9 @@ impl UtilityNode {
                 self.counters.conflicts += u64::try_from(report.conflicts.len()).unwrap_or(0);
                 self.counters.duplicates += report.duplicates;
                 self.sealed += report.sealed;
+                if let Some(day) = self.committing_from.take() {
+                    self.archive.reopened(day);
+                }
                 self.counters.bills_refused +=
                     u64::try_from(report.bills_refused.len()).unwrap_or(0);
                 if let Some(closing) = &mut self.closing {
@@ -538,10 +544,11 @@ impl UtilityNode {
     /// Hands out what the ledger, the archive queue and the month in closing want done.
     fn flush(&mut self, now: Now) {
         while let Some(effect) = self.ledger.poll_effect() {
-            if let Effect::Commit(batch) = &effect
-                && let Some(closing) = &mut self.closing
-            {
-                closing.bills_leave(batch.bills.len());
+            if let Effect::Commit(batch) = &effect {
+                self.committing_from = batch.meter_days.iter().map(|part| part.day).min();
+                if let Some(closing) = &mut self.closing {
+                    closing.bills_leave(batch.bills.len());
+                }
             }
             self.outbox
                 .push_back(Output::Disk(DiskRequest::Ledger(effect)));
