@@ -5,8 +5,18 @@
 //! two to four persons use 2 500 to 4 500 kWh a year and the mean day follows that of 60 measured
 //! London homes (Low Carbon London, 2013).
 
-use crate::household::Lifestyle;
 use crate::season::Season;
+
+/// How the people of a home spend their weekdays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lifestyle {
+    /// Out at work.
+    Worker,
+    /// Home most of the day.
+    Retired,
+    /// Children: somebody is back by the afternoon.
+    Family,
+}
 
 /// How one kind of appliance is used.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use gridloom_core::{Day, Seed};
 
 use crate::appliance::{ApplianceId, ApplianceSet, Catalogue, Flexibility};
 use crate::draw::Draw;
-use crate::habit::{Degrees, HABITS, Habit, Rhythm, Trigger, presence};
+use crate::habit::{Degrees, HABITS, Habit, Lifestyle, Rhythm, Trigger, presence};
 use crate::load::{DayLoad, DayPlan, MS_PER_DAY, Rating, Run};
 use crate::response::{PriceSignal, Response};
 use crate::season::Season;
@@ -20,16 +20,9 @@ const HOUR_LAST: u32 = 23;
 /// Night-tariff clocks switch within this time after midnight, so that no street jumps at once.
 const NIGHT_SPREAD_MS: u32 = 600_000;
 
-/// How the people of a home spend their weekdays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lifestyle {
-    /// Out at work.
-    Worker,
-    /// Home most of the day.
-    Retired,
-    /// Children: somebody is back by the afternoon.
-    Family,
-}
+/// Of a thousand runs that could wait for a cheap hour, those for which somebody minds the price.
+/// An assumption: people do not plan every wash, and a street that did would meet in one hour.
+const SHIFTED_PERMILLE: u32 = 400;
 
 /// How a home is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -214,7 +207,7 @@ impl Household {
                 Trigger::Night { minutes_per_kelvin } => {
                     let kelvins = Degrees::Heating.on(&season);
                     let minutes = kelvins * f64::from(minutes_per_kelvin) * owned.liking;
-                    let charge = crate::power::round_to_ms(minutes * MS_PER_MINUTE)
+                    let charge = crate::load::round_to_ms(minutes * MS_PER_MINUTE)
                         .min(owned.rating.drawn_duration_ms(1_000));
                     if charge > 0 {
                         runs.push(Run::new(
@@ -334,9 +327,14 @@ impl Household {
                         inside => inside,
                     };
                     let duration = owned.rating.drawn_duration_ms(draw.between(500, 1_500));
-                    let start = self
-                        .response
-                        .shifted_start(signal, wanted, first, end, duration);
+                    // Drawn whether or not anybody responds, so that both runs stay comparable.
+                    let minds_the_price = draw.chance(SHIFTED_PERMILLE);
+                    let start = if minds_the_price {
+                        self.response
+                            .shifted_start(signal, wanted, first, end, duration)
+                    } else {
+                        wanted
+                    };
                     runs.push(Run::new(id, start, duration));
                 }
             }
@@ -417,7 +415,7 @@ fn cycle(runs: &mut Vec<Run>, draw: &mut Draw, owned: &Owned, duty: f64) {
     while at < f64::from(MS_PER_DAY) {
         runs.push(Run::new(
             owned.rating.id(),
-            crate::power::round_to_ms(at),
+            crate::load::round_to_ms(at),
             on_ms,
         ));
         // Nobody opens the door at the same moment every day.

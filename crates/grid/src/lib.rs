@@ -21,7 +21,8 @@ pub mod station;
 pub mod trace;
 
 pub use appliance::{Appliance, ApplianceId, ApplianceSet, Catalogue};
-pub use household::{Household, HouseholdOptions, Lifestyle, Supply};
+pub use habit::Lifestyle;
+pub use household::{Household, HouseholdOptions, Supply};
 pub use load::{DayLoad, DayPlan, MS_PER_DAY, Segment};
 pub use response::{Elasticity, PriceSignal, Response};
 pub use station::{Dispatch, Fleet, Station};

@@ -437,6 +437,13 @@ fn steps(
     steps
 }
 
+/// Rounds a time within a day to milliseconds, at most a day's last one.
+pub(crate) fn round_to_ms(value: f64) -> u32 {
+    u32::try_from(crate::power::round_to_i64(value))
+        .unwrap_or(0)
+        .min(MS_PER_DAY - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

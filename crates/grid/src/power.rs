@@ -11,11 +11,11 @@
 
 mod quantity;
 
+pub(crate) use quantity::round_to_i64;
 pub use quantity::{
     ActivePower, ApparentPower, Current, Displacement, PhaseAngle, PowerError, PowerFactor,
     ReactivePower, Voltage,
 };
-pub(crate) use quantity::{round_to_i64, round_to_ms};
 
 /// √3, between line and phase quantities of a symmetrical three-phase system.
 const SQRT_3: f64 = 1.732_050_807_568_877_2;

@@ -1,5 +1,5 @@
 //! How a home answers a price: less discretionary use where it is dear, and shiftable appliances
-//! in the cheapest hours of the curve that is known when the day is planned.
+//! in cheap hours of the curve that is known when the day is planned.
 
 use gridloom_core::{Period, Price};
 
@@ -175,8 +175,11 @@ impl Response {
         })
     }
 
-    /// Where a shiftable run starts: of the candidates, the one whose mean price over the run is
-    /// lowest; among equals the one nearest to `preferred_ms`.
+    /// Where a shiftable run starts: of the candidates whose mean price over the run lies in the
+    /// lowest third of all their prices, the one nearest to `preferred_ms`.
+    ///
+    /// People look for a cheap hour, not for the cheapest: if every home moved to that one, all
+    /// would meet there and make a new peak.
     ///
     /// Candidates are `preferred_ms` moved by whole steps of [`SHIFT_STEP_MS`] within
     /// `first_ms..end_ms`. Homes keep their own minute within the step, so they do not all switch
@@ -194,16 +197,21 @@ impl Response {
         }
         let before = (preferred_ms - first_ms) / SHIFT_STEP_MS;
         let earliest = preferred_ms - before * SHIFT_STEP_MS;
-        (0..)
+        let candidates: Vec<(u32, i128)> = (0..)
             .map(|step: u32| earliest + step * SHIFT_STEP_MS)
             .take_while(|start| *start < end_ms)
-            .min_by_key(|start| {
-                (
-                    signal.cost_of_run(*start, duration_ms),
-                    start.abs_diff(preferred_ms),
-                )
-            })
-            .unwrap_or(preferred_ms)
+            .map(|start| (start, signal.cost_of_run(start, duration_ms)))
+            .collect();
+        let costs = || candidates.iter().map(|(_, cost)| *cost);
+        let (Some(lowest), Some(highest)) = (costs().min(), costs().max()) else {
+            return preferred_ms;
+        };
+        let cheap = lowest + (highest - lowest) / 3;
+        candidates
+            .iter()
+            .filter(|(_, cost)| *cost <= cheap)
+            .min_by_key(|(start, _)| start.abs_diff(preferred_ms))
+            .map_or(preferred_ms, |(start, _)| *start)
     }
 }
 
@@ -281,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn shiftable_runs_seek_the_cheapest_hours() {
+    fn shiftable_runs_seek_a_cheap_hour_nearby() {
         const H: u32 = 3_600_000;
         let mut prices = vec![price("0.30"); 24];
         prices[3] = price("0.10");
@@ -290,7 +298,8 @@ mod tests {
         let on = Response::On(elastic(-100));
         let flat = PriceSignal::flat(price("0.30"));
         let cases = [
-            (on, &signal, 19 * H + 60_000, 7, 22, 13 * H + 60_000),
+            // Not the very cheapest, but nearer: one minute of it is dear.
+            (on, &signal, 19 * H + 60_000, 7, 22, 13 * H + H / 2 + 60_000),
             // Over midnight: 03:00 tomorrow costs what 03:00 today costs.
             (on, &signal, 19 * H, 18, 30, 27 * H),
             (on, &signal, 19 * H, 18, 24, 19 * H),

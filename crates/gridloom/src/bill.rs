@@ -11,7 +11,7 @@ use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan, ValidatedInt
 use gridloom_store::{Backend, BillRow, MeterRow};
 use serde::Serialize;
 
-use crate::demo::Founding;
+use crate::founding::Founding;
 use crate::table;
 
 /// Prints bills from a data directory

@@ -6,6 +6,8 @@ mod config;
 mod decode;
 mod demo;
 mod emulate;
+mod founding;
+mod sim;
 mod sms;
 mod table;
 
@@ -36,6 +38,8 @@ enum Command {
     Decode(decode::Decode),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Runs the same nodes in virtual time
+    Sim(sim::Sim),
     /// Sends and lists short messages through a GSM modem
     Sms(sms::Sms),
 }
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Config(command) => command.run(&mut out),
         Command::Decode(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Sim(command) => command.run(&mut out),
         Command::Sms(command) => command.run(&mut out),
     };
     let flushed = out.flush();

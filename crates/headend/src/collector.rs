@@ -39,6 +39,7 @@ pub enum Refusal {
 /// Owes acknowledgements.
 #[derive(Debug, Default)]
 pub struct Collector {
+    /// In the order of their numbers.
     awaiting: VecDeque<(Lsn, Source, ReadingKey)>,
     refused: u64,
 }
@@ -58,13 +59,11 @@ impl Collector {
 
     /// A reading stands in the ledger at `lsn`, or was there before.
     ///
-    /// A redelivery is owed its acknowledgement too: the first one may have been lost.
+    /// A redelivery is owed its acknowledgement too: the first one may have been lost. It has the
+    /// number of its first delivery, and may be durable already: ask [`Self::durable`] after it.
     pub fn appended(&mut self, lsn: Lsn, source: Source, key: ReadingKey) {
-        assert!(
-            self.awaiting.back().is_none_or(|(last, ..)| *last <= lsn),
-            "the ledger numbers its records upwards"
-        );
-        self.awaiting.push_back((lsn, source, key));
+        let place = self.awaiting.partition_point(|(other, ..)| *other <= lsn);
+        self.awaiting.insert(place, (lsn, source, key));
     }
 
     /// Everything up to `through` is durable: returns what may be acknowledged now, by edge.
@@ -131,6 +130,23 @@ mod tests {
         );
         collector.source_gone(north);
         assert_eq!(collector.durable(Lsn(9)), []);
+    }
+
+    #[test]
+    fn a_redelivery_is_owed_by_its_first_number() {
+        let mut collector = Collector::default();
+        let (north, south) = (Source(1), Source(2));
+        collector.appended(Lsn(7), north, key(1, 60));
+        // Stored long ago; its meter never heard of it.
+        collector.appended(Lsn(3), south, key(2, 30));
+        assert_eq!(
+            collector.durable(Lsn(6)),
+            [Acknowledgement {
+                source: south,
+                readings: vec![key(2, 30)]
+            }]
+        );
+        assert_eq!(collector.awaiting(), 1);
     }
 
     #[test]

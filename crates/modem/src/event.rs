@@ -3,7 +3,7 @@
 use core::fmt;
 use std::time::Duration;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, HaltReason};
 use crate::number::Sender;
 use crate::outgoing::{SendFailure, Ticket};
 use crate::reply::{Registration, Signal};
@@ -106,27 +106,6 @@ pub enum RestartReason {
     /// No network for too long.
     #[error("modem has not been registered for {0:?}; check antenna and subscription")]
     NotRegistered(Duration),
-}
-
-/// Why the driver does not go on by itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HaltReason {
-    /// The SIM wants a PIN and none is configured.
-    #[error("SIM PIN is required but not configured; configure it")]
-    PinMissing,
-    /// The configured PIN was refused. Two more wrong ones lock the SIM.
-    #[error("SIM refused the configured PIN ({0}); correct it, it is not tried again")]
-    PinRefused(Cause),
-    /// Whether the PIN was right is unknown, so it is not tried again.
-    #[error("SIM still asks after the PIN was entered once; check the configured PIN")]
-    PinUncertain,
-    /// The SIM wants its PUK.
-    #[error("SIM is locked and wants its PUK; unlock it in a telephone")]
-    PukRequired,
-    /// The SIM or the modem wants another code.
-    #[error("modem asks for {0}; unlock it with its maker's tool")]
-    OtherLock(String),
 }
 
 /// How long the driver waits for what.

@@ -32,12 +32,12 @@ mod outgoing;
 mod reply;
 
 pub use alphabet::{Charset, PART_SEPTETS_MAX, PARTS_MAX, Replaced, SmsText, TextError};
-pub use cause::{Cause, CmeCause, CmsCause};
+pub use cause::{Cause, CmeCause, CmsCause, HaltReason};
 pub use driver::ModemDriver;
 pub use emulated::{
     Behaviour, EmulatedModem, EmulatedOutput, INBOX_MAX, OUTBOX_MAX, PIN_TRIES, SendFault, SentSms,
 };
-pub use event::{Event, HaltReason, Output, ReceivedSms, RestartReason, Timing};
+pub use event::{Event, Output, ReceivedSms, RestartReason, Timing};
 pub use message::{Alert, AlertLevel, ReadingNotice};
 pub use number::{NumberError, PhoneNumber, Pin, PinError, Sender};
 pub use outgoing::{AGE_MAX, ATTEMPTS_MAX, QUEUE_MAX, SendError, SendFailure, Ticket};

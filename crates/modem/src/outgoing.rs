@@ -8,7 +8,7 @@ use gridloom_core::Instant;
 use crate::alphabet::{SmsText, TextError};
 use crate::backoff::Backoff;
 use crate::cause::Cause;
-use crate::event::HaltReason;
+use crate::cause::HaltReason;
 use crate::number::PhoneNumber;
 
 /// Texts in the queue. One more is refused to its caller, who knows whether it matters.

@@ -72,7 +72,7 @@ impl EdgeNode {
         self.malformed
     }
 
-    fn from_gateway(&mut self, link: LinkId, frame: &[u8], now: Now) {
+    fn take_from_gateway(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
             Ok(Message::Uplink { path, frame, .. }) => {
                 let path = Path {
@@ -97,7 +97,7 @@ impl EdgeNode {
         }
     }
 
-    fn from_utility(&mut self, link: LinkId, frame: &[u8], now: Now) {
+    fn take_from_utility(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
             Ok(Message::Stored(keys)) => {
                 for key in keys {
@@ -200,9 +200,9 @@ impl Node for EdgeNode {
                 }
             }
             Input::Frame { link, frame } if self.utility == Some(link) => {
-                self.from_utility(link, &frame, now);
+                self.take_from_utility(link, &frame, now);
             }
-            Input::Frame { link, frame } => self.from_gateway(link, &frame, now),
+            Input::Frame { link, frame } => self.take_from_gateway(link, &frame, now),
             Input::Disk(DiskReply::Done { ticket, result }) => {
                 if let Err(error) = &result {
                     tracing::error!(%error, "the edge's memory was not written");

@@ -191,19 +191,16 @@ mod tests {
     }
 
     fn uplinks(outputs: &[Output]) -> Vec<Vec<u8>> {
-        outputs
-            .iter()
-            .filter_map(|output| match output {
-                Output::Send { link: EDGE, frame } => match Message::decode(frame) {
-                    Ok(Message::Uplink { frame, path, .. }) => {
-                        assert_eq!(path, METER.0);
-                        Some(frame)
-                    }
-                    _ => None,
-                },
-                _ => None,
-            })
-            .collect()
+        let mut frames = Vec::new();
+        for output in outputs {
+            if let Output::Send { link: EDGE, frame } = output
+                && let Ok(Message::Uplink { frame, path, .. }) = Message::decode(frame)
+            {
+                assert_eq!(path, METER.0);
+                frames.push(frame);
+            }
+        }
+        frames
     }
 
     #[test]

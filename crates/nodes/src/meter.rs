@@ -97,8 +97,9 @@ impl MeterNode {
             Event::MonthClosed(bill) => {
                 tracing::info!(%meter, month = %bill.month, "the meter closed a month");
             }
-            Event::FrameRefused(error) => tracing::warn!(%meter, %error, "frame refused"),
-            Event::RequestRefused(error) => tracing::warn!(%meter, %error, "request refused"),
+            // Counted in the meter's status; a line per packet would let a peer flood the log.
+            Event::FrameRefused(error) => tracing::debug!(%meter, %error, "frame refused"),
+            Event::RequestRefused(error) => tracing::debug!(%meter, %error, "request refused"),
             Event::MemoryFailed(error) => tracing::error!(%meter, %error, "memory not written"),
         }
     }

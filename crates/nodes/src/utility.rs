@@ -21,7 +21,7 @@ use gridloom_dlms::push::BillingStatus;
 use gridloom_edge::{AcceptedReading, RefusalCounters};
 use gridloom_grid::station::Fleet;
 use gridloom_headend::{Collector, PresenceBook, ReadingKey, Source};
-use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, Validator};
+use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, ValidatedInterval, Validator};
 use gridloom_store::{
     AppendError, Effect, Ledger, Lsn, Outcome, PricePoint, Record, StoredReading,
 };
@@ -111,6 +111,8 @@ pub struct UtilityNode {
     days: BTreeMap<MeterId, BTreeMap<UtcTime, Watts>>,
     /// Readings in sealed days.
     sealed: u64,
+    /// The first day in the commit under way.
+    committing_from: Option<Day>,
     meter_closed: BTreeMap<(Month, MeterId), i32>,
     bills: BTreeMap<(Month, MeterId), ClosedBill>,
     exceptions: VecDeque<Exception>,
@@ -159,6 +161,7 @@ impl UtilityNode {
             newest: BTreeMap::new(),
             days: BTreeMap::new(),
             sealed: memory.sealed,
+            committing_from: None,
             meter_closed: BTreeMap::new(),
             bills: BTreeMap::new(),
             exceptions: VecDeque::new(),
@@ -203,8 +206,7 @@ impl UtilityNode {
             self.note_interval(&reading);
             let meter = &self.meters[&reading.meter];
             if let Ok(valid) = Validator::validate_stored((&reading).into(), &meter.limits) {
-                self.settlement.handle_reading(&valid, now);
-                self.cycle.note(&valid, self.book.price_of(valid.end()));
+                self.note_valid(&valid, now);
             }
         }
         self.restore_registers(now);
@@ -231,8 +233,7 @@ impl UtilityNode {
                 };
                 reading.status = valid.status();
                 let _ = self.validator.validate(reading, &meter.limits, now.utc);
-                self.settlement.handle_reading(&valid, now);
-                self.cycle.note(&valid, self.book.price_of(valid.end()));
+                self.note_valid(&valid, now);
             }
         }
     }
@@ -262,6 +263,8 @@ impl UtilityNode {
                 for accepted in &readings {
                     self.take(link, accepted, now);
                 }
+                // A redelivered reading is durable already; no write will say so again.
+                self.acknowledge();
                 self.settle();
             }
             Ok(Message::Refusals(refusals)) if self.edges.contains(&link) => {
@@ -336,8 +339,7 @@ impl UtilityNode {
         self.note_newest(accepted);
         match validated {
             Ok(valid) => {
-                self.settlement.handle_reading(&valid, now);
-                self.cycle.note(&valid, self.book.price_of(valid.end()));
+                self.note_valid(&valid, now);
             }
             Err(exception) => {
                 self.counters.exceptions += 1;
@@ -389,8 +391,16 @@ impl UtilityNode {
         }
     }
 
-    /// Journals what was decided.
-    fn settle(&mut self) {
+    /// A validated reading enters price and account.
+    fn note_valid(&mut self, valid: &ValidatedInterval, now: Now) {
+        self.settlement.handle_reading(valid, now);
+        self.cycle.note(valid, self.book.price_of(valid.end()));
+        // One reading may complete its interval, and the next one another.
+        self.note_decided();
+    }
+
+    /// Takes over what the settlement decided.
+    fn note_decided(&mut self) {
         while let Some(decided) = self.settlement.poll_output() {
             let point = self.price_point(&decided);
             // The account may show it at once; meters learn it when it is durable.
@@ -400,6 +410,11 @@ impl UtilityNode {
             }
             self.unjournalled.push_back(point);
         }
+    }
+
+    /// Journals what was decided.
+    fn settle(&mut self) {
+        self.note_decided();
         while let Some(point) = self.unjournalled.front().copied() {
             match self.ledger.append(Record::Price(point)) {
                 Ok(lsn) => self.undurable.push_back((lsn, point)),
@@ -456,6 +471,9 @@ impl UtilityNode {
                 self.counters.conflicts += u64::try_from(report.conflicts.len()).unwrap_or(0);
                 self.counters.duplicates += report.duplicates;
                 self.sealed += report.sealed;
+                if let Some(day) = self.committing_from.take() {
+                    self.archive.reopened(day);
+                }
                 self.counters.bills_refused +=
                     u64::try_from(report.bills_refused.len()).unwrap_or(0);
                 if let Some(closing) = &mut self.closing {
@@ -469,13 +487,8 @@ impl UtilityNode {
             Outcome::Truncated | Outcome::Written { .. } | Outcome::Dropped => {}
         }
         self.ledger.handle(outcome);
+        self.acknowledge();
         let through = self.ledger.durable_through();
-        for owed in self.collector.durable(through) {
-            self.counters.acknowledged += u64::try_from(owed.readings.len()).unwrap_or(0);
-            for chunk in owed.readings.chunks(LIST_MAX) {
-                self.send(LinkId(owed.source.0), &Message::Stored(chunk.to_vec()));
-            }
-        }
         let mut points = Vec::new();
         while let Some((_, point)) = self.undurable.pop_front_if(|(lsn, _)| *lsn <= through) {
             points.push(point);
@@ -490,6 +503,16 @@ impl UtilityNode {
         for chunk in points.chunks(LIST_MAX) {
             for link in self.edges.clone() {
                 self.send(link, &Message::Prices(chunk.to_vec()));
+            }
+        }
+    }
+
+    /// Tells edges which of their readings are durable.
+    fn acknowledge(&mut self) {
+        for owed in self.collector.durable(self.ledger.durable_through()) {
+            self.counters.acknowledged += u64::try_from(owed.readings.len()).unwrap_or(0);
+            for chunk in owed.readings.chunks(LIST_MAX) {
+                self.send(LinkId(owed.source.0), &Message::Stored(chunk.to_vec()));
             }
         }
     }
@@ -521,10 +544,11 @@ impl UtilityNode {
     /// Hands out what the ledger, the archive queue and the month in closing want done.
     fn flush(&mut self, now: Now) {
         while let Some(effect) = self.ledger.poll_effect() {
-            if let Effect::Commit(batch) = &effect
-                && let Some(closing) = &mut self.closing
-            {
-                closing.bills_leave(batch.bills.len());
+            if let Effect::Commit(batch) = &effect {
+                self.committing_from = batch.meter_days.iter().map(|part| part.day).min();
+                if let Some(closing) = &mut self.closing {
+                    closing.bills_leave(batch.bills.len());
+                }
             }
             self.outbox
                 .push_back(Output::Disk(DiskRequest::Ledger(effect)));

@@ -11,12 +11,27 @@
 //!   of the rest.
 //! - What a run reports is read back from the utility's store.
 
+mod area;
+pub mod checkers;
 pub mod disk;
+pub mod faults;
+pub mod feeder;
 pub mod hosted;
 pub mod link;
+pub mod outcome;
+pub mod planning;
+pub mod scenario;
+pub mod store_view;
 pub mod town;
 pub mod world;
 
+pub use checkers::{Checker, Violation};
+pub use faults::FaultPlan;
+pub use feeder::{FeederError, LossyFeeder};
 pub use link::{LinkModel, Transport};
+pub use outcome::Outcome;
+pub use planning::{ResponseStudy, StationsForecast, Study, StudyError};
+pub use scenario::{LoadSource, ScenarioError, ThreeHouses, three_houses};
+pub use store_view::StoreView;
 pub use town::{Homes, Town, TownError, TownPlan};
 pub use world::{Counters, World, WorldError, WorldPlan};

@@ -31,12 +31,31 @@ pub struct LinkModel {
 }
 
 impl LinkModel {
-    /// A healthy field network: 60 ± 40 ms.
+    /// A healthy field connection: 60 ± 40 ms.
     pub const FIELD: Self = Self {
-        transport: Transport::Datagram,
+        transport: Transport::Stream,
         latency: Duration::from_millis(60),
         jitter: Duration::from_millis(40),
         loss_permille: 0,
+        duplicate_permille: 0,
+    };
+
+    /// A bad radio mesh: a tenth of the frames lost, a twentieth delivered twice, 300 ± 290 ms,
+    /// so that frames overtake each other.
+    pub const BAD_MESH: Self = Self {
+        transport: Transport::Datagram,
+        latency: Duration::from_millis(300),
+        jitter: Duration::from_millis(290),
+        loss_permille: 100,
+        duplicate_permille: 50,
+    };
+
+    /// A bad wide-area connection: a twentieth of the segments is lost, 80 ± 70 ms.
+    pub const BAD_WIDE_AREA: Self = Self {
+        transport: Transport::Stream,
+        latency: Duration::from_millis(80),
+        jitter: Duration::from_millis(70),
+        loss_permille: 50,
         duplicate_permille: 0,
     };
 
@@ -83,6 +102,12 @@ impl Lane {
     /// A new connection: its order has nothing to do with the old one's.
     pub(crate) fn reconnect(&mut self) {
         self.last_arrival = 0;
+    }
+
+    /// When everything sent until `now` has arrived.
+    pub(crate) fn all_arrived(&self, model: &LinkModel, now: u64) -> u64 {
+        let latest = now + nanos(model.latency) + nanos(model.jitter);
+        latest.max(self.last_arrival)
     }
 
     /// Sends one frame at `now`.
@@ -149,6 +174,7 @@ mod tests {
         let model = LinkModel {
             loss_permille: 100,
             duplicate_permille: 50,
+            transport: Transport::Datagram,
             ..LinkModel::FIELD
         };
         let mut lane = lane();

@@ -101,7 +101,7 @@ pub struct House {
 
 #[derive(Debug, Clone)]
 enum Home {
-    Household(Household),
+    Household(Box<Household>),
     Trace(LoadTrace),
 }
 
@@ -124,7 +124,7 @@ impl House {
     /// Its load, from the beginning; the same each time.
     pub fn load(&self) -> Box<dyn Load> {
         match &self.home {
-            Home::Household(household) => Box::new(HouseholdLoad::new(household.clone())),
+            Home::Household(household) => Box::new(HouseholdLoad::new((**household).clone())),
             Home::Trace(trace) => Box::new(TraceLoad::new(trace.clone())),
         }
     }
@@ -319,7 +319,10 @@ fn named_homes(plan: &TownPlan) -> Result<Vec<(String, Home)>, TownError> {
             let home = |number: u32| {
                 let index = u64::from(number);
                 let household = Household::with_catalogue(plan.seed, index, options, &catalogue);
-                (format!("House {number}"), Home::Household(household))
+                (
+                    format!("House {number}"),
+                    Home::Household(Box::new(household)),
+                )
             };
             Ok((1..=*count).map(home).collect())
         }

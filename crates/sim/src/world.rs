@@ -74,7 +74,7 @@ pub struct Counters {
     pub events: u64,
     /// Frames that nodes sent on links that stood.
     pub frames_sent: u64,
-    /// Of those, frames that the link lost, or that were under way when it went down.
+    /// Of those, copies that the link lost, or whose receiver's end was down when they came.
     pub frames_lost: u64,
     /// Of those, frames that arrived twice.
     pub frames_duplicated: u64,
@@ -114,7 +114,7 @@ pub struct World {
     sequence: u64,
     places: Vec<Place>,
     cables: Vec<Cable>,
-    redial: seed::Rng,
+    chance: seed::Rng,
     /// Scheduled faults of an earlier age do not happen.
     fault_age: u32,
     counters: Counters,
@@ -129,6 +129,8 @@ struct Place {
     life: u32,
     /// When the one scheduled wake is due, and its number.
     wake: Option<(u64, u64)>,
+    /// It crashes while it writes next.
+    doomed: bool,
     /// Timeouts in a row at one moment.
     spins: (u64, u32),
     cables: Vec<usize>,
@@ -139,14 +141,17 @@ struct Cable {
     lower: usize,
     upper: usize,
     model: LinkModel,
+    /// What it was laid as.
+    healthy: LinkModel,
     cut: bool,
     /// Of the connection that stands, or of the one before.
     generation: u32,
-    connected: bool,
+    /// Whether the connection stands for the lower and for the upper end. One end hears of a
+    /// break later than the other, after what was under way to it.
+    stands: [bool; 2],
     dialling: bool,
-    up: Lane,
-    down: Lane,
-    under_way: u64,
+    /// From the lower to the upper end, and back.
+    lanes: [Lane; 2],
 }
 
 #[derive(Debug)]
@@ -160,7 +165,7 @@ struct Event {
 enum What {
     Frame {
         link: LinkId,
-        way: Way,
+        to: End,
         frame: Vec<u8>,
     },
     Wake {
@@ -174,10 +179,10 @@ enum What {
     Dial {
         cable: usize,
     },
-    LinkDown {
-        place: usize,
-        life: u32,
+    /// An end of a connection notices that it is gone.
+    Hangup {
         link: LinkId,
+        end: End,
     },
     Fault {
         age: u32,
@@ -185,10 +190,44 @@ enum What {
     },
 }
 
+/// An end of a cable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Up,
-    Down,
+enum End {
+    Lower,
+    Upper,
+}
+
+impl End {
+    const BOTH: [Self; 2] = [Self::Lower, Self::Upper];
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Lower => Self::Upper,
+            Self::Upper => Self::Lower,
+        }
+    }
+}
+
+impl Cable {
+    fn place(&self, end: End) -> usize {
+        match end {
+            End::Lower => self.lower,
+            End::Upper => self.upper,
+        }
+    }
+
+    fn end_of(&self, place: usize) -> End {
+        if place == self.lower {
+            End::Lower
+        } else {
+            End::Upper
+        }
+    }
+
+    /// Whether this connection stands for this end.
+    fn stands(&self, generation: u32, end: End) -> bool {
+        self.generation == generation && self.stands[end as usize]
+    }
 }
 
 /// What goes wrong, or right again.
@@ -196,6 +235,9 @@ enum Way {
 pub enum Fault {
     /// A node stops at once; no effect on one that has.
     Crash(NodeIndex),
+    /// A node stops within milliseconds of the next thing that it asks its disk for, which is
+    /// when a crash hurts; no effect where that does not come before its [`Self::Boot`].
+    CrashWriting(NodeIndex),
     /// A node starts again; no effect on one that runs.
     Boot(NodeIndex),
     /// A cable carries nothing.
@@ -275,7 +317,7 @@ impl World {
                 .map(|role| Place::new(role, seed))
                 .collect(),
             cables: Vec::new(),
-            redial: seed.child("redial").rng(),
+            chance: seed.child("world").rng(),
             fault_age: 0,
             counters: Counters::default(),
         };
@@ -310,9 +352,10 @@ impl World {
         places.map(|(index, place)| (NodeIndex(index), place.role))
     }
 
-    /// Every cable.
-    pub fn cables(&self) -> impl Iterator<Item = CableIndex> {
-        (0..self.cables.len()).map(CableIndex)
+    /// Every cable, with the role of its lower end.
+    pub fn cables(&self) -> impl Iterator<Item = (CableIndex, Role)> {
+        let cables = self.cables.iter().enumerate();
+        cables.map(|(index, cable)| (CableIndex(index), self.places[cable.lower].role))
     }
 
     /// What a node is.
@@ -372,7 +415,7 @@ impl World {
         self.push(at, What::Fault { age, fault });
     }
 
-    /// Mends every cable, starts every node that is down, and cancels every fault to come.
+    /// Mends every cable, makes each as good as it was laid, starts every node that is down, and cancels every fault to come.
     ///
     /// # Errors
     ///
@@ -380,6 +423,7 @@ impl World {
     pub fn heal(&mut self) -> Result<(), WorldError> {
         self.fault_age += 1;
         for cable in 0..self.cables.len() {
+            self.cables[cable].model = self.cables[cable].healthy;
             self.mend(cable);
         }
         for place in 0..self.places.len() {
@@ -422,13 +466,12 @@ impl World {
             lower,
             upper,
             model,
+            healthy: model,
             cut: false,
             generation: 0,
-            connected: false,
+            stands: [false; 2],
             dialling: false,
-            up: Lane::new(seed.child("up").rng()),
-            down: Lane::new(seed.child("down").rng()),
-            under_way: 0,
+            lanes: ["up", "down"].map(|way| Lane::new(seed.child(way).rng())),
         });
         self.places[lower].cables.push(index);
         self.places[upper].cables.push(index);
@@ -465,15 +508,11 @@ impl World {
 
     fn carry_out(&mut self, what: What) -> Result<Option<Happened>, WorldError> {
         match what {
-            What::Frame { link, way, frame } => self.arrive(link, way, frame)?,
+            What::Frame { link, to, frame } => self.arrive(link, to, frame)?,
             What::Wake { place, number } => self.wake(place, number)?,
             What::DiskDone { place, life } => self.disk_done(place, life)?,
             What::Dial { cable } => self.connect(cable)?,
-            What::LinkDown { place, life, link } => {
-                if self.places[place].life == life {
-                    self.give(place, Input::LinkDown { link })?;
-                }
-            }
+            What::Hangup { link, end } => self.hang_up(link, end)?,
             What::Fault { age, fault } if age == self.fault_age => return self.fail(fault),
             What::Fault { .. } => {}
         }
@@ -483,10 +522,14 @@ impl World {
     fn fail(&mut self, fault: Fault) -> Result<Option<Happened>, WorldError> {
         Ok(match fault {
             Fault::Crash(node) => self.crash(node.0).then_some(Happened::Crashed(node)),
+            Fault::CrashWriting(node) => {
+                self.places[node.0].doomed = true;
+                None
+            }
             Fault::Boot(node) => self.boot(node.0)?.then_some(Happened::Booted(node)),
             Fault::Cut(cable) => {
                 self.cables[cable.0].cut = true;
-                self.disconnect(cable.0);
+                self.cut(cable.0);
                 None
             }
             Fault::Mend(cable) => {
@@ -503,11 +546,14 @@ impl World {
             return false;
         }
         place.life += 1;
+        place.doomed = false;
         place.wake = None;
         place.disk.crash();
         self.counters.crashes += 1;
         for cable in self.places[index].cables.clone() {
-            self.disconnect(cable);
+            let end = self.cables[cable].end_of(index);
+            self.cables[cable].stands[end as usize] = false;
+            self.tell_peer(cable, end);
         }
         true
     }
@@ -516,6 +562,7 @@ impl World {
     fn boot(&mut self, index: usize) -> Result<bool, WorldError> {
         let now = self.now();
         let place = &mut self.places[index];
+        place.doomed = false;
         if place.node.is_some() {
             return Ok(false);
         }
@@ -545,11 +592,11 @@ impl World {
         let cable = &mut self.cables[index];
         let both_run =
             self.places[cable.lower].node.is_some() && self.places[cable.upper].node.is_some();
-        if cable.cut || cable.connected || cable.dialling || !both_run {
+        if cable.cut || cable.stands != [false; 2] || cable.dialling || !both_run {
             return;
         }
         cable.dialling = true;
-        let pause = below(&mut self.redial, nanos(Self::REDIAL_MAX));
+        let pause = below(&mut self.chance, nanos(Self::REDIAL_MAX));
         self.push(self.time + pause, What::Dial { cable: index });
     }
 
@@ -558,13 +605,12 @@ impl World {
         cable.dialling = false;
         let (lower, upper) = (cable.lower, cable.upper);
         let both_run = self.places[lower].node.is_some() && self.places[upper].node.is_some();
-        if cable.cut || cable.connected || !both_run {
+        if cable.cut || cable.stands != [false; 2] || !both_run {
             return Ok(());
         }
         cable.generation += 1;
-        cable.connected = true;
-        cable.up.reconnect();
-        cable.down.reconnect();
+        cable.stands = [true; 2];
+        cable.lanes.iter_mut().for_each(Lane::reconnect);
         let link = link_id(index, cable.generation);
         self.counters.links_up += 1;
         self.give(
@@ -583,32 +629,44 @@ impl World {
         )
     }
 
-    /// Ends the connection over a cable: what is under way is lost, and both ends hear of it.
-    fn disconnect(&mut self, index: usize) {
-        let cable = &mut self.cables[index];
-        if !std::mem::take(&mut cable.connected) {
-            return;
+    /// A cable was cut: what is under way is lost, and both ends notice at once.
+    fn cut(&mut self, index: usize) {
+        let link = link_id(index, self.cables[index].generation);
+        for end in End::BOTH {
+            self.push(self.time, What::Hangup { link, end });
         }
-        self.counters.frames_lost += std::mem::take(&mut cable.under_way);
-        let link = link_id(index, cable.generation);
-        for place in [cable.lower, cable.upper] {
-            let life = self.places[place].life;
-            self.push(self.time, What::LinkDown { place, life, link });
-        }
-        self.dial(index);
     }
 
-    fn arrive(&mut self, link: LinkId, way: Way, frame: Vec<u8>) -> Result<(), WorldError> {
+    /// One end is gone; the other still gets what was under way to it, and then notices.
+    fn tell_peer(&mut self, index: usize, gone: End) {
+        let cable = &self.cables[index];
+        let link = link_id(index, cable.generation);
+        let at = cable.lanes[gone as usize].all_arrived(&cable.model, self.time);
+        let end = gone.other();
+        self.push(at, What::Hangup { link, end });
+    }
+
+    fn hang_up(&mut self, link: LinkId, end: End) -> Result<(), WorldError> {
         let (index, generation) = cable_of(link);
         let cable = &mut self.cables[index];
-        if !cable.connected || cable.generation != generation {
+        if !cable.stands(generation, end) {
             return Ok(());
         }
-        cable.under_way -= 1;
-        let place = match way {
-            Way::Up => cable.upper,
-            Way::Down => cable.lower,
-        };
+        cable.stands[end as usize] = false;
+        let place = cable.place(end);
+        self.give(place, Input::LinkDown { link })?;
+        self.dial(index);
+        Ok(())
+    }
+
+    fn arrive(&mut self, link: LinkId, to: End, frame: Vec<u8>) -> Result<(), WorldError> {
+        let (index, generation) = cable_of(link);
+        let cable = &self.cables[index];
+        if !cable.stands(generation, to) {
+            self.counters.frames_lost += 1;
+            return Ok(());
+        }
+        let place = cable.place(to);
         self.give(place, Input::Frame { link, frame })
     }
 
@@ -677,8 +735,10 @@ impl World {
                 Output::Send { link, frame } => self.send(index, link, frame),
                 Output::Close { link, .. } => {
                     let (cable, generation) = cable_of(link);
-                    if self.cables[cable].generation == generation {
-                        self.disconnect(cable);
+                    let end = self.cables[cable].end_of(index);
+                    if self.cables[cable].stands(generation, end) {
+                        self.push(self.time, What::Hangup { link, end });
+                        self.tell_peer(cable, end);
                     }
                 }
                 Output::Disk(request) => {
@@ -686,6 +746,12 @@ impl World {
                     if let Some(takes) = place.disk.request(request) {
                         let life = place.life;
                         self.push(self.time + takes, What::DiskDone { place: index, life });
+                    }
+                    if std::mem::take(&mut self.places[index].doomed) {
+                        let after = below(&mut self.chance, nanos(Disk::TIME_MAX) * 4);
+                        let age = self.fault_age;
+                        let fault = Fault::Crash(NodeIndex(index));
+                        self.push(self.time + after, What::Fault { age, fault });
                     }
                 }
             }
@@ -698,28 +764,21 @@ impl World {
         let (index, generation) = cable_of(link);
         let cable = &mut self.cables[index];
         // A link that is gone swallows it.
-        if !cable.connected || cable.generation != generation {
+        let end = cable.end_of(from);
+        if !cable.stands(generation, end) {
             return;
         }
         self.counters.frames_sent += 1;
-        let (way, lane) = if from == cable.lower {
-            (Way::Up, &mut cable.up)
-        } else {
-            (Way::Down, &mut cable.down)
-        };
-        match lane.pass(&cable.model, self.time) {
+        let to = end.other();
+        match cable.lanes[end as usize].pass(&cable.model, self.time) {
             Passage::Lost => self.counters.frames_lost += 1,
-            Passage::Once(at) => {
-                cable.under_way += 1;
-                self.push(at, What::Frame { link, way, frame });
-            }
+            Passage::Once(at) => self.push(at, What::Frame { link, to, frame }),
             Passage::Twice(first, second) => {
-                cable.under_way += 2;
                 self.counters.frames_duplicated += 1;
                 let copy = frame.clone();
-                self.push(first, What::Frame { link, way, frame });
+                self.push(first, What::Frame { link, to, frame });
                 let frame = copy;
-                self.push(second, What::Frame { link, way, frame });
+                self.push(second, What::Frame { link, to, frame });
             }
         }
     }
@@ -765,6 +824,7 @@ impl Place {
             disk: Disk::new(seed.child("disk").child(&role.name()).rng()),
             life: 0,
             wake: None,
+            doomed: false,
             spins: (0, 0),
             cables: Vec::new(),
         }

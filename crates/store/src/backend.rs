@@ -3,14 +3,11 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use gridloom_core::{
-    Charge, Currency, Day, IntervalReading, MeterId, MilliwattHours, Money, Month, Period,
-    SystemTitle, UtcTime,
-};
+use gridloom_core::{Day, IntervalReading, MeterId, Month, Period, SystemTitle};
 
 use crate::block::BlockError;
 use crate::effect::{Checkpoint, CommitBatch, CommitReport};
-use crate::record::{Lsn, PayloadError, PricePoint, StoredReading};
+use crate::record::{BillRow, Lsn, PayloadError, PricePoint, StoredReading};
 
 /// Days that one query may span; a longer range is refused.
 pub const READ_DAYS_MAX: u32 = 400;
@@ -135,38 +132,6 @@ impl fmt::Debug for MeterRow {
             .field("title", &self.title)
             .field("phases", &self.phases)
             .finish_non_exhaustive()
-    }
-}
-
-/// A bill. Its identity is `(meter, month, version)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BillRow {
-    /// Whose consumption.
-    pub meter: MeterId,
-    /// Of which month.
-    pub month: Month,
-    /// 0 for the first bill of the month; a correction has the next number.
-    pub version: u32,
-    /// In which currency.
-    pub currency: Currency,
-    /// The amount, in minor units of the currency.
-    pub amount_minor: i64,
-    /// The billed energy.
-    pub energy: MilliwattHours,
-    /// Intervals that were billed.
-    pub intervals: u32,
-    /// Intervals of the month that were missing.
-    pub gaps: u32,
-    /// The exact sum that was rounded to the amount.
-    pub charge: Charge,
-    /// When it was issued.
-    pub issued_at: UtcTime,
-}
-
-impl BillRow {
-    /// The amount to pay.
-    pub const fn amount(&self) -> Money {
-        Money::from_minor(self.amount_minor, self.currency)
     }
 }
 

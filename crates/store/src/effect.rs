@@ -2,8 +2,7 @@
 
 use gridloom_core::{Day, MeterId, Period};
 
-use crate::backend::BillRow;
-use crate::record::{Lsn, PricePoint, StoredReading};
+use crate::record::{BillRow, Lsn, PricePoint, StoredReading};
 
 /// Something to carry out. Its outcome goes back through [`crate::Ledger::handle`].
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -303,3 +303,11 @@ pub fn probe(bytes: &[u8]) -> usize {
     }
     count
 }
+
+/// A segment file with at least one durable record, or the one that is written next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    pub(crate) first: Lsn,
+    pub(crate) bytes: u64,
+}

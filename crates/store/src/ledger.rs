@@ -5,11 +5,10 @@ use std::collections::VecDeque;
 
 use gridloom_core::{Day, IntervalReading, MeterId, Period, UtcTime};
 
-use crate::backend::BillRow;
 use crate::effect::{Checkpoint, CommitBatch, Effect, Operation, Outcome};
 use crate::head::{Head, Offered, Openness, Scope, Window};
-use crate::journal::{encode_header, encode_record};
-use crate::record::{Lsn, PricePoint, Record, StoredReading, place_of};
+use crate::journal::{Segment, encode_header, encode_record};
+use crate::record::{BillRow, Lsn, PricePoint, Record, StoredReading, place_of};
 use crate::recover::{RecoverError, Recovered, Recovery, recover};
 
 /// Encoded records that may wait for the write in flight; above it `append` refuses.
@@ -153,14 +152,6 @@ pub struct Ledger {
     retry: Option<Retry>,
     drop: Drop,
     stats: LedgerStats,
-}
-
-/// A segment file with at least one durable record, or the one that is written next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) number: u64,
-    pub(crate) first: Lsn,
-    pub(crate) bytes: u64,
 }
 
 /// Records that wait for the write in flight.

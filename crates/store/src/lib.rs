@@ -29,11 +29,11 @@ mod schema;
 pub mod sqlite;
 
 pub use account::{Account, MissingRange, account};
-pub use backend::{AuditRow, Backend, BillRow, MeterRow, StoreError, Summary};
+pub use backend::{AuditRow, Backend, MeterRow, StoreError, Summary};
 pub use cells::CellStore;
 pub use effect::{Checkpoint, CommitBatch, CommitReport, Effect, MeterDay, Operation, Outcome};
 pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerStats};
 pub use memory::{MemoryBackend, MemoryCells};
-pub use record::{Lsn, PricePoint, Record, StoredReading};
+pub use record::{BillRow, Lsn, PricePoint, Record, StoredReading};
 pub use recover::{RecoverError, Recovery, TornTail};
 pub use sqlite::{SqliteBackend, SqliteCells};

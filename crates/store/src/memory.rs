@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use gridloom_core::{Day, IntervalReading, MeterId, Month, Period, UtcTime};
 
-use crate::backend::{AuditRow, Backend, BillRow, MeterRow, StoreError, Summary};
+use crate::backend::{AuditRow, Backend, MeterRow, StoreError, Summary};
 use crate::block::BlockKey;
 use crate::cells::{CellStore, check_cell};
 use crate::effect::{Checkpoint, CommitBatch, CommitReport};
 use crate::merge::{
     EVIDENCE_PER_INTERVAL_MAX, check_days, check_meter, check_order, decode_held, merge,
 };
-use crate::record::{PricePoint, StoredReading};
+use crate::record::{BillRow, PricePoint, StoredReading};
 
 /// A database in memory.
 #[derive(Debug, Clone, Default)]

@@ -1,11 +1,11 @@
-//! What the journal holds, record by record, and where an interval has its place.
+//! What is kept: the journal's records, bills, and where an interval has its place.
 
 use core::fmt;
 
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_core::{
-    Day, IntervalReading, IntervalValues, MeterId, MilliwattHours, Period, Price, ReadingStatus,
-    SystemTitle, UtcTime, Watts,
+    Charge, Currency, Day, IntervalReading, IntervalValues, MeterId, MilliwattHours, Money, Month,
+    Period, Price, ReadingStatus, SystemTitle, UtcTime, Watts,
 };
 
 /// A record's place in the journal, counted from 1 without holes; 0 is before the first.
@@ -63,6 +63,38 @@ pub struct PricePoint {
     pub stations_on: u16,
     /// Meters whose reading was missing when it was decided.
     pub missing: u32,
+}
+
+/// A bill. Its identity is `(meter, month, version)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BillRow {
+    /// Whose consumption.
+    pub meter: MeterId,
+    /// Of which month.
+    pub month: Month,
+    /// 0 for the first bill of the month; a correction has the next number.
+    pub version: u32,
+    /// In which currency.
+    pub currency: Currency,
+    /// The amount, in minor units of the currency.
+    pub amount_minor: i64,
+    /// The billed energy.
+    pub energy: MilliwattHours,
+    /// Intervals that were billed.
+    pub intervals: u32,
+    /// Intervals of the month that were missing.
+    pub gaps: u32,
+    /// The exact sum that was rounded to the amount.
+    pub charge: Charge,
+    /// When it was issued.
+    pub issued_at: UtcTime,
+}
+
+impl BillRow {
+    /// The amount to pay.
+    pub const fn amount(&self) -> Money {
+        Money::from_minor(self.amount_minor, self.currency)
+    }
 }
 
 /// The slot of an interval in its day, from 0, and the day; `None` if `end` is not on the

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use crate::effect::Checkpoint;
 use crate::head::{Head, Offered, Openness, Window};
-use crate::journal::{Damage, Flaw, HEADER_BYTES, Scanner, decode_header, later_write_follows};
-use crate::ledger::Segment;
+use crate::journal::{
+    Damage, Flaw, HEADER_BYTES, Scanner, Segment, decode_header, later_write_follows,
+};
 use crate::record::{Lsn, place_of};
 
 /// Why a journal cannot be recovered without an operator.

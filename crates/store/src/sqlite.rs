@@ -10,14 +10,14 @@ use rusqlite::{
     Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
 };
 
-use crate::backend::{AuditRow, Backend, BillRow, MeterRow, StoreError, Summary};
+use crate::backend::{AuditRow, Backend, MeterRow, StoreError, Summary};
 use crate::block::BlockKey;
 use crate::cells::{CellStore, check_cell};
 use crate::effect::{Checkpoint, CommitBatch, CommitReport, MeterDay};
 use crate::merge::{
     EVIDENCE_PER_INTERVAL_MAX, Merged, check_days, check_meter, check_order, decode_held, merge,
 };
-use crate::record::{PricePoint, StoredReading};
+use crate::record::{BillRow, PricePoint, StoredReading};
 use crate::schema;
 
 /// A gridloom database in SQLite.

@@ -1,7 +1,6 @@
 //! The utility's key-encryption key and its meters' keys: from the operating system's entropy,
 //! kept wrapped.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -9,6 +8,8 @@ use gridloom_core::{MeterId, SystemTitle};
 use gridloom_dlms::security::{KeyEncryptionKey, Keys};
 use gridloom_host::entropy;
 use gridloom_store::{Backend, MeterRow};
+
+use crate::founding::write_durably;
 
 const FILE: &str = "kek";
 
@@ -42,28 +43,6 @@ pub(super) fn key_encryption_key(
         }
         Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
     }
-}
-
-/// Writes a small file so that it is whole or absent after a crash, readable by its owner only.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let context = || format!("failed to write {}", path.display());
-    let part = path.with_extension("part");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)
-        .with_context(context)?;
-    file.write_all(bytes).with_context(context)?;
-    file.sync_all().with_context(context)?;
-    std::fs::rename(&part, path).with_context(context)?;
-    let folder = path.parent().with_context(context)?;
-    std::fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(context)
 }
 
 /// A meter to enrol: its registry row without keys.

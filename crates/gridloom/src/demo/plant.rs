@@ -25,11 +25,11 @@ use gridloom_web::Snapshot;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Founding;
 use super::keys::{self, Applicant};
 use super::snapshot::{self, Sources};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
+use crate::founding::Founding;
 
 const FIRST: NodeIndex = NodeIndex(0);
 

@@ -7,7 +7,7 @@ use gridloom_core::Month;
 use gridloom_host::Clock;
 use gridloom_host::serial::{ModemCommand, ModemEvent, SerialOptions, run_modem};
 use gridloom_modem::{Alert, AlertLevel, Event, ModemDriver, PhoneNumber, Pin, SmsText, Timing};
-use gridloom_web::{HouseState, Snapshot};
+use gridloom_web::{ClosedBill, HouseState, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -22,12 +22,13 @@ pub(super) struct Texting {
     modem: JoinHandle<()>,
     log: JoinHandle<()>,
     to: Vec<PhoneNumber>,
-    /// The last state of each house.
-    states: BTreeMap<String, HouseState>,
-    /// Houses of whose silence people were told, and of no end to it yet.
+    /// Houses that were told to be silent.
     silent: BTreeSet<String>,
-    /// The last month whose bill was told, by house.
-    billed: BTreeMap<String, Month>,
+    /// Houses that were heard since the start; before that, silence is no news.
+    heard: BTreeSet<String>,
+    /// The last month whose bill was told, by house; `None` before the first look, which finds
+    /// the bills of earlier runs.
+    billed: Option<BTreeMap<String, Month>>,
 }
 
 impl Texting {
@@ -64,9 +65,9 @@ impl Texting {
             modem,
             log,
             to,
-            states: BTreeMap::new(),
             silent: BTreeSet::new(),
-            billed: BTreeMap::new(),
+            heard: BTreeSet::new(),
+            billed: None,
         })
     }
 
@@ -77,16 +78,32 @@ impl Texting {
             .iter()
             .map(|house| (house.row.id.as_str(), house.row.name.as_str()))
             .collect();
+        self.tell_bills(snapshot, &names);
+        self.tell_presence(snapshot);
+    }
+
+    fn tell_bills(&mut self, snapshot: &Snapshot, names: &BTreeMap<&str, &str>) {
+        let newest = |billed: &mut BTreeMap<String, Month>, bill: &ClosedBill| {
+            let told = billed.entry(bill.house.clone()).or_insert(bill.month);
+            *told = (*told).max(bill.month);
+        };
+        let Some(mut billed) = self.billed.take() else {
+            let mut billed = BTreeMap::new();
+            for bill in &snapshot.bills {
+                newest(&mut billed, bill);
+            }
+            self.billed = Some(billed);
+            return;
+        };
         // The console's list has the newest month first; people read it in order.
         for bill in snapshot.bills.iter().rev() {
-            if self
-                .billed
+            if billed
                 .get(&bill.house)
                 .is_some_and(|told| *told >= bill.month)
             {
                 continue;
             }
-            self.billed.insert(bill.house.clone(), bill.month);
+            newest(&mut billed, bill);
             let name = names
                 .get(bill.house.as_str())
                 .copied()
@@ -102,20 +119,24 @@ impl Texting {
                 Err(error) => tracing::error!(%error, "a bill could not be texted"),
             }
         }
+        self.billed = Some(billed);
+    }
+
+    fn tell_presence(&mut self, snapshot: &Snapshot) {
         for house in &snapshot.houses {
             let row = &house.row;
-            let before = self.states.insert(row.id.clone(), row.state);
-            // A meter that was not heard since the start has not fallen silent: no alarm, and
-            // no all-clear either.
-            let what = match (before, row.state) {
-                (Some(HouseState::Online | HouseState::Late), HouseState::Silent) => {
-                    self.silent.insert(row.id.clone());
-                    "meter silent"
+            let what = match row.state {
+                HouseState::Silent if self.heard.contains(&row.id) => {
+                    self.silent.insert(row.id.clone()).then_some("meter silent")
                 }
-                (_, HouseState::Online | HouseState::Late) if self.silent.remove(&row.id) => {
-                    "meter is back"
+                HouseState::Silent => None,
+                HouseState::Online | HouseState::Late => {
+                    self.heard.insert(row.id.clone());
+                    self.silent.remove(&row.id).then_some("meter is back")
                 }
-                _ => continue,
+            };
+            let Some(what) = what else {
+                continue;
             };
             let alert = Alert {
                 level: AlertLevel::Warning,

@@ -3,9 +3,10 @@
 use gridloom_core::Instant;
 
 use super::{ModemDriver, Phase, PinState, SIM_LOOKS_MAX};
+use crate::cause::HaltReason;
 use crate::cause::{Cause, CmeCause};
 use crate::command::Command;
-use crate::event::{Event, HaltReason, RestartReason};
+use crate::event::{Event, RestartReason};
 use crate::reply::PinStatus;
 
 impl ModemDriver {

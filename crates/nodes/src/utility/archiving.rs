@@ -66,6 +66,16 @@ impl ArchiveQueue {
         self.start();
     }
 
+    /// Readings came late for a day: if it is in the archive, it goes there again.
+    pub(super) fn reopened(&mut self, day: Day) {
+        if day < self.archived_before {
+            self.archived_before = day;
+            self.progress = Some(day);
+            self.step = Step::Idle;
+            self.start();
+        }
+    }
+
     /// A new link: what was on its way may be lost.
     pub(super) fn link_up(&mut self) {
         self.retry_at = None;
@@ -264,6 +274,16 @@ mod tests {
         assert!(parts.len() > 1);
         assert!(parts.iter().all(|part| part.len() < 1024 * 1024));
         assert_eq!(encode_parts(PERIOD, day(5), &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_reopened_day_goes_again_with_all_after_it() {
+        let mut queue = ArchiveQueue::new(PERIOD, day(9), day(9));
+        queue.reopened(day(9));
+        assert_eq!(queue.next_query(Instant::ZERO), None, "it is not there yet");
+        queue.reopened(day(7));
+        assert_eq!(queue.next_query(Instant::ZERO), Some(day(7)));
+        assert_eq!(queue.take_progress(), Some(day(7)));
     }
 
     #[test]

@@ -6,9 +6,9 @@ use gridloom_core::{
 };
 use rusqlite::{Connection, Params, Row};
 
-use crate::backend::{AuditRow, BillRow, MeterRow, StoreError};
+use crate::backend::{AuditRow, MeterRow, StoreError};
 use crate::effect::Checkpoint;
-use crate::record::{Lsn, PricePoint, StoredReading};
+use crate::record::{BillRow, Lsn, PricePoint, StoredReading};
 
 /// Why a row cannot be read.
 pub(super) enum RowError {
