@@ -103,3 +103,20 @@ fn run_april_to_its_end(data: &Path) {
         assert_eq!((intervals, gaps), (Some(INTERVALS), Some(0)), "{bill}");
     }
 }
+
+/// A meter that did not hear its acknowledgement pushes again what is durable, amid newer readings.
+#[test]
+fn what_comes_again_after_a_kill_is_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let arguments = ["--houses", "40", "--speed", "7200"];
+    for _ in 0..4 {
+        let demo = Demo::start(&data, &arguments);
+        process::pause(Duration::from_millis(2_500));
+        demo.kill();
+        let demo = Demo::start(&data, &arguments);
+        process::pause(Duration::from_millis(2_500));
+        demo.interrupt().in_order();
+        check(&data);
+    }
+}
