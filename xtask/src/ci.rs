@@ -23,7 +23,16 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             "warnings",
         ],
     )?;
-    cargo(root, &["nextest", "run", "--workspace", "--locked"])?;
+    cargo(
+        root,
+        &[
+            "nextest",
+            "run",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+        ],
+    )?;
     // Examples in the documentation compile and hold.
     cargo(
         root,
