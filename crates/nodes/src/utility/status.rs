@@ -183,6 +183,11 @@ impl UtilityNode {
         }
     }
 
+    /// Readings acknowledged to edges since start.
+    pub fn acknowledged(&self) -> u64 {
+        self.counters.acknowledged
+    }
+
     /// The month that is closed next; all before it are.
     pub fn next_month(&self) -> Month {
         self.cycle.next_month()
