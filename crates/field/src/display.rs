@@ -107,20 +107,22 @@ pub fn page_at(pages: usize, now: Instant) -> usize {
 
 /// The page as a terminal shows it: a box around two lines of [`WIDTH`] characters.
 pub fn render(item: &Item) -> String {
+    render_parts(item.code, item.label, &item.value, &item.unit)
+}
+
+/// The same for a page that came over a wire.
+pub fn render_parts(code: &str, label: &str, value: &str, unit: &str) -> String {
     let bar = "─".repeat(WIDTH);
-    let code_width = WIDTH.saturating_sub(item.label.chars().count());
-    let mut value = item.value.clone();
-    if !item.unit.is_empty() {
+    let code_width = WIDTH.saturating_sub(label.chars().count());
+    let mut value = value.to_owned();
+    if !unit.is_empty() {
         value.push(' ');
-        value.push_str(&item.unit);
+        value.push_str(unit);
     }
     if value.chars().count() > WIDTH {
         value = dashes(); // More digits than the glass has.
     }
-    format!(
-        "┌{bar}┐\n│{}{:>code_width$}│\n│{value:>WIDTH$}│\n└{bar}┘",
-        item.label, item.code
-    )
+    format!("┌{bar}┐\n│{label}{code:>code_width$}│\n│{value:>WIDTH$}│\n└{bar}┘")
 }
 
 fn dashes() -> String {

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod decode;
 mod demo;
+mod display;
 mod emulate;
 mod founding;
 mod sim;
@@ -36,6 +37,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Takes a DLMS frame apart
     Decode(decode::Decode),
+    /// Shows a meter's scrolling display in the terminal
+    Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
     /// Runs the same nodes in virtual time
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Check(command) => command.run(&mut out),
         Command::Config(command) => command.run(&mut out),
         Command::Decode(command) => command.run(&mut out),
+        Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
         Command::Sim(command) => command.run(&mut out),
         Command::Sms(command) => command.run(&mut out),

@@ -4,7 +4,7 @@ mod process;
 
 use std::time::Duration;
 
-use process::{Demo, bills, check, until};
+use process::{Demo, bills, check, refusal, run, until};
 
 /// April and the grace of late readings at 90 000 times real time, on a busy machine.
 const MONTH_MAX: Duration = Duration::from_secs(150);
@@ -69,4 +69,29 @@ fn three_hundred_houses_link_up_in_real_time() {
     });
     demo.interrupt().in_order();
     assert_eq!(check(&data).len(), 300);
+}
+
+#[test]
+fn a_terminal_shows_the_meters_display() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let demo = Demo::start(&data, &["--speed", "3600"]);
+    let console = demo.console().to_string();
+    let output = run(&["display", "--once", "--house", "h2", "--console", &console]);
+    assert!(output.status.success(), "{output:?}");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    for page in [
+        "House 2",
+        "Units consumed 1.8.0",
+        "Voltage",
+        "Price now",
+        "Bill this month",
+    ] {
+        assert!(shown.contains(page), "{page} is missing in {shown}");
+    }
+    let absent = refusal(&["display", "--once", "--house", "h9", "--console", &console]);
+    assert!(absent.contains("no house h9"), "{absent}");
+    demo.interrupt().in_order();
+    let silent = refusal(&["display", "--once", "--console", &console]);
+    assert!(silent.contains("--console"), "{silent}");
 }
