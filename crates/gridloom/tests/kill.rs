@@ -79,6 +79,7 @@ fn a_demo_killed_while_it_is_founded_starts_again() {
 /// Nothing may be missing in the month that the kills fell into: every interval is stored, priced
 /// and billed once, and each meter's own bill is the utility's.
 fn run_april_to_its_end(data: &Path) {
+    const DUE: u64 = 32 * 48;
     let demo = Demo::start(data, &["--speed", "90000", "--days", "32"]);
     let ended = demo.wait(REST_MAX).in_order();
     assert!(
@@ -87,10 +88,10 @@ fn run_april_to_its_end(data: &Path) {
         ended.errors
     );
     for account in check(data) {
-        let captured = account.get("captured");
-        assert!(captured >= INTERVALS, "{account:?}");
-        for figure in ["acknowledged", "stored", "priced"] {
-            assert_eq!(account.get(figure), captured, "{figure}: {account:?}");
+        // The clock runs on while the nodes stop, so that an interval captured after the last day
+        // may still be under way then; everything that was due by its end may not.
+        for figure in ["captured", "acknowledged", "stored", "priced"] {
+            assert!(account.get(figure) >= DUE, "{figure}: {account:?}");
         }
         assert_eq!(account.get("bills"), 1, "{account:?}");
         assert_eq!(account.get("agreed"), 1, "{account:?}");
