@@ -17,7 +17,7 @@ use gridloom_dlms::wrapper::{Frame, WPort};
 use gridloom_edge::{Edge, EdgeMemory};
 use gridloom_grid::Response;
 use gridloom_host::{
-    CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, LedgerDisk,
+    CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, LedgerDisk, LinkLimits,
     ListenOptions, Listener, Net, NodeIndex, Runner, Speed,
 };
 use gridloom_nodes::{EdgeNode, GatewayNode, UtilityMemory, UtilityNode};
@@ -114,6 +114,20 @@ fn frames(town: &Town) -> Vec<u8> {
     bytes
 }
 
+fn listen(framing: Framing) -> ListenOptions {
+    ListenOptions {
+        limits: LinkLimits::trunk(),
+        ..ListenOptions::new(framing)
+    }
+}
+
+fn dial() -> DialOptions {
+    DialOptions {
+        limits: LinkLimits::trunk(),
+        ..DialOptions::new(Framing::Envelope)
+    }
+}
+
 async fn ingest(town: &Town, frames: &[u8], count: u64) -> Result<Duration, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let directory = DataDirectory::open("--data", folder.path())?;
@@ -153,28 +167,20 @@ async fn ingest(town: &Town, frames: &[u8], count: u64) -> Result<Duration, Box<
     )?;
     let mut utility = Runner::new(net.clone());
     let index = utility.add("utility", node);
-    utility.listen(index, utility_port, ListenOptions::new(Framing::Envelope));
+    utility.listen(index, utility_port, listen(Framing::Envelope));
     utility.disk(utility_disk.handle());
 
     let mut edge = Runner::new(net.clone());
     let machine = Edge::new(town.edge(), town.registry(), &EdgeMemory::default());
     let index = edge.add("edge-1", EdgeNode::new("edge-1".into(), machine));
-    edge.listen(index, edge_port, ListenOptions::new(Framing::Envelope));
-    edge.dial(
-        index,
-        to_utility.into(),
-        DialOptions::new(Framing::Envelope),
-    );
+    edge.listen(index, edge_port, listen(Framing::Envelope));
+    edge.dial(index, to_utility.into(), dial());
     edge.disk(utility_disk.handle());
 
     let mut gateway = Runner::new(net);
     let index = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
-    gateway.listen(
-        index,
-        gateway_port,
-        ListenOptions::new(Framing::DlmsWrapper),
-    );
-    gateway.dial(index, to_edge.into(), DialOptions::new(Framing::Envelope));
+    gateway.listen(index, gateway_port, listen(Framing::DlmsWrapper));
+    gateway.dial(index, to_edge.into(), dial());
 
     let (utility, edge, gateway) = (utility.start(), edge.start(), gateway.start());
     let first = NodeIndex(0);

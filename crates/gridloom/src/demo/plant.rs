@@ -14,7 +14,7 @@ use gridloom_field::{Boot, Meter};
 use gridloom_grid::{LoadTrace, Response};
 use gridloom_host::{
     ArchiveDisk, CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, Handle,
-    LedgerDisk, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
+    LedgerDisk, LinkLimits, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
 };
 use gridloom_nodes::{
     ArchiveNode, EdgeNode, GatewayNode, MeterNode, UtilityConfig, UtilityMemory, UtilityNode,
@@ -155,8 +155,14 @@ impl Plant {
         )?;
         meters.disk(field_disk.handle());
 
-        let envelope = || ListenOptions::new(Framing::Envelope);
-        let dial = || DialOptions::new(Framing::Envelope);
+        let envelope = || ListenOptions {
+            limits: LinkLimits::trunk(),
+            ..ListenOptions::new(Framing::Envelope)
+        };
+        let dial = || DialOptions {
+            limits: LinkLimits::trunk(),
+            ..DialOptions::new(Framing::Envelope)
+        };
 
         let mut archive = Runner::new(net.clone());
         let node = archive.add("archive-1", ArchiveNode::new("archive-1".into()));

@@ -59,6 +59,18 @@ impl Default for LinkLimits {
     }
 }
 
+impl LinkLimits {
+    /// For a link between two tiers: it carries the burst of a whole neighbourhood, whose meters
+    /// all push at the end of an interval.
+    pub fn trunk() -> Self {
+        Self {
+            queue_frames: 64 * QUEUE_FRAMES_MAX,
+            queue_bytes: 8 * QUEUE_BYTES_MAX,
+            ..Self::default()
+        }
+    }
+}
+
 /// What a link tells the runner of its node.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
