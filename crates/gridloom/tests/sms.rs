@@ -136,7 +136,14 @@ fn a_closed_month_is_texted() {
         } else if let Some(house) = text.strip_suffix(": meter is back") {
             assert!(silent.remove(&house_of(house)), "{text} without alarm");
         } else {
-            assert!(expected.remove(&text), "{text:?} is not among {expected:?}");
+            let (bill, reading) = text
+                .split_once(", meter reads ")
+                .expect("a bill and a reading");
+            assert!(expected.remove(bill), "{text:?} is not among {expected:?}");
+            let kwh = reading
+                .strip_suffix(" kWh")
+                .and_then(|kwh| kwh.parse().ok());
+            assert!(kwh.is_some_and(|kwh: f64| kwh > 10.0), "{text}");
         }
         if expected.is_empty() {
             demo.interrupt().in_order();

@@ -108,8 +108,14 @@ impl Texting {
                 .get(bill.house.as_str())
                 .copied()
                 .unwrap_or(&bill.house);
+            // The reading that the customer can compare with the display.
+            let reading = snapshot
+                .house(&bill.house)
+                .and_then(|house| house.row.energy_wh)
+                .map(|wh| format!(", meter reads {}.{:03} kWh", wh / 1_000, wh % 1_000))
+                .unwrap_or_default();
             let text = format!(
-                "{name}: bill of {} is {} {}",
+                "{name}: bill of {} is {} {}{reading}",
                 bill.month,
                 bill.amount.decimal(),
                 snapshot.currency
