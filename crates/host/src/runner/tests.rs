@@ -56,6 +56,9 @@ fn probe(react: React) -> (Probe, mpsc::UnboundedReceiver<Input>) {
     (probe, hears)
 }
 
+/// A frame in either framing: a wrapped APDU of one byte.
+const HELLO: [u8; 9] = [0, 1, 0, 1, 0, 102, 0, 1, 0xAA];
+
 fn silent(_: &mut Probe, _: &Input, _: Now) {}
 
 fn echo(probe: &mut Probe, input: &Input, _: Now) {
@@ -67,7 +70,7 @@ fn echo(probe: &mut Probe, input: &Input, _: Now) {
 
 fn greet(probe: &mut Probe, input: &Input, _: Now) {
     if let Input::LinkUp { link, .. } = input {
-        let (link, frame) = (*link, b"hello".to_vec());
+        let (link, frame) = (*link, HELLO.to_vec());
         probe.outbox.push_back(Output::Send { link, frame });
     }
 }
@@ -136,7 +139,7 @@ async fn two_nodes_talk_in_both_framings_and_end_cleanly() {
             panic!("the client's link comes up first");
         };
         assert_eq!(port, Port::Up);
-        let frame = b"hello".to_vec();
+        let frame = HELLO.to_vec();
         assert_eq!(next(&mut client_hears).await, Input::Frame { link, frame });
         assert!(matches!(
             next(&mut server.hears).await,
@@ -354,9 +357,9 @@ async fn a_neighbour_that_comes_back_is_found_again() {
             None => TcpListener::bind(address).await.unwrap(),
         };
         let (mut stream, _) = within(listening.accept()).await.unwrap();
-        let mut hello = [0; 9];
+        let mut hello = [0; 13];
         within(stream.read_exact(&mut hello)).await.unwrap();
-        assert_eq!(&hello, b"\0\0\0\x05hello");
+        assert_eq!(hello[..], [&[0, 0, 0, 9], &HELLO[..]].concat());
         let Input::LinkUp { link, .. } = next(&mut hears).await else {
             panic!("up before down");
         };
