@@ -16,6 +16,8 @@ pub enum Framing {
     DlmsWrapper,
     /// A 32-bit big-endian length and the frame, between our own tiers.
     Envelope,
+    /// No frames: pieces of the stream as they come, for a node that cuts them itself.
+    Bytes,
 }
 
 impl Framing {
@@ -24,7 +26,7 @@ impl Framing {
     pub const fn frame_max(self) -> usize {
         match self {
             Self::DlmsWrapper => wrapper::HEADER_LEN + wrapper::APDU_MAX as usize,
-            Self::Envelope => ENVELOPE_MAX,
+            Self::Envelope | Self::Bytes => ENVELOPE_MAX,
         }
     }
 
@@ -54,7 +56,7 @@ impl Framing {
     pub fn encode(self, frame: &[u8], stream: &mut Vec<u8>) {
         self.assert_sendable(frame);
         match self {
-            Self::DlmsWrapper => stream.extend_from_slice(frame),
+            Self::DlmsWrapper | Self::Bytes => stream.extend_from_slice(frame),
             Self::Envelope => {
                 let length = u32::try_from(frame.len()).expect("ENVELOPE_MAX fits 32 bits");
                 stream.extend(length.to_be_bytes());
@@ -99,6 +101,7 @@ pub struct Deframer {
 enum Cutter {
     Wrapper(wrapper::Deframer),
     Envelope { buffer: Vec<u8>, taken: usize },
+    Bytes(Vec<u8>),
 }
 
 impl Deframer {
@@ -110,6 +113,7 @@ impl Deframer {
                 buffer: Vec::new(),
                 taken: 0,
             },
+            Framing::Bytes => Cutter::Bytes(Vec::new()),
         };
         Self { cutter, waiting: 0 }
     }
@@ -130,6 +134,7 @@ impl Deframer {
                 }
                 buffer.extend_from_slice(bytes);
             }
+            Cutter::Bytes(waiting) => waiting.extend_from_slice(bytes),
         }
         self.waiting += bytes.len();
         Ok(())
@@ -145,6 +150,10 @@ impl Deframer {
             Cutter::Wrapper(deframer) => (deframer.pull()?.map(|frame| frame.to_bytes()), 0),
             Cutter::Envelope { buffer, taken } => {
                 (pull_envelope(buffer, taken)?, ENVELOPE_HEADER_LEN)
+            }
+            Cutter::Bytes(waiting) => {
+                let piece = std::mem::take(waiting);
+                ((!piece.is_empty()).then_some(piece), 0)
             }
         };
         if let Some(frame) = &frame {
@@ -194,7 +203,7 @@ mod tests {
                 apdu: payload,
             }
             .to_bytes(),
-            Framing::Envelope => payload.to_vec(),
+            Framing::Envelope | Framing::Bytes => payload.to_vec(),
         }
     }
 
@@ -255,6 +264,16 @@ mod tests {
             assert_eq!(deframer.pull(), Ok(Some(frame_of(framing, b"abc"))));
             assert!(!deframer.is_partial());
         }
+    }
+
+    #[test]
+    fn bytes_come_as_they_are() {
+        let mut deframer = Deframer::new(Framing::Bytes);
+        assert_eq!(deframer.pull(), Ok(None));
+        deframer.push(b"ab").unwrap();
+        assert_eq!(deframer.pull(), Ok(Some(b"ab".to_vec())));
+        assert_eq!(deframer.pull(), Ok(None));
+        assert!(!deframer.is_partial());
     }
 
     #[test]

@@ -244,6 +244,12 @@ impl Node for EdgeNode {
                 self.send(link, &hello);
                 self.report_soon(now);
             }
+            // It dials nobody by itself.
+            Input::LinkUp {
+                port: Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
                     self.edge.handle_gateway_gone(link.0);

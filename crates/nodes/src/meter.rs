@@ -42,8 +42,10 @@ impl Node for MeterNode {
             }
             // A meter that listens for head-ends is another assembly.
             Input::LinkUp {
-                port: Port::Down, ..
-            } => {}
+                port: Port::Down | Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
                 if self.link == Some(link) {
                     self.link = None;

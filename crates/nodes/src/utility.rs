@@ -636,6 +636,12 @@ impl Node for UtilityNode {
             Input::LinkUp {
                 port: Port::Down, ..
             } => {}
+            // It dials nobody by itself.
+            Input::LinkUp {
+                port: Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
                 if self.edges.remove(&link) {
                     self.edge_of.retain(|_, edge| *edge != link);
