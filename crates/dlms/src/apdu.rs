@@ -3,24 +3,26 @@
 //! Ciphered ones are opened by [`crate::security`] first. Block transfer and lists are refused
 //! with a name, as is every tag that is not spoken here.
 
+mod action;
 mod error;
 mod exception;
 mod field;
+mod get;
 mod notification;
-mod request;
-mod response;
+mod set;
 
 use crate::axdr::Decoder;
 
+pub use action::{ActionRequestNormal, ActionResponseNormal};
 pub use error::ApduError;
 pub use exception::{ExceptionResponse, ServiceError, StateError};
 pub use field::{
     ActionResult, AttributeDescriptor, DataAccessResult, InvokeId, LongInvokeId, MethodDescriptor,
     SelectiveAccess,
 };
+pub use get::{GetRequestNormal, GetResponseNormal};
 pub use notification::{DataNotification, DataNotificationConfirm};
-pub use request::{ActionRequestNormal, GetRequestNormal, SetRequestNormal};
-pub use response::{ActionResponseNormal, GetResponseNormal, SetResponseNormal};
+pub use set::{SetRequestNormal, SetResponseNormal};
 
 /// Any plaintext APDU that is spoken here.
 #[derive(Debug, Clone, PartialEq, Eq)]
