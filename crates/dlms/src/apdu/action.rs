@@ -1,11 +1,9 @@
-//! The ACTION service: invoking methods.
+//! The ACTION service: invoking methods (IEC 62056-5-3, clauses 7.3.4 and 8.3).
 
-use super::error::{ApduError, NORMAL, expect_normal};
-use super::field::{
-    ActionResult, DataAccessResult, InvokeId, MethodDescriptor, decode_data_result,
-    decode_presence, encode_data_result,
-};
-use crate::axdr::{Data, Decoder, Encoder};
+use super::error::ApduError;
+use super::field::{ActionResult, DataAccessResult, InvokeId, MethodDescriptor};
+use super::service::{DataBlock, Field, expect_variant, put_count, take_paired, variant};
+use crate::axdr::{Data, Decoder};
 
 /// Invoke one method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,41 +16,109 @@ pub struct ActionRequestNormal {
     pub parameters: Option<Data>,
 }
 
-impl ActionRequestNormal {
+variant!(ActionRequestNormal, 0xC3, 1, { invoke_id, method, parameters });
+
+/// Send the next block of what the method returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActionRequestNextPblock {
+    /// Of the first request.
+    pub invoke_id: InvokeId,
+    /// The number of the block that has arrived.
+    pub block: u32,
+}
+
+variant!(ActionRequestNextPblock, 0xC3, 2, { invoke_id, block });
+
+/// Invoke several methods, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRequestWithList {
+    /// By which the answer finds it.
+    pub invoke_id: InvokeId,
+    /// What to invoke and with what: null data if the method takes nothing. On the wire the
+    /// parameters stand in a list of their own; lists of unequal length are refused.
+    pub invocations: Vec<(MethodDescriptor, Data)>,
+}
+
+impl ActionRequestWithList {
     /// The APDU's tag.
     pub const TAG: u8 = 0xC3;
+    /// The number of the variant within its service.
+    pub const CHOICE: u8 = 3;
 
     /// Appends the APDU to `out`.
+    ///
+    /// # Panics
+    ///
+    /// If there are more invocations than [`LIST_MAX`](super::LIST_MAX), or a value is deeper
+    /// than [`DEPTH_MAX`](crate::axdr::DEPTH_MAX).
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([Self::TAG, NORMAL, self.invoke_id.0]);
-        self.method.encode(out);
-        out.push(u8::from(self.parameters.is_some()));
-        if let Some(parameters) = &self.parameters {
-            Encoder::new(out).value(parameters);
+        out.extend([Self::TAG, Self::CHOICE]);
+        self.invoke_id.put(out);
+        put_count(self.invocations.len(), out);
+        for (method, _) in &self.invocations {
+            method.put(out);
+        }
+        put_count(self.invocations.len(), out);
+        for (_, parameters) in &self.invocations {
+            parameters.put(out);
         }
     }
 
-    /// Reads exactly one request.
+    /// Reads exactly one APDU of this variant.
     ///
     /// # Errors
     ///
     /// Anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, ApduError> {
         let mut decoder = Decoder::new(bytes);
-        expect_normal(&mut decoder, Self::TAG)?;
-        let request = Self {
-            invoke_id: InvokeId(decoder.byte()?),
-            method: MethodDescriptor::decode(&mut decoder)?,
-            parameters: if decode_presence("method-invocation-parameters", &mut decoder)? {
-                Some(decoder.value()?)
-            } else {
-                None
-            },
-        };
+        expect_variant(&mut decoder, Self::TAG, Self::CHOICE)?;
+        let invoke_id = Field::take(&mut decoder)?;
+        let methods: Vec<MethodDescriptor> = Field::take(&mut decoder)?;
+        let parameters = take_paired::<Data>(methods.len(), &mut decoder)?;
         decoder.finish()?;
-        Ok(request)
+        Ok(Self {
+            invoke_id,
+            invocations: methods.into_iter().zip(parameters).collect(),
+        })
     }
 }
+
+/// Invoke one method, whose encoded parameters follow in blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRequestWithFirstPblock {
+    /// By which the answers find it.
+    pub invoke_id: InvokeId,
+    /// What to invoke.
+    pub method: MethodDescriptor,
+    /// The first part of the encoded parameters.
+    pub block: DataBlock,
+}
+
+variant!(ActionRequestWithFirstPblock, 0xC3, 4, { invoke_id, method, block });
+
+/// Invoke several methods, whose parameters follow in blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRequestWithListAndFirstPblock {
+    /// By which the answers find it.
+    pub invoke_id: InvokeId,
+    /// What to invoke.
+    pub methods: Vec<MethodDescriptor>,
+    /// The first part of what [`encode_values`](super::encode_values) writes.
+    pub block: DataBlock,
+}
+
+variant!(ActionRequestWithListAndFirstPblock, 0xC3, 5, { invoke_id, methods, block });
+
+/// A further part of the parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRequestWithPblock {
+    /// Of the first request.
+    pub invoke_id: InvokeId,
+    /// The part.
+    pub block: DataBlock,
+}
+
+variant!(ActionRequestWithPblock, 0xC3, 6, { invoke_id, block });
 
 /// Whether a method worked, and what it returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,37 +131,40 @@ pub struct ActionResponseNormal {
     pub returned: Option<Result<Data, DataAccessResult>>,
 }
 
-impl ActionResponseNormal {
-    /// The APDU's tag.
-    pub const TAG: u8 = 0xC7;
+variant!(ActionResponseNormal, 0xC7, 1, { invoke_id, result, returned });
 
-    /// Appends the APDU to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([Self::TAG, NORMAL, self.invoke_id.0, self.result.code()]);
-        out.push(u8::from(self.returned.is_some()));
-        if let Some(returned) = &self.returned {
-            encode_data_result(returned, out);
-        }
-    }
-
-    /// Reads exactly one response.
-    ///
-    /// # Errors
-    ///
-    /// Anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, ApduError> {
-        let mut decoder = Decoder::new(bytes);
-        expect_normal(&mut decoder, Self::TAG)?;
-        let response = Self {
-            invoke_id: InvokeId(decoder.byte()?),
-            result: ActionResult::from_code(decoder.byte()?)?,
-            returned: if decode_presence("return-parameters", &mut decoder)? {
-                Some(decode_data_result(&mut decoder)?)
-            } else {
-                None
-            },
-        };
-        decoder.finish()?;
-        Ok(response)
-    }
+/// A part of what methods returned.
+///
+/// The parts together are what [`encode_outcome`](super::encode_outcome) writes for one
+/// method, [`encode_outcomes`](super::encode_outcomes) for several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionResponseWithPblock {
+    /// Of the request.
+    pub invoke_id: InvokeId,
+    /// The part.
+    pub block: DataBlock,
 }
+
+variant!(ActionResponseWithPblock, 0xC7, 2, { invoke_id, block });
+
+/// Which methods worked, and what they returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionResponseWithList {
+    /// Of the request.
+    pub invoke_id: InvokeId,
+    /// What came of each method and what it returned, in the request's order.
+    pub outcomes: Vec<(ActionResult, Option<Result<Data, DataAccessResult>>)>,
+}
+
+variant!(ActionResponseWithList, 0xC7, 3, { invoke_id, outcomes });
+
+/// A block has arrived, and the next one may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActionResponseNextPblock {
+    /// Of the request.
+    pub invoke_id: InvokeId,
+    /// The number of the block that has arrived.
+    pub block: u32,
+}
+
+variant!(ActionResponseNextPblock, 0xC7, 4, { invoke_id, block });

@@ -1,11 +1,8 @@
-//! The GET service: reading attributes.
+//! The GET service: reading attributes (IEC 62056-5-3, clauses 7.3.2 and 8.3).
 
-use super::error::{ApduError, NORMAL, expect_normal};
-use super::field::{
-    AttributeDescriptor, DataAccessResult, InvokeId, SelectiveAccess, decode_data_result,
-    encode_data_result,
-};
-use crate::axdr::{Data, Decoder};
+use super::field::{AttributeDescriptor, DataAccessResult, InvokeId, SelectiveAccess};
+use super::service::variant;
+use crate::axdr::Data;
 
 /// Read one attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,34 +15,29 @@ pub struct GetRequestNormal {
     pub access: Option<SelectiveAccess>,
 }
 
-impl GetRequestNormal {
-    /// The APDU's tag.
-    pub const TAG: u8 = 0xC0;
+variant!(GetRequestNormal, 0xC0, 1, { invoke_id, attribute, access });
 
-    /// Appends the APDU to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([Self::TAG, NORMAL, self.invoke_id.0]);
-        self.attribute.encode(out);
-        SelectiveAccess::encode_optional(self.access.as_ref(), out);
-    }
-
-    /// Reads exactly one request.
-    ///
-    /// # Errors
-    ///
-    /// Anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, ApduError> {
-        let mut decoder = Decoder::new(bytes);
-        expect_normal(&mut decoder, Self::TAG)?;
-        let request = Self {
-            invoke_id: InvokeId(decoder.byte()?),
-            attribute: AttributeDescriptor::decode(&mut decoder)?,
-            access: SelectiveAccess::decode_optional(&mut decoder)?,
-        };
-        decoder.finish()?;
-        Ok(request)
-    }
+/// Send the next block of what is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GetRequestNext {
+    /// Of the first request.
+    pub invoke_id: InvokeId,
+    /// The number of the block that has arrived.
+    pub block: u32,
 }
+
+variant!(GetRequestNext, 0xC0, 2, { invoke_id, block });
+
+/// Read several attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GetRequestWithList {
+    /// By which the answer finds it.
+    pub invoke_id: InvokeId,
+    /// What to read, each with the part of it that is meant.
+    pub attributes: Vec<(AttributeDescriptor, Option<SelectiveAccess>)>,
+}
+
+variant!(GetRequestWithList, 0xC0, 3, { invoke_id, attributes });
 
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,29 +48,33 @@ pub struct GetResponseNormal {
     pub result: Result<Data, DataAccessResult>,
 }
 
-impl GetResponseNormal {
-    /// The APDU's tag.
-    pub const TAG: u8 = 0xC4;
+variant!(GetResponseNormal, 0xC4, 1, { invoke_id, result });
 
-    /// Appends the APDU to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([Self::TAG, NORMAL, self.invoke_id.0]);
-        encode_data_result(&self.result, out);
-    }
-
-    /// Reads exactly one response.
-    ///
-    /// # Errors
-    ///
-    /// Anything else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, ApduError> {
-        let mut decoder = Decoder::new(bytes);
-        expect_normal(&mut decoder, Self::TAG)?;
-        let response = Self {
-            invoke_id: InvokeId(decoder.byte()?),
-            result: decode_data_result(&mut decoder)?,
-        };
-        decoder.finish()?;
-        Ok(response)
-    }
+/// A part of what was read.
+///
+/// The parts together are the encoded value, or for a request with a list what
+/// [`encode_results`](super::encode_results) writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GetResponseWithDatablock {
+    /// Of the request.
+    pub invoke_id: InvokeId,
+    /// Whether nothing follows. An error stands in a last block.
+    pub last: bool,
+    /// Its number; the first block has 1.
+    pub block: u32,
+    /// The part, or why there is none.
+    pub result: Result<Vec<u8>, DataAccessResult>,
 }
+
+variant!(GetResponseWithDatablock, 0xC4, 2, { invoke_id, last, block, result });
+
+/// What was read of several attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GetResponseWithList {
+    /// Of the request.
+    pub invoke_id: InvokeId,
+    /// In the request's order.
+    pub results: Vec<Result<Data, DataAccessResult>>,
+}
+
+variant!(GetResponseWithList, 0xC4, 3, { invoke_id, results });
