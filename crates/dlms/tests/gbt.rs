@@ -11,7 +11,7 @@ use gridloom_dlms::gbt::{
 const BLOCK_LEN: usize = 10;
 
 fn apdu(len: usize) -> Vec<u8> {
-    (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect()
+    (0..=250).cycle().take(len).collect()
 }
 
 /// What the link does to the `at`-th APDU that either side sends.
