@@ -113,7 +113,7 @@ mod tests {
                 apdu.verify(&responder(curve).public_key()),
                 Err(SecurityError::BadSignature { curve })
             );
-            for byte in 0..signed.len() {
+            for byte in (0..signed.len()).step_by(5) {
                 let mut changed = signed.clone();
                 changed[byte] ^= 1;
                 let read = GeneralSigning::decode(&changed);
