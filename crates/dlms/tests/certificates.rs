@@ -28,7 +28,7 @@ const TO: UtcTime = UtcTime::from_secs(2_110_634_072);
 const LATER: UtcTime = UtcTime::from_secs(1_900_000_000);
 
 fn read(der: &[u8]) -> Certificate {
-    Certificate::from_der(der).unwrap()
+    Certificate::from_der(der).expect("a certificate")
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl CipherContext {
         } else {
             SecuritySuite::Suite0
         };
-        Self::with_suite(keys, suite).expect("the suite was chosen by the keys' length")
+        Self::expand(keys, suite)
     }
 
     /// Expands the global keys for a suite.
@@ -90,13 +90,18 @@ impl CipherContext {
                 bytes: keys.key_len(),
             });
         }
-        Ok(Self {
+        Ok(Self::expand(keys, suite))
+    }
+
+    /// The caller has matched keys and suite.
+    fn expand(keys: &Keys, suite: SecuritySuite) -> Self {
+        Self {
             engine: Engine::new(keys.encryption()),
             authentication: keys.authentication().clone(),
             broadcast: keys.broadcast().map(|key| Box::new(Engine::new(key))),
             suite,
             key: KeyUse::Unicast,
-        })
+        }
     }
 
     /// The context of an association with a dedicated key; the authentication key stays.
