@@ -116,3 +116,8 @@ fn general_ciphering() {
 fn certificate() {
     replay("certificate", checks::certificate);
 }
+
+#[test]
+fn gbt() {
+    replay("gbt", checks::gbt);
+}
