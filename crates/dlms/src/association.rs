@@ -113,12 +113,14 @@ mod tests {
             user_information: hex::bytes(information),
         };
         let rejected = AssociationResult::RejectedPermanent;
-        let challenge = "6152 A109060760857405080101 A203020100 A305A10302010E \
+        let challenge = "614E A109060760857405080101 A203020100 A305A10302010E \
                          A40A04084D4D4D0000BC614E 88020780 890760857405080205 \
                          AA0A8008503677524A323146 BE10040E 0800065F1F040000501F01F40007";
         let cases = [
             (
-                format!("6129 A109060760857405080101 A203020100 A305A103020100 BE10040E {AGREEMENT}"),
+                format!(
+                    "6129 A109060760857405080101 A203020100 A305A103020100 BE10040E {AGREEMENT}"
+                ),
                 aare(AssociationResult::Accepted, Diagnostic::Null, AGREEMENT),
             ),
             (
@@ -168,9 +170,7 @@ mod tests {
     #[test]
     fn every_diagnostic_survives_the_way() {
         for code in 0..=20 {
-            let text = format!(
-                "6117 A109060760857405080101 A203020101 A305A1030201{code:02X}"
-            );
+            let text = format!("6117 A109060760857405080101 A203020101 A305A1030201{code:02X}");
             let bytes = hex::bytes(&text);
             let mut out = Vec::new();
             Aare::decode(&bytes).unwrap().encode(&mut out);
@@ -265,7 +265,13 @@ mod tests {
     #[test]
     fn what_is_wrong_with_an_association_apdu_is_named() {
         let cases = [
-            ("6100", AcseError::WrongTag { wanted: 0x60, found: 0x61 }),
+            (
+                "6100",
+                AcseError::WrongTag {
+                    wanted: 0x60,
+                    found: 0x61,
+                },
+            ),
             (
                 "6000",
                 AcseError::Missing {
@@ -322,6 +328,9 @@ mod tests {
     fn secrets_print_nothing() {
         let request = aarq(Mechanism::Lls, Some(b"12345678"), PROPOSAL);
         let shown = format!("{request:?}");
-        assert!(!shown.contains("49") && shown.contains("redacted"), "{shown}");
+        assert!(
+            !shown.contains("49") && shown.contains("redacted"),
+            "{shown}"
+        );
     }
 }
