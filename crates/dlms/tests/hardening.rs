@@ -5,7 +5,7 @@ mod link;
 
 use gridloom_core::SystemTitle;
 use gridloom_dlms::apdu::{ActionResult, DataNotification, LongInvokeId};
-use gridloom_dlms::association::{Aare, Aarq, Mechanism, Secret};
+use gridloom_dlms::association::{Aare, Aarq, Conformance, Mechanism, Secret};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::{
     Authentication, Ciphering, Client, ClientConfig, ClientError, ClientOutput, FORGED_MAX, Layer,
@@ -895,14 +895,20 @@ fn silence_is_told_from_refusal() {
 
 #[test]
 fn a_lost_block_of_a_read_is_asked_for_again() {
-    for lost in 0..6 {
+    let general = Conformance::STANDARD | Conformance::GENERAL_BLOCK_TRANSFER;
+    for (lost, conformance) in
+        (0..6).flat_map(|lost| [(lost, Conformance::STANDARD), (lost, general)])
+    {
+        let mut policies = policies();
+        policies[3].conformance = conformance;
         let mut link = Link::new(
             ClientConfig {
                 max_pdu: 600,
                 attempts: 2,
+                conformance,
                 ..manager()
             },
-            policies(),
+            policies,
             600,
         );
         assert!(is_opened(&link.open()));
@@ -920,13 +926,58 @@ fn a_lost_block_of_a_read_is_asked_for_again() {
         });
         events.extend(link.run_out());
         let progress = |event: &ClientOutput| matches!(event, ClientOutput::Progress { .. });
-        assert!(events.iter().filter(|event| progress(event)).count() >= 5);
+        assert!(events.iter().filter(|event| progress(event)).count() >= 4);
         events.retain(|event| !progress(event));
         let value = Response::Value(Data::OctetString(octets(3_000)));
         assert_eq!(
             events,
             [ClientOutput::Answered(Ok(value))],
             "block {lost} lost"
+        );
+    }
+}
+
+/// A SET in general blocks: the blocks are repeated, the SET is not.
+#[test]
+fn a_write_in_general_blocks_is_carried_out_once() {
+    let conformance = Conformance::STANDARD | Conformance::GENERAL_BLOCK_TRANSFER;
+    let value = Data::OctetString(octets(2_000));
+    for lost in 0..8 {
+        let mut policies = policies();
+        policies[3].conformance = conformance;
+        let mut link = Link::new(
+            ClientConfig {
+                max_pdu: 200,
+                attempts: 2,
+                conformance,
+                ..manager()
+            },
+            policies,
+            200,
+        );
+        assert!(is_opened(&link.open()));
+        let set = Request::Set {
+            attribute: LONG,
+            access: None,
+            value: value.clone(),
+        };
+        link.client.request(set, link.now);
+        let mut count = 0;
+        let mut events = link.run_with(&mut |apdu| {
+            count += 1;
+            (count - 1 != lost).then_some(apdu)
+        });
+        events.extend(link.run_out());
+        events.retain(|event| !matches!(event, ClientOutput::Progress { .. }));
+        assert_eq!(link.device.values[&LONG], value);
+        assert_eq!(link.device.callers.len(), 1, "answer {lost} lost");
+        let [ClientOutput::Answered(result)] = &events[..] else {
+            panic!("answer {lost} lost: {events:?}")
+        };
+        let timed_out = ClientError::TimedOut { after: TIMEOUT };
+        assert!(
+            *result == Ok(Response::Written) || *result == Err(timed_out),
+            "answer {lost} lost: {result:?}"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::device::{Caller, LogicalDevice};
 use super::hls::REPLY_TO_HLS;
-use super::security::{DeviceSecurity, KeyTransferError};
+use super::security::DeviceSecurity;
 use super::session::{Session, refused};
 use super::transfer::{Place, Targets, Transfer};
 use crate::apdu::{
@@ -261,12 +261,9 @@ impl Desk<'_> {
         parameters: Option<&Data>,
     ) -> Result<Option<Data>, ActionResult> {
         self.device.admits_keys(&self.caller, method)?;
-        match self.security.stage_keys(parameters.unwrap_or(&Data::Null)) {
-            Ok(()) => Ok(None),
-            Err(KeyTransferError::Malformed) => Err(ActionResult::TypeUnmatched),
-            Err(KeyTransferError::NoMasterKey) => Err(ActionResult::ObjectUnavailable),
-            Err(KeyTransferError::Key(_)) => Err(ActionResult::OtherReason),
-        }
+        self.security
+            .stage_keys(parameters.unwrap_or(&Data::Null))
+            .map(|()| None)
     }
 
     fn may_select(&self, access: Option<&SelectiveAccess>) -> Result<(), DataAccessResult> {
