@@ -371,7 +371,7 @@ fn pass_long_values(conformance: Conformance) {
                 // Associations may be longer: nothing has been agreed yet.
                 let longest = |apdus: &[Vec<u8>]| {
                     let services = apdus.iter().filter(|apdu| apdu[0] & 0xE0 != 0x60);
-                    services.map(Vec::len).max().unwrap()
+                    services.map(Vec::len).max().expect("some service")
                 };
                 assert!(longest(&link.asked) <= max, "{name} {max_pdu}");
                 assert!(longest(&link.answered) <= max, "{name} {max_pdu}");

@@ -403,13 +403,14 @@ impl Client {
             return;
         }
         self.forged += 1;
-        let error = match error {
-            ClientError::Tag { title, counter, .. } => ClientError::Tag {
+        let error = if let ClientError::Tag { title, counter, .. } = error {
+            ClientError::Tag {
                 count: self.forged,
                 title,
                 counter,
-            },
-            error => error,
+            }
+        } else {
+            error
         };
         if self.forged >= FORGED_MAX {
             self.fail(error, now);
