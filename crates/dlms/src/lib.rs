@@ -14,6 +14,7 @@ pub mod axdr;
 pub mod charge;
 pub mod counter;
 pub mod datetime;
+pub mod hdlc;
 #[cfg(test)]
 mod hex;
 pub mod push;
