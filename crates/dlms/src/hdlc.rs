@@ -25,7 +25,7 @@ mod transfer;
 pub use address::{Address, AddressError};
 pub use client::{ClientLink, ClientLinkConfig, ClientLinkOutput, LinkError};
 pub use deframer::{BACKLOG_MAX, Deframer};
-pub use frame::{Control, FRAME_MAX, FLAG, Frame, FrameError, INFO_MAX, Sequence};
+pub use frame::{Control, FLAG, FRAME_MAX, Frame, FrameError, INFO_MAX, Sequence};
 pub use parameters::{INFO_MIN, ParameterError, Parameters, WINDOW_MAX};
 pub use server::{CLIENTS_MAX, Peer, ServerLink, ServerLinkConfig, ServerLinkOutput};
 pub use transfer::APDU_MAX;

@@ -132,8 +132,11 @@ impl Pair {
 
     fn ask(&mut self, apdu: &[u8]) {
         self.client.send(apdu, self.now).unwrap();
-        let answer = self.run_until_heard(Duration::from_secs(100));
-        assert_eq!(answer, Some(ClientLinkOutput::Apdu(answer_of(apdu))));
+        let answer = self.run_until_heard(Duration::from_secs(3_600));
+        let Some(ClientLinkOutput::Apdu(answer)) = answer else {
+            panic!("no answer to {} bytes: {answer:?}", apdu.len());
+        };
+        assert!(answer == answer_of(apdu), "another answer");
         assert_eq!(self.asked.pop().as_deref(), Some(apdu));
         assert!(self.asked.is_empty(), "delivered once");
     }
@@ -247,7 +250,13 @@ fn a_station_that_wants_the_same_for_ever_is_given_up() {
     let mut pair = Pair::with(Address::MANAGEMENT, Parameters::default());
     pair.connect();
     // Long frames never survive this line.
-    pair.line = Box::new(|frame| if frame.len() > 60 { vec![] } else { vec![frame] });
+    pair.line = Box::new(|frame| {
+        if frame.len() > 60 {
+            vec![]
+        } else {
+            vec![frame]
+        }
+    });
     pair.client.send(&[1; 100], pair.now).unwrap();
     let server = Address::MANAGEMENT;
     assert_eq!(
@@ -303,17 +312,42 @@ fn what_a_server_answers_without_and_with_a_connection() {
         (false, information(true), &[1], Some((0x1F, &[]))),
         (false, information(false), &[1], None),
         (false, ready(0), &[], Some((0x1F, &[]))),
-        (false, Control::Disconnect { poll: true }, &[], Some((0x1F, &[]))),
+        (
+            false,
+            Control::Disconnect { poll: true },
+            &[],
+            Some((0x1F, &[])),
+        ),
         (false, Control::Unknown(0x3D), &[], Some((0x1F, &[]))),
         (false, SNRM, &[0x81], Some((0x1F, &[]))),
-        (false, Control::SetNormalResponseMode { poll: false }, &[], None),
+        (
+            false,
+            Control::SetNormalResponseMode { poll: false },
+            &[],
+            None,
+        ),
         (true, ready(0), &[], Some((0x11, &[]))),
-        (true, Control::Disconnect { poll: true }, &[], Some((0x73, &[]))),
-        (true, Control::Unknown(0x3D), &[], Some((0x97, &[0x3D, 0, 1]))),
+        (
+            true,
+            Control::Disconnect { poll: true },
+            &[],
+            Some((0x73, &[])),
+        ),
+        (
+            true,
+            Control::Unknown(0x3D),
+            &[],
+            Some((0x97, &[0x3D, 0, 1])),
+        ),
         (true, ready(0), &[1], Some((0x97, &[0x11, 0, 3]))),
         (true, information(true), &long, Some((0x97, &[0x10, 0, 4]))),
         (true, ready(3), &[], Some((0x97, &[0x71, 0, 8]))),
-        (true, Control::UnnumberedAcknowledge { poll: true }, &[], None),
+        (
+            true,
+            Control::UnnumberedAcknowledge { poll: true },
+            &[],
+            None,
+        ),
         // Another protocol's payload: taken, and nothing comes of it.
         (true, information(true), &[1, 2, 3, 4], Some((0x31, &[]))),
     ];

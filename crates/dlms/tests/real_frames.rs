@@ -205,5 +205,5 @@ fn hdlc_frames_of_sold_meters() {
             "test_frame_is_enclosed_by_hdlc_flag"
         ]
     );
-    assert_eq!(frames.len(), 12);
+    assert_eq!(frames.len(), 10);
 }

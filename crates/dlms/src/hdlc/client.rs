@@ -572,8 +572,7 @@ impl ClientLink {
 
     fn end(&mut self, error: Option<LinkError>) {
         self.state = State::Disconnected;
-        self.outbox
-            .push_back(ClientLinkOutput::Disconnected(error));
+        self.outbox.push_back(ClientLinkOutput::Disconnected(error));
     }
 }
 

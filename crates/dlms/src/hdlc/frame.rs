@@ -279,9 +279,10 @@ impl Header {
             got: info_at,
         };
         // Without an information field the frame check is the header check.
-        let Some(rest) = length.checked_sub(info_at).filter(|rest| {
-            *rest == CHECK_LEN || *rest >= 2 * CHECK_LEN
-        }) else {
+        let Some(rest) = length
+            .checked_sub(info_at)
+            .filter(|rest| *rest == CHECK_LEN || *rest >= 2 * CHECK_LEN)
+        else {
             return Err(wrong_length);
         };
         let header = &bytes[..info_at];
@@ -402,7 +403,11 @@ mod tests {
     fn known_frames_decode_and_encode() {
         let cases = [
             ("A008 02 23 21 93 BD64", 0x93, 0),
-            ("A01F 21 0223 73 E6C7 81801205019A06019A070400000001080400000001 CCA2", 0x73, 21),
+            (
+                "A01F 21 0223 73 E6C7 81801205019A06019A070400000001080400000001 CCA2",
+                0x73,
+                21,
+            ),
             ("A008 01 0201 10 378D", 0x10, 0),
             ("A00C 01 0201 10 27A0 0201 E7DE", 0x10, 2),
         ];

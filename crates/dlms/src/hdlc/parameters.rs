@@ -149,7 +149,9 @@ impl Parameters {
             if !(1..=4).contains(&bytes.len()) {
                 return Err(ParameterError::Malformed);
             }
-            let value = bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
+            let value = bytes
+                .iter()
+                .fold(0, |value, byte| value << 8 | u32::from(*byte));
             match id {
                 INFO_TRANSMIT => found.info_transmit = info_of(value)?,
                 INFO_RECEIVE => found.info_receive = info_of(value)?,
@@ -218,7 +220,10 @@ mod tests {
             ("828000", Err(ParameterError::Malformed)),
             ("818003 0502 00", Err(ParameterError::Malformed)),
             ("818002 0500", Err(ParameterError::Malformed)),
-            ("818003 05011F", Err(ParameterError::InfoTooShort { got: 31 })),
+            (
+                "818003 05011F",
+                Err(ParameterError::InfoTooShort { got: 31 }),
+            ),
             ("818003 080100", Err(ParameterError::NoWindow)),
         ];
         for (text, expected) in cases {

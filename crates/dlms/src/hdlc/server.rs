@@ -92,7 +92,9 @@ struct Connection {
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     /// The client polled; we answer by then.
-    Ours { until: Instant },
+    Ours {
+        until: Instant,
+    },
     Theirs,
 }
 

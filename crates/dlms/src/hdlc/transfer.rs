@@ -41,9 +41,7 @@ impl End {
             Self::Client => LLC_RESPONSE,
             Self::Server => LLC_COMMAND,
         };
-        payload
-            .strip_prefix(&llc)
-            .filter(|apdu| !apdu.is_empty())
+        payload.strip_prefix(&llc).filter(|apdu| !apdu.is_empty())
     }
 
     /// An APDU behind this end's LLC header.
