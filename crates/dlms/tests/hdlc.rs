@@ -223,9 +223,15 @@ fn one_doubled_frame_is_no_echo_that_lasts() {
         let mut pair = Pair::with(Address::MANAGEMENT, Parameters::symmetric(128, 1));
         pair.connect();
         let mut number = 0;
+        let mut late = None;
+        // The copy arrives just before the next frame of the same end.
         pair.line = Box::new(move |frame| {
             number += 1;
-            vec![frame; if number == 1 + doubled { 2 } else { 1 }]
+            if number == 1 + doubled {
+                late = Some(frame.clone());
+            }
+            let copy = late.take_if(|_| number == 3 + doubled);
+            copy.into_iter().chain([frame]).collect()
         });
         pair.frames = 0;
         for _ in 0..20 {
