@@ -68,7 +68,8 @@ impl Pair {
         out
     }
 
-    /// Drains both machines until nothing is on the line.
+    /// Drains both machines until nothing is on the line, or the client tells something: whoever
+    /// hears it may ask on while copies are still under way.
     fn settle(&mut self) {
         let mut quiet = false;
         while !quiet {
@@ -80,6 +81,7 @@ impl Pair {
                     self.server.handle_bytes(&bytes, self.now);
                 } else {
                     self.heard.push(output);
+                    return;
                 }
             }
             let mut outputs = VecDeque::new();
