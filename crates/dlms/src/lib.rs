@@ -10,13 +10,18 @@
 //! - Keys are wiped when dropped and never printed.
 
 pub mod apdu;
+pub mod association;
 pub mod axdr;
+pub mod block;
 pub mod charge;
+pub mod client;
 pub mod counter;
 pub mod datetime;
+pub mod gbt;
 pub mod hdlc;
 #[cfg(test)]
 mod hex;
 pub mod push;
 pub mod security;
+pub mod server;
 pub mod wrapper;
