@@ -23,6 +23,7 @@ pub mod load;
 pub mod memory;
 pub mod meter;
 pub mod metrology;
+pub mod objects;
 pub mod profile;
 pub mod status;
 pub mod supply;
@@ -36,6 +37,7 @@ pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Sw
 pub use memory::MemoryError;
 pub use meter::{Boot, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
+pub use objects::InterfaceObject;
 pub use profile::{Delivery, Entry, Profile};
 pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
 pub use supply::Supply;
