@@ -13,6 +13,7 @@
 //! - The receive counter is committed after the tag, and only for the edge's title.
 
 pub mod bill;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod display;
@@ -29,6 +30,7 @@ pub mod status;
 pub mod supply;
 
 pub use bill::{Bill, MonthAccount};
+pub use clock::{Clock, ClockConfig, ClockStep};
 pub use config::{ConfigError, MeterConfig};
 pub use delivery::RetryPolicy;
 pub use house::{HouseholdLoad, TraceLoad};
