@@ -2,9 +2,15 @@
 //!
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
+pub(crate) mod register;
+pub(crate) mod rows;
+pub mod table;
+
 use gridloom_core::UtcTime;
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
 use gridloom_dlms::axdr::Data;
+
+pub use table::{Client, ObjectTable};
 
 /// One object of an interface class (IEC 62056-6-2), as the meter that holds it sees it.
 ///
