@@ -25,8 +25,8 @@ pub struct ClockConfig {
 impl ClockConfig {
     /// No crystal is as bad.
     pub const DRIFT_PPB_MAX: i32 = 1_000_000;
-    /// Ten days either way.
-    pub const OFFSET_MS_MAX: i32 = 864_000_000;
+    /// A day either way.
+    pub const OFFSET_MS_MAX: i32 = 86_400_000;
 }
 
 /// A clock that was set, or adjusted.
@@ -84,6 +84,10 @@ const NEVER: [u8; CosemDateTime::LEN] = [0xFF; CosemDateTime::LEN];
 const SETTABLE_MS: core::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 
 impl Clock {
+    /// It is not set further back than this behind the start of the running interval: that
+    /// interval goes on until its end comes again, and must still fit its registers.
+    pub const BACK_MAX: Duration = Duration::from_secs(7 * 86_400);
+
     /// The clock of a meter that is installed at `truly`.
     pub fn new(config: ClockConfig, truly: UtcTime) -> Self {
         Self {

@@ -14,6 +14,8 @@ use gridloom_dlms::apdu::ApduError;
 pub use start::StartError;
 
 use crate::bill::Bill;
+use crate::billing_period::BillingPeriods;
+use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
@@ -60,6 +62,8 @@ pub enum Event {
     FrameRefused(FrameError),
     /// A believed frame held nothing the meter understands.
     RequestRefused(ApduError),
+    /// A client set the clock by more than [`ClockStep::SHIFT_LIMIT`].
+    ClockSet(ClockStep),
     /// A write failed; it is repeated.
     MemoryFailed(String),
 }
@@ -89,8 +93,14 @@ pub struct Meter {
     config: MeterConfig,
     load: Box<dyn Load>,
     metrology: Metrology,
-    /// The end of the running interval.
+    clock: Clock,
+    /// The end of the running interval, by the meter's clock.
     interval_end: UtcTime,
+    /// The clock was stepped in the running interval.
+    stepped: bool,
+    periods: BillingPeriods,
+    /// Intervals up to here were reset away for clients; they are delivered all the same.
+    block_reset: Option<UtcTime>,
     off_since: Option<UtcTime>,
     last_means: Option<Means>,
     /// The prices that the house was told, and the last day that it was told.
@@ -199,7 +209,7 @@ impl Meter {
     pub fn handle_power_off(&mut self, now: Now) {
         self.begin(now);
         if self.off_since.is_none() {
-            while now.utc >= self.interval_end {
+            while self.is_over(now) {
                 self.capture_next(now);
             }
             self.integrate_to(now.utc);
@@ -231,7 +241,7 @@ impl Meter {
         let captures = self.off_since.is_none() && !self.keeper.is_behind();
         Wake {
             instant: self.schedule.wake(self.seen.instant),
-            utc: captures.then_some((self.interval_end, "capture")),
+            utc: captures.then(|| (self.boundary(), "capture")),
         }
         .earliest(Wake {
             instant: self.keeper.wake(),
@@ -244,7 +254,7 @@ impl Meter {
         let on = self.off_since.is_none();
         if on {
             // The next interval belongs to `handle_timeout`.
-            let last = UtcTime::from_millis(self.interval_end.as_millis() - 1);
+            let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
             self.integrate_to(now.utc.min(last));
             self.begin_day();
         }
@@ -266,7 +276,7 @@ impl Meter {
             price: self.profile.iter().rev().find_map(Entry::price),
             bill: bill.amount,
             last_bill: last_bill.map(|bill| bill.amount),
-            time: now.utc,
+            time: self.clock.time_at(now.utc),
         };
         MeterStatus {
             id: self.config.id,
@@ -325,6 +335,11 @@ impl Meter {
     /// The measuring part.
     pub fn metrology(&self) -> &Metrology {
         &self.metrology
+    }
+
+    /// The meter's own clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The configuration.

@@ -7,6 +7,8 @@ use gridloom_core::{Month, Now, UtcTime};
 
 use super::{Boot, Meter};
 use crate::bill::Bill;
+use crate::billing_period::BillingPeriods;
+use crate::clock::{Clock, ClockConfig};
 use crate::config::{ConfigError, MeterConfig};
 use crate::delivery::Schedule;
 use crate::keeper::{Keeper, Urgency};
@@ -75,7 +77,8 @@ impl Meter {
     }
 
     fn install(config: MeterConfig, load: Box<dyn Load>, now: Now) -> Self {
-        let interval_end = config.period.next_end(now.utc);
+        let clock = Clock::new(config.clock, now.utc);
+        let interval_end = config.period.next_end(clock.time_at(now.utc));
         let mut metrology = Metrology::new(
             config.connection,
             config.supply,
@@ -83,9 +86,10 @@ impl Meter {
             now.utc,
         );
         // Its first interval is whole only where it was installed at its start.
-        metrology.sums.interrupted = interval_end - config.period.duration() != now.utc;
+        let started = clock.truly_at(interval_end - config.period.duration());
+        metrology.sums.interrupted = started != now.utc;
         let link = Link::new(&config.keys, config.title, config.edge_title, 0, None);
-        Self::assemble(config, load, metrology, interval_end, link, now)
+        Self::assemble(config, load, metrology, clock, interval_end, link, now)
     }
 
     fn restore(
@@ -150,7 +154,29 @@ impl Meter {
             state.transmit_bound,
             state.received,
         );
-        let mut meter = Self::assemble(config, load, metrology, state.interval_end, link, now);
+        let since = state.since_2;
+        let exact = ClockConfig {
+            offset_ms: 0,
+            ..config.clock
+        };
+        // A memory of version 1 is of a meter whose clock was true.
+        let clock = since
+            .as_ref()
+            .map_or_else(|| Clock::new(exact, state.cursor), |since| since.clock);
+        let mut meter = Self::assemble(
+            config,
+            load,
+            metrology,
+            clock,
+            state.interval_end,
+            link,
+            now,
+        );
+        if let Some(since) = since {
+            meter.stepped = since.stepped;
+            meter.periods = since.periods;
+            meter.block_reset = since.block_reset;
+        }
         meter.off_since = state.off_since;
         meter.told = told;
         meter.bill = state.bill;
@@ -175,6 +201,7 @@ impl Meter {
         config: MeterConfig,
         load: Box<dyn Load>,
         metrology: Metrology,
+        clock: Clock,
         interval_end: UtcTime,
         link: Link,
         now: Now,
@@ -190,7 +217,11 @@ impl Meter {
             config,
             load,
             metrology,
+            clock,
             interval_end,
+            stepped: false,
+            periods: BillingPeriods::default(),
+            block_reset: None,
             off_since: None,
             last_means: None,
             told: BTreeMap::new(),
@@ -233,7 +264,7 @@ fn check(
     }
     if entries
         .last_key_value()
-        .is_some_and(|(end, _)| *end > state.cursor || *end >= state.interval_end)
+        .is_some_and(|(end, _)| *end >= state.interval_end)
     {
         return Err(impossible("interval that is not over"));
     }
