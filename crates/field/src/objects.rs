@@ -2,6 +2,7 @@
 //!
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
+pub(crate) mod buffer;
 pub(crate) mod register;
 pub(crate) mod rows;
 pub mod table;
@@ -10,6 +11,7 @@ use gridloom_core::UtcTime;
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
 use gridloom_dlms::axdr::Data;
 
+pub use buffer::ROWS_MAX;
 pub use table::{Client, ObjectTable};
 
 /// One object of an interface class (IEC 62056-6-2), as the meter that holds it sees it.

@@ -63,7 +63,7 @@ pub(crate) fn open<'a>(
     let found: [u8; HEADER] = reader.array().map_err(cut)?;
     let [m0, m1, m2, version, found_kind] = found;
     let known = (1..=newest).contains(&version);
-    if [m0, m1, m2] != MAGIC || (known && found_kind != kind) {
+    if [m0, m1, m2] != MAGIC || found_kind != kind {
         return Err(MemoryError::Foreign { cell: name, found });
     }
     if !known {
