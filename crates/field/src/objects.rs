@@ -2,6 +2,11 @@
 //!
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
+pub mod event_code;
+pub mod retained;
+pub mod script_table;
+pub(crate) mod shape;
+
 use gridloom_core::UtcTime;
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
 use gridloom_dlms::axdr::Data;
