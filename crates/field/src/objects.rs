@@ -2,6 +2,7 @@
 //!
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
+pub mod disconnect_control;
 pub mod event_code;
 pub mod retained;
 pub mod script_table;
