@@ -4,6 +4,7 @@
 
 pub mod disconnect_control;
 pub mod event_code;
+pub mod limiter;
 pub mod retained;
 pub mod script_table;
 pub(crate) mod shape;
