@@ -3,8 +3,14 @@
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
 pub(crate) mod buffer;
+pub mod disconnect_control;
+pub mod event_code;
+pub mod limiter;
 pub(crate) mod register;
+pub mod retained;
 pub(crate) mod rows;
+pub mod script_table;
+pub(crate) mod shape;
 pub mod table;
 
 use gridloom_core::UtcTime;
