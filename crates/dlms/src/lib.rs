@@ -12,10 +12,12 @@
 pub mod apdu;
 pub mod association;
 pub mod axdr;
+pub mod block;
 pub mod charge;
 pub mod client;
 pub mod counter;
 pub mod datetime;
+pub mod gbt;
 #[cfg(test)]
 mod hex;
 pub mod push;
