@@ -3,6 +3,7 @@
 use gridloom_core::{Currency, MeterId, Period, Seed, SystemTitle};
 use gridloom_dlms::security::Keys;
 
+use crate::access::ClientAccess;
 use crate::clock::ClockConfig;
 use crate::delivery::RetryPolicy;
 use crate::metrology::Connection;
@@ -32,6 +33,8 @@ pub struct MeterConfig {
     pub supply: Supply,
     /// Its clock.
     pub clock: ClockConfig,
+    /// Who reads and manages it.
+    pub access: ClientAccess,
     /// How it repeats what is not acknowledged.
     pub retry: RetryPolicy,
     /// Of its noise and its jitter.
@@ -103,6 +106,7 @@ impl MeterConfig {
             connection: Connection::SinglePhase,
             supply: Supply::LOW_VOLTAGE_50_HZ,
             clock: ClockConfig::default(),
+            access: ClientAccess::default(),
             retry: RetryPolicy::default(),
             seed,
         }

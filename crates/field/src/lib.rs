@@ -12,6 +12,7 @@
 //!   had happened.
 //! - The receive counter is committed after the tag, and only for the edge's title.
 
+pub mod access;
 pub mod bill;
 pub mod billing_period;
 pub mod clock;
@@ -30,7 +31,9 @@ pub mod profile;
 pub mod status;
 pub mod supply;
 
+pub use access::ClientAccess;
 pub use bill::{Bill, MonthAccount};
+pub use billing_period::{BillingPeriod, BillingPeriods};
 pub use clock::{Clock, ClockConfig, ClockStep};
 pub use config::{ConfigError, MeterConfig};
 pub use delivery::RetryPolicy;
@@ -38,9 +41,9 @@ pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
 pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
 pub use memory::MemoryError;
-pub use meter::{Boot, Event, Meter, Output, StartError};
+pub use meter::{Boot, ConnectionId, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
-pub use objects::InterfaceObject;
+pub use objects::{Client, InterfaceObject, ObjectTable};
 pub use profile::{Delivery, Entry, Profile};
 pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
 pub use supply::Supply;

@@ -3,6 +3,7 @@
 mod measure;
 mod price;
 mod remember;
+mod serve;
 mod start;
 mod talk;
 
@@ -10,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridloom_core::{Day, Now, Price, UtcTime, Wake};
 use gridloom_dlms::apdu::ApduError;
+use gridloom_dlms::server::Server;
 
+pub use serve::ConnectionId;
 pub use start::StartError;
 
 use crate::bill::Bill;
@@ -43,6 +46,20 @@ pub enum Output {
         cell: &'static str,
         /// Its new content.
         bytes: Vec<u8>,
+    },
+    /// Send one APDU to the client at SAP `client` of a connection.
+    Answer {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The client's SAP: the wrapper's destination, from the server at 1.
+        client: u16,
+        /// The APDU, without transport framing.
+        apdu: Vec<u8>,
+    },
+    /// Close a client's connection: too many stand, or the meter has no supply.
+    Disconnect {
+        /// Which.
+        connection: ConnectionId,
     },
     /// Something an operator may want to know.
     Event(Event),
@@ -83,6 +100,11 @@ pub enum Boot {
 enum Owed {
     Push(UtcTime),
     Answer(Vec<u8>),
+    ClientAnswer {
+        connection: ConnectionId,
+        client: u16,
+        apdu: Vec<u8>,
+    },
     Reservation(u32),
 }
 
@@ -116,6 +138,10 @@ pub struct Meter {
     lost: u64,
     last_ack: Option<UtcTime>,
     link: Link,
+    connections: BTreeMap<ConnectionId, Server>,
+    entropy: Option<Box<dyn FnMut(&mut [u8]) + Send>>,
+    /// Drawn so far from the seed.
+    challenges: u64,
     schedule: Schedule,
     keeper: Keeper,
     /// In the order of their changes.
@@ -190,6 +216,15 @@ impl Meter {
                     }
                 }
                 Owed::Answer(plain) => self.answer(&plain),
+                Owed::ClientAnswer {
+                    connection,
+                    client,
+                    apdu,
+                } => self.outbox.push_back(Output::Answer {
+                    connection,
+                    client,
+                    apdu,
+                }),
                 Owed::Reservation(bound) => self.link.reserved(bound),
             }
         }
@@ -215,6 +250,7 @@ impl Meter {
             self.integrate_to(now.utc);
             self.off_since = Some(self.metrology.cursor());
             self.drop_link();
+            self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
         }
         self.settle(now);

@@ -7,6 +7,7 @@ use gridloom_core::{
 };
 
 use super::{Cell, MemoryError, Writer, open};
+use crate::access::RetainedSecurity;
 use crate::bill::{Bill, MonthAccount};
 use crate::billing_period::BillingPeriods;
 use crate::clock::Clock;
@@ -130,6 +131,7 @@ pub(crate) struct SinceVersion2 {
     pub(crate) periods: BillingPeriods,
     /// Intervals up to here were reset away for clients.
     pub(crate) block_reset: Option<UtcTime>,
+    pub(crate) security: RetainedSecurity,
 }
 
 impl State {
@@ -185,6 +187,7 @@ impl State {
             writer.put([u8::from(since.stepped)]);
             put_time_option(&mut writer, since.block_reset);
             writer.extend(|out| since.periods.encode(out));
+            writer.extend(|out| since.security.encode(out));
         }
         writer.finish()
     }
@@ -295,6 +298,7 @@ impl SinceVersion2 {
             stepped,
             block_reset,
             periods: cell.part("billing periods", BillingPeriods::decode)?,
+            security: cell.part("keys and counters", RetainedSecurity::decode)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Meter, Output};
+use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
     Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State, encode_prices,
@@ -77,6 +78,11 @@ impl Meter {
                 stepped: self.stepped,
                 periods: self.periods.clone(),
                 block_reset: self.block_reset,
+                security: RetainedSecurity::of(
+                    self.link.security(),
+                    &self.config.keys,
+                    &self.config.access,
+                ),
             }),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gridloom_core::{Month, Now, UtcTime};
 
 use super::{Boot, Meter};
+use crate::access;
 use crate::bill::Bill;
 use crate::billing_period::BillingPeriods;
 use crate::clock::{Clock, ClockConfig};
@@ -88,7 +89,8 @@ impl Meter {
         // Its first interval is whole only where it was installed at its start.
         let started = clock.truly_at(interval_end - config.period.duration());
         metrology.sums.interrupted = started != now.utc;
-        let link = Link::new(&config.keys, config.title, config.edge_title, 0, None);
+        let security = access::security(config.title, &config.keys, &config.access, 0, None);
+        let link = Link::new(security, config.edge_title, 0, None);
         Self::assemble(config, load, metrology, clock, interval_end, link, now)
     }
 
@@ -147,14 +149,20 @@ impl Meter {
         metrology.energy = state.energy;
         metrology.at_start = state.at_start;
         metrology.sums = state.sums;
-        let link = Link::new(
-            &config.keys,
+        let since = state.since_2;
+        let security = access::security(
             config.title,
+            &config.keys,
+            &config.access,
+            state.transmit_bound,
+            since.as_ref().map(|since| &since.security),
+        );
+        let link = Link::new(
+            security,
             config.edge_title,
             state.transmit_bound,
             state.received,
         );
-        let since = state.since_2;
         let exact = ClockConfig {
             offset_ms: 0,
             ..config.clock
@@ -233,6 +241,9 @@ impl Meter {
             lost: 0,
             last_ack: None,
             link,
+            connections: BTreeMap::new(),
+            entropy: None,
+            challenges: 0,
             keeper: Keeper::default(),
             owed: VecDeque::new(),
             counters: Counters::default(),

@@ -152,7 +152,12 @@ impl Source<'_> {
         let columns = columns(buffer, self.connection);
         Ok(match attribute {
             2 => self.buffer(buffer, columns, access)?,
-            3 => Data::Array(columns.iter().map(|c| capture_data(&c.capture(2))).collect()),
+            3 => Data::Array(
+                columns
+                    .iter()
+                    .map(|c| capture_data(&c.capture(2)))
+                    .collect(),
+            ),
             4 => Data::DoubleLongUnsigned(match buffer {
                 Buffer::Block => self.period.as_secs(),
                 Buffer::Daily => 86_400,
@@ -234,9 +239,9 @@ impl Source<'_> {
 
     /// The intervals that clients see, by their ends.
     fn intervals(&self, from: UtcTime, to: UtcTime) -> impl DoubleEndedIterator<Item = &Entry> {
-        let seen = self
-            .block_reset
-            .map_or(from, |reset| from.max(UtcTime::from_millis(reset.as_millis() + 1)));
+        let seen = self.block_reset.map_or(from, |reset| {
+            from.max(UtcTime::from_millis(reset.as_millis() + 1))
+        });
         self.profile.between(seen, to)
     }
 
