@@ -2,12 +2,16 @@
 //!
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
+pub mod activity_calendar;
 pub mod disconnect_control;
 pub mod event_code;
 pub mod limiter;
+pub mod recurrence;
 pub mod retained;
 pub mod script_table;
 pub(crate) mod shape;
+pub mod single_action_schedule;
+pub mod special_days;
 
 use gridloom_core::UtcTime;
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
