@@ -3,9 +3,11 @@
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
 pub mod activity_calendar;
+pub mod demand_register;
 pub mod disconnect_control;
 pub mod event_code;
 pub mod limiter;
+pub mod maximum_demand;
 pub mod recurrence;
 pub mod retained;
 pub mod script_table;
