@@ -11,9 +11,11 @@
 
 pub mod apdu;
 pub mod axdr;
+pub mod block;
 pub mod charge;
 pub mod counter;
 pub mod datetime;
+pub mod gbt;
 #[cfg(test)]
 mod hex;
 pub mod push;
