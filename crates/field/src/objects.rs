@@ -2,15 +2,21 @@
 //!
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
+pub mod activity_calendar;
 pub(crate) mod buffer;
+pub mod demand_register;
 pub mod disconnect_control;
 pub mod event_code;
 pub mod limiter;
+pub mod maximum_demand;
+pub mod recurrence;
 pub(crate) mod register;
 pub mod retained;
 pub(crate) mod rows;
 pub mod script_table;
 pub(crate) mod shape;
+pub mod single_action_schedule;
+pub mod special_days;
 pub mod table;
 
 use gridloom_core::UtcTime;
