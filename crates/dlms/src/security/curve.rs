@@ -101,6 +101,24 @@ impl PrivateKey {
         }
     }
 
+    /// The same signature as certificates write it: in DER.
+    pub(super) fn sign_der(&self, message: &[u8]) -> Vec<u8> {
+        const REASON: &str = "we made the signature";
+        let signature = self.sign(message);
+        match &self.0 {
+            Private::P256(_) => p256::ecdsa::Signature::from_slice(&signature)
+                .expect(REASON)
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+            Private::P384(_) => p384::ecdsa::Signature::from_slice(&signature)
+                .expect(REASON)
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+        }
+    }
+
     /// The x coordinate of the point that both parties compute (ECC CDH, SP 800-56A 5.7.1.2).
     ///
     /// # Errors
@@ -213,6 +231,25 @@ impl PublicKey {
             }),
         }
         .map_err(|_| SecurityError::BadSignature { curve })
+    }
+}
+
+impl PublicKey {
+    /// Verifies a signature as certificates write it: in DER.
+    pub(super) fn verify_der(&self, message: &[u8], signature: &[u8]) -> Result<(), SecurityError> {
+        let curve = self.curve();
+        let bad = |_| SecurityError::BadSignature { curve };
+        let signature = match curve {
+            Curve::P256 => p256::ecdsa::Signature::from_der(signature)
+                .map_err(bad)?
+                .to_bytes()
+                .to_vec(),
+            Curve::P384 => p384::ecdsa::Signature::from_der(signature)
+                .map_err(bad)?
+                .to_bytes()
+                .to_vec(),
+        };
+        self.verify(message, &signature)
     }
 }
 
