@@ -320,6 +320,11 @@ impl ClientLink {
         }
     }
 
+    /// Whether [`Self::poll_output`] has something to give.
+    pub fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// The next output.
     pub fn poll_output(&mut self) -> Option<ClientLinkOutput> {
         self.outbox.pop_front()

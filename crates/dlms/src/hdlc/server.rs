@@ -169,6 +169,11 @@ impl ServerLink {
         self.outbox.push_back(ServerLinkOutput::Transmit(bytes));
     }
 
+    /// Ends a client's connection; it is answered DM from now on.
+    pub fn close(&mut self, peer: Peer) {
+        self.drop_connection(peer);
+    }
+
     /// Who is connected.
     pub fn peers(&self) -> impl Iterator<Item = Peer> {
         self.connections.keys().copied()
