@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite> Line<'_, S> {
                     self.take(order.expect("a sender is kept here"));
                 }
                 // A stop that was seen once is not waited for again.
-                _ = stop.wait_for(|stop| *stop), if !stopping => stopping = true,
+                () = stopped(&mut stop), if !stopping => stopping = true,
                 () = until(&clock, deadline) => {
                     let now = clock.now().instant;
                     if idle.is_some_and(|idle| now >= idle) {
@@ -193,4 +193,9 @@ async fn until(clock: &crate::clock::Clock, deadline: Option<Instant>) {
         Some(at) => sleep_until(clock.tokio_instant(at)).await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until `stop` turns true, or nobody is there to turn it.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -12,6 +12,7 @@ use gridloom_nodes::LinkId;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use super::hdlc::stopped;
 use crate::net::{LinkEvent, LinkSpec, LinkWriter, SharedOrder, add, count};
 
 /// Addresses that one socket remembers; datagrams of one more are dropped.
@@ -64,7 +65,7 @@ pub(super) async fn run(socket: UdpSocket, spec: LinkSpec, mut stop: watch::Rece
                 let order = order.expect("a sender is kept here");
                 table.carry_out(order, &socket).await
             }
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
+            () = stopped(&mut stop), if !stopping => {
                 stopping = true;
                 Ok(())
             }
