@@ -6,6 +6,8 @@ pub mod activity_calendar;
 pub mod demand_register;
 pub mod disconnect_control;
 pub mod event_code;
+pub mod firmware;
+pub mod image_transfer;
 pub mod limiter;
 pub mod maximum_demand;
 pub mod recurrence;
