@@ -76,6 +76,16 @@ pub enum GbtError {
     },
 }
 
+/// Where both sides stand in their numbering, so that a response can go on where the
+/// acknowledgements of its request ended. Every block of a side counts, empty ones too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GbtNumbers {
+    /// The number of the last block that we sent, 0 if none.
+    pub ours: u16,
+    /// Up to which of the peer's blocks everything has arrived, 0 if none.
+    pub theirs: u16,
+}
+
 /// Whether the peer acknowledges blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmation {
@@ -94,7 +104,9 @@ pub enum Confirmation {
 pub struct GbtSender {
     apdu: Vec<u8>,
     block_len: usize,
-    blocks: u16,
+    /// The number before the first block of the APDU, and that of its last one.
+    start: u16,
+    end: u16,
     /// The window that we state: how many blocks of the peer we take.
     own_window: u8,
     /// Up to which of the peer's blocks everything has arrived here.
@@ -115,7 +127,7 @@ pub struct GbtSender {
 
 impl GbtSender {
     /// A transfer of `apdu` with at most `block_len` of its bytes in a block, which states
-    /// `own_window` and that the peer's blocks have arrived up to `acknowledging`.
+    /// `own_window` and goes on after `numbers`.
     ///
     /// # Errors
     ///
@@ -130,7 +142,7 @@ impl GbtSender {
         block_len: usize,
         confirmation: Confirmation,
         own_window: u8,
-        acknowledging: u16,
+        numbers: GbtNumbers,
     ) -> Result<Self, GbtError> {
         assert!(
             own_window <= GeneralBlockTransfer::WINDOW_MAX,
@@ -145,17 +157,19 @@ impl GbtSender {
         }
         let blocks = apdu.len().div_ceil(block_len).max(1);
         let blocks = u16::try_from(blocks).map_err(|_| error)?;
+        let end = numbers.ours.checked_add(blocks).ok_or(error)?;
         let mut sender = Self {
             apdu,
             block_len,
-            blocks,
+            start: numbers.ours,
+            end,
             own_window,
-            acknowledging,
+            acknowledging: numbers.theirs,
             confirmation,
-            arrived: 0,
-            next: 1,
+            arrived: numbers.ours,
+            next: numbers.ours,
             window_end: 0,
-            sent: 0,
+            sent: numbers.ours,
             repeats: 0,
             heard: None,
             peer_counts: false,
@@ -178,10 +192,13 @@ impl GbtSender {
             self.next += 1;
         }
         self.sent = self.sent.max(number);
-        let start = usize::from(number - 1) * self.block_len;
-        let end = (start + self.block_len).min(self.apdu.len());
+        // Up to `start` stood acknowledgements, which carry nothing.
+        let data = number.checked_sub(self.start + 1).map_or(&[][..], |index| {
+            let start = usize::from(index) * self.block_len;
+            &self.apdu[start..(start + self.block_len).min(self.apdu.len())]
+        });
         Some(GeneralBlockTransfer {
-            last: number == self.blocks,
+            last: number == self.end,
             streaming: !is_window_end,
             window: match self.confirmation {
                 Confirmation::Windows { .. } => self.own_window,
@@ -189,7 +206,7 @@ impl GbtSender {
             },
             number,
             acknowledged: self.acknowledging,
-            data: self.apdu[start..end].to_vec(),
+            data: data.to_vec(),
         })
     }
 
@@ -197,7 +214,8 @@ impl GbtSender {
     /// out again, then more. Its own data, if there is any, is the caller's.
     ///
     /// A repeat of the acknowledgement before is left alone if the peer numbers its own: the
-    /// link doubled it, and answering would double every window after it.
+    /// link doubled it, and answering would double every window after it. A repeat with data is
+    /// no such thing: the peer sends it again because it has not heard us.
     ///
     /// # Errors
     ///
@@ -206,6 +224,12 @@ impl GbtSender {
         if is_abort(block) {
             return Err(GbtError::Aborted);
         }
+        if block.data.is_empty() {
+            self.acknowledging = self.acknowledging.max(block.number);
+        }
+        if self.is_finished() {
+            return Ok(()); // It may acknowledge our acknowledgements by now.
+        }
         if block.acknowledged > self.sent {
             return Err(GbtError::AcknowledgesUnsent {
                 acknowledged: block.acknowledged,
@@ -213,10 +237,14 @@ impl GbtSender {
             });
         }
         let said = (block.number, block.acknowledged);
-        let is_doubled = self.heard == Some(said) && self.peer_counts;
+        let is_doubled = self.heard == Some(said) && self.peer_counts && block.data.is_empty();
         self.peer_counts |= self.heard.is_some_and(|(number, _)| number != block.number);
         self.heard = Some(said);
-        if is_doubled || block.acknowledged < self.arrived || self.is_finished() {
+        // Until something of ours has arrived, even our acknowledgements may have been lost.
+        if self.arrived == self.start {
+            self.arrived = self.arrived.min(block.acknowledged);
+        }
+        if is_doubled || block.acknowledged < self.arrived {
             return Ok(()); // Overtaken by a later one.
         }
         if let Confirmation::Windows { peer } = &mut self.confirmation {
@@ -232,7 +260,8 @@ impl GbtSender {
         Ok(())
     }
 
-    /// The peer has not answered for too long: the window goes out again.
+    /// The peer has not answered for too long: the first block that is not known to have arrived
+    /// goes out again, alone, so that the peer must answer it and says what it has.
     ///
     /// # Errors
     ///
@@ -241,6 +270,7 @@ impl GbtSender {
         if !self.is_finished() {
             self.spend_repeat()?;
             self.open_window();
+            self.window_end = self.next;
         }
         Ok(())
     }
@@ -248,14 +278,19 @@ impl GbtSender {
     /// Whether every block has arrived, or has been sent if nobody confirms.
     pub const fn is_finished(&self) -> bool {
         match self.confirmation {
-            Confirmation::Windows { .. } => self.arrived == self.blocks,
-            Confirmation::None => self.sent == self.blocks,
+            Confirmation::Windows { .. } => self.arrived == self.end,
+            Confirmation::None => self.sent == self.end,
         }
     }
 
-    /// Blocks of the whole APDU.
-    pub const fn blocks(&self) -> u16 {
-        self.blocks
+    /// Where both sides stand, for the receiver of what the peer answers. Only acknowledgements
+    /// count here: a block with data is the receiver's, even if it is the one that says that
+    /// everything of ours has arrived.
+    pub const fn numbers(&self) -> GbtNumbers {
+        GbtNumbers {
+            ours: self.sent,
+            theirs: self.acknowledging,
+        }
     }
 
     fn open_window(&mut self) {
@@ -267,7 +302,7 @@ impl GbtSender {
             Confirmation::None => u16::MAX,
         };
         self.next = self.arrived + 1;
-        self.window_end = self.arrived.saturating_add(width).min(self.blocks);
+        self.window_end = self.arrived.saturating_add(width).min(self.end);
     }
 
     fn spend_repeat(&mut self) -> Result<(), GbtError> {
@@ -318,14 +353,14 @@ pub struct GbtReceiver {
 }
 
 impl GbtReceiver {
-    /// A receiver that takes `window` blocks in a row and [`BLOCKS_BYTES_MAX`] bytes. `number`
-    /// is the one of the last block that we sent to the peer, 0 if none.
+    /// A receiver that takes `window` blocks in a row and [`BLOCKS_BYTES_MAX`] bytes, and goes
+    /// on after `numbers`.
     ///
     /// # Panics
     ///
     /// If `window` is not 1 to [`GeneralBlockTransfer::WINDOW_MAX`].
-    pub fn new(window: u8, number: u16) -> Self {
-        Self::with_max(window, number, BLOCKS_BYTES_MAX)
+    pub fn new(window: u8, numbers: GbtNumbers) -> Self {
+        Self::with_max(window, numbers, BLOCKS_BYTES_MAX)
     }
 
     /// A receiver of at most `bytes_max` bytes: a meter has less memory than a head-end.
@@ -333,7 +368,7 @@ impl GbtReceiver {
     /// # Panics
     ///
     /// If `window` is not 1 to [`GeneralBlockTransfer::WINDOW_MAX`].
-    pub fn with_max(window: u8, number: u16, bytes_max: usize) -> Self {
+    pub fn with_max(window: u8, numbers: GbtNumbers, bytes_max: usize) -> Self {
         assert!(
             (1..=GeneralBlockTransfer::WINDOW_MAX).contains(&window),
             "a receiver's window is 1 to 63 blocks, not {window}"
@@ -342,11 +377,11 @@ impl GbtReceiver {
             window,
             bytes_max,
             bytes: Vec::new(),
-            received: 0,
+            received: numbers.theirs,
             held: BTreeMap::new(),
             held_len: 0,
             last: None,
-            number,
+            number: numbers.ours,
             repeats: 0,
             is_whole: false,
         }
@@ -373,13 +408,13 @@ impl GbtReceiver {
                 acknowledgement: self.acknowledgement(),
             });
         }
-        if block.streaming {
+        if block.streaming || (block.window == 0 && self.is_whole) {
             return Ok(GbtReceived::Waiting);
         }
-        if block.window == 0 && !self.is_whole {
+        if block.window == 0 {
             // The sender takes no answer, and this was its last block.
             return Err(GbtError::Lost {
-                number: self.received + 1,
+                number: self.received.saturating_add(1),
             });
         }
         Ok(GbtReceived::Acknowledge(self.acknowledgement()))
@@ -403,6 +438,14 @@ impl GbtReceiver {
     /// Up to which block everything has arrived.
     pub const fn received(&self) -> u16 {
         self.received
+    }
+
+    /// Where both sides stand, for the sender of our answer.
+    pub const fn numbers(&self) -> GbtNumbers {
+        GbtNumbers {
+            ours: self.number,
+            theirs: self.received,
+        }
     }
 
     /// Bytes collected so far; 0 once the APDU is whole.

@@ -7,6 +7,7 @@
 //! - No payload byte leaves [`security`] unless its tag verified; no counter is committed before.
 //! - A transmit counter is given only below a durable reservation, so never twice under a key.
 //! - Nothing rounds: what a register or a price step cannot hold exactly is an error.
+//! - A block transfer is taken in order, whole, and within a bound, or not at all.
 //! - Keys are wiped when dropped and never printed.
 
 pub mod apdu;
@@ -20,4 +21,5 @@ pub mod gbt;
 mod hex;
 pub mod push;
 pub mod security;
+pub mod selection;
 pub mod wrapper;
