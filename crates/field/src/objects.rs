@@ -3,9 +3,12 @@
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
 pub mod activity_calendar;
+pub mod alarm;
+pub mod debounce;
 pub mod demand_register;
 pub mod disconnect_control;
 pub mod event_code;
+pub mod event_log;
 pub mod firmware;
 pub mod image_transfer;
 pub mod limiter;
