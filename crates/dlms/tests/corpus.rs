@@ -101,3 +101,8 @@ fn general_glo() {
 fn push() {
     replay("push", checks::push);
 }
+
+#[test]
+fn gbt() {
+    replay("gbt", checks::gbt);
+}

@@ -3,10 +3,15 @@
 //! An object answers for its own attributes and methods; who may ask at all is not its concern.
 
 pub mod activity_calendar;
+pub mod alarm;
 pub(crate) mod buffer;
+pub mod debounce;
 pub mod demand_register;
 pub mod disconnect_control;
 pub mod event_code;
+pub mod event_log;
+pub mod firmware;
+pub mod image_transfer;
 pub mod limiter;
 pub mod maximum_demand;
 pub mod recurrence;

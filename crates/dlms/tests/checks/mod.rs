@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use gridloom_core::{Instant, SystemTitle};
-use gridloom_dlms::apdu::{Apdu, InvokeId};
+use gridloom_dlms::apdu::{Apdu, GeneralBlockTransfer, InvokeId, SelectiveAccess};
 use gridloom_dlms::axdr::{Data, ELEMENTS_MAX};
 use gridloom_dlms::charge::{ChargeTable, ENTRIES_MAX};
+use gridloom_dlms::datetime::CosemDateTime;
+use gridloom_dlms::gbt::{Confirmation, GbtNumbers, GbtReceived, GbtReceiver, GbtSender};
 use gridloom_dlms::hdlc::{
     self, Address, ClientLink, ClientLinkConfig, ClientLinkOutput, ServerLink, ServerLinkConfig,
     ServerLinkOutput,
 };
 use gridloom_dlms::push::IntervalPush;
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
+use gridloom_dlms::selection::{EntryDescriptor, RangeDescriptor};
 use gridloom_dlms::wrapper::Deframer;
 
 /// Whatever decodes is bounded, and is the same after encoding and decoding again.
@@ -45,6 +48,11 @@ pub(crate) fn apdu(bytes: &[u8]) {
     if let Apdu::DataNotification(notification) = &apdu {
         axdr(notification.body);
     }
+    if let Apdu::GetRequestNormal(request) = &apdu
+        && let Some(access) = &request.access
+    {
+        selection(access);
+    }
     if let Apdu::SetRequestNormal(request) = &apdu
         && let Ok(table) = ChargeTable::from_set_request(request)
     {
@@ -53,6 +61,21 @@ pub(crate) fn apdu(bytes: &[u8]) {
             .to_set_request(InvokeId::confirmed(0))
             .expect("what is read can be written");
         assert_eq!(ChargeTable::from_set_request(&again), Ok(table));
+    }
+}
+
+/// What selects here is the same when written again, and never selects what is not there.
+fn selection(access: &SelectiveAccess) {
+    if let Ok(range) = RangeDescriptor::from_access(access) {
+        assert_eq!(range.to_access(), *access);
+        let _ = range.times(CosemDateTime::DEVIATION_MAX);
+    }
+    if let Ok(entries) = EntryDescriptor::from_access(access) {
+        assert_eq!(entries.to_access(), *access);
+        for count in [0, 1, 1_000] {
+            assert!(entries.row_range(count).end <= count);
+            assert!(entries.column_range(count).end <= count);
+        }
     }
 }
 
@@ -191,5 +214,93 @@ pub(crate) fn push(bytes: &[u8]) {
         let mut out = Vec::new();
         push.encode(&mut out).expect("what is read can be written");
         assert_eq!(IntervalPush::decode(&out), Ok(push));
+    }
+}
+
+/// Bytes that a fuzzed receiver takes: few enough that the bound is met.
+const GBT_BYTES_MAX: usize = 300;
+
+/// The content of a block, so that any block is the same whenever it comes.
+fn gbt_content(number: u16) -> Vec<u8> {
+    let [_, low] = number.to_be_bytes();
+    vec![low; usize::from(number % 5)]
+}
+
+/// Each three bytes are a block near the ones that have arrived, and an acknowledgement.
+///
+/// A receiver takes no more than its bound, and what comes whole is every block once, in order.
+/// A sender ends only when every block has been acknowledged.
+pub(crate) fn gbt(bytes: &[u8]) {
+    if let Ok(block) = GeneralBlockTransfer::decode(bytes) {
+        let mut out = Vec::new();
+        block.encode(&mut out);
+        assert_eq!(GeneralBlockTransfer::decode(&out), Ok(block));
+    }
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let window = 1 + first % GeneralBlockTransfer::WINDOW_MAX;
+    let mut receiver = GbtReceiver::with_max(window, GbtNumbers::default(), GBT_BYTES_MAX);
+    let mut end = None;
+    for step in rest.chunks_exact(3) {
+        let near = u16::from(step[1]);
+        let number = (receiver.received() + near).saturating_sub(100);
+        let block = GeneralBlockTransfer {
+            last: step[0] & 0x80 != 0,
+            streaming: step[0] & 0x40 != 0,
+            window: step[0] & 0x3F,
+            number,
+            acknowledged: u16::from(step[2]),
+            data: gbt_content(number),
+        };
+        match receiver.handle_block(&block) {
+            Err(_) => break,
+            Ok(GbtReceived::Waiting) => {}
+            Ok(GbtReceived::Acknowledge(answer)) => {
+                assert_eq!(answer.acknowledged, receiver.received());
+                assert!((1..=window).contains(&answer.window) && answer.number > 0);
+            }
+            Ok(GbtReceived::Whole { apdu, .. }) => {
+                let blocks = 1..=receiver.received();
+                assert_eq!(apdu, blocks.flat_map(gbt_content).collect::<Vec<_>>());
+                assert_eq!(end.replace(receiver.received()), None, "whole only once");
+            }
+        }
+        assert!(receiver.collected_len() <= GBT_BYTES_MAX);
+    }
+
+    let numbers = GbtNumbers {
+        ours: u16::from(*first % 3),
+        theirs: 0,
+    };
+    let confirmation = Confirmation::Windows { peer: window };
+    let mut sender = GbtSender::new(vec![7; 100], 10, confirmation, window, numbers)
+        .expect("ten blocks have numbers");
+    let end = numbers.ours + 10;
+    let mut highest = numbers.ours;
+    for step in rest.chunks_exact(3) {
+        let mut window_left = GeneralBlockTransfer::WINDOW_MAX;
+        while let Some(block) = sender.poll_block() {
+            window_left = window_left.checked_sub(1).expect("a window ends");
+            assert!((1..=end).contains(&block.number));
+            assert_eq!(block.last, block.number == end);
+            highest = highest.max(block.number);
+        }
+        let answer = GeneralBlockTransfer {
+            last: true,
+            streaming: false,
+            window: step[0] & 0x3F,
+            number: u16::from(step[1]),
+            acknowledged: u16::from(step[2] % 16),
+            data: Vec::new(),
+        };
+        if sender.handle_acknowledgement(&answer).is_err() {
+            return;
+        }
+        assert!(answer.acknowledged <= highest || sender.is_finished());
+        if sender.is_finished() {
+            assert_eq!(highest, end);
+            assert_eq!(sender.poll_block(), None);
+        }
     }
 }

@@ -247,6 +247,7 @@ impl LogicalDevice for Device<'_> {
             Kind::Association
             | Kind::SapList
             | Kind::DeviceName
+            | Kind::SecuritySetup
             | Kind::InvocationCounter(_)
             | Kind::Serial
             | Kind::Maker
@@ -291,6 +292,7 @@ impl LogicalDevice for Device<'_> {
             Kind::Association
             | Kind::SapList
             | Kind::DeviceName
+            | Kind::SecuritySetup
             | Kind::InvocationCounter(_)
             | Kind::Serial
             | Kind::Maker
@@ -305,6 +307,15 @@ impl LogicalDevice for Device<'_> {
         }
         self.changed = true;
         Ok(None)
+    }
+
+    fn admits_keys(
+        &mut self,
+        caller: &Caller,
+        asked: MethodDescriptor,
+    ) -> Result<(), ActionResult> {
+        let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
+        self.table.invocable(client, asked).map(|_| ())
     }
 }
 
@@ -351,6 +362,7 @@ impl Device<'_> {
                 Data::OctetString(self.device_name()),
             ])]),
             Kind::DeviceName => Data::OctetString(self.device_name()),
+            Kind::SecuritySetup => return self.security_setup(attribute, caller),
             Kind::InvocationCounter(of) => Data::DoubleLongUnsigned(match of {
                 CounterOf::Unicast => self.believed[0],
                 CounterOf::Broadcast => self.believed[1],
@@ -411,6 +423,25 @@ impl Device<'_> {
             .iter()
             .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         format!("{number:013}")
+    }
+
+    /// The security setup (class 64 version 1). Its keys are the server's business.
+    fn security_setup(&self, attribute: i8, caller: &Caller) -> Result<Data, DataAccessResult> {
+        /// Requests and answers authenticated and encrypted.
+        const POLICY: u8 = 0x6C;
+
+        Ok(match attribute {
+            2 => Data::Enum(POLICY),
+            3 => Data::Enum(match self.config.keys.key_len() {
+                32 => 2,
+                _ => 0,
+            }),
+            4 => Data::OctetString(caller.title.map_or(Vec::new(), |title| title.0.to_vec())),
+            5 => Data::OctetString(self.config.title.0.to_vec()),
+            // No certificates.
+            6 => Data::Array(Vec::new()),
+            _ => return Err(DataAccessResult::ReadWriteDenied),
+        })
     }
 
     /// The current association (class 15 version 1), as the caller has it.

@@ -10,6 +10,7 @@ pub(crate) enum Kind {
     Association,
     SapList,
     DeviceName,
+    SecuritySetup,
     /// The highest counter believed under a key, of any peer.
     InvocationCounter(CounterOf),
     Clock,
@@ -131,6 +132,30 @@ const SAP_LIST: Shape = Shape {
     methods: &[Method::new(1, NOBODY)],
 };
 
+const SECURITY_SETUP: Shape = Shape {
+    class_id: 64,
+    version: 1,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
+        Attribute::read(5, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+    ],
+    methods: &[
+        Method::new(1, NOBODY),
+        // Transfer of keys wrapped under the master key.
+        Method::new(2, MANAGEMENT),
+        Method::new(3, NOBODY),
+        Method::new(4, NOBODY),
+        Method::new(5, NOBODY),
+        Method::new(6, NOBODY),
+        Method::new(7, NOBODY),
+        Method::new(8, NOBODY),
+    ],
+};
+
 const fn profile_attributes(selectors: &'static [u8]) -> [Attribute; 8] {
     [
         NAME,
@@ -180,6 +205,7 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
     Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),
     Row::new([0, 0, 42, 0, 0], &DATA_ALL, Kind::DeviceName),
+    Row::new([0, 0, 43, 0, 0], &SECURITY_SETUP, Kind::SecuritySetup),
     Row::new(
         [0, 0, 43, 1, 0],
         &DATA_ALL,

@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 48, 48], [6, 59, 59]];
+    const LISTED: [[usize; 3]; 2] = [[6, 48, 49], [6, 59, 60]];
 
     #[test]
     fn tables_are_sorted_and_whole() {
