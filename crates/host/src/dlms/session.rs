@@ -58,6 +58,8 @@ pub struct ClientSession<R> {
     clock: Clock,
     reserve: R,
     notifications: VecDeque<Vec<u8>>,
+    /// What the client's machine has said and nobody has heard yet.
+    pending: VecDeque<ClientOutput>,
 }
 
 impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
@@ -69,7 +71,18 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
             clock,
             reserve,
             notifications: VecDeque::new(),
+            pending: VecDeque::new(),
         }
+    }
+
+    /// Whether the association stands and something can be asked.
+    pub const fn is_open(&self) -> bool {
+        self.client.is_open()
+    }
+
+    /// The client's machine, for its counters.
+    pub const fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Opens the association with a fresh challenge of 8 to 64 bytes.
@@ -107,13 +120,21 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
     ///
     /// # Errors
     ///
-    /// [`SessionError`]. After [`SessionError::Client`] with the object or access layer the
-    /// association stands, and more can be asked.
+    /// [`SessionError`]. Where [`Self::is_open`] still holds, more can be asked.
+    ///
+    /// # Panics
+    ///
+    /// If the association is not open.
     pub async fn request(
         &mut self,
         request: Request,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Response, SessionError> {
+        while let Some(output) = self.settle().await? {
+            if let ClientOutput::Failed(error) = output {
+                return Err(error.into());
+            }
+        }
         self.client.request(request, self.clock.now().instant);
         loop {
             match self.next().await? {
@@ -139,7 +160,11 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
         until: gridloom_core::Instant,
     ) -> Result<Option<Vec<u8>>, SessionError> {
         loop {
-            self.settle().await?;
+            while let Some(output) = self.settle().await? {
+                if let ClientOutput::Failed(error) = output {
+                    return Err(error.into());
+                }
+            }
             if let Some(notification) = self.notifications.pop_front() {
                 return Ok(Some(notification));
             }
@@ -152,6 +177,7 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
 
     /// Releases the association and closes the connection. Whatever goes wrong, it is over.
     pub async fn release(mut self) {
+        while let Ok(Some(_)) = self.settle().await {}
         self.client.release(self.clock.now().instant);
         while let Ok(output) = self.next().await {
             if let ClientOutput::Released | ClientOutput::Failed(_) = output {
@@ -173,7 +199,13 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
 
     /// Carries out what the client wants, up to what the caller must see.
     async fn settle(&mut self) -> Result<Option<ClientOutput>, SessionError> {
-        while let Some(output) = self.client.poll_output() {
+        loop {
+            while let Some(output) = self.client.poll_output() {
+                self.pending.push_back(output);
+            }
+            let Some(output) = self.pending.pop_front() else {
+                return Ok(None);
+            };
             match output {
                 ClientOutput::Send(apdu) => self.transport.send(&apdu).await?,
                 ClientOutput::Reserve(upper) => {
@@ -193,7 +225,6 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
                 | ClientOutput::Failed(_) => return Ok(Some(output)),
             }
         }
-        Ok(None)
     }
 
     async fn hear(&mut self, until: Option<gridloom_core::Instant>) -> Result<(), SessionError> {
@@ -207,6 +238,8 @@ impl<R: FnMut(u32) -> Result<(), String>> ClientSession<R> {
             Ok(None) => {}
             Err(error) => {
                 self.client.handle_disconnected(now);
+                // The cause is known better here than there.
+                while self.client.poll_output().is_some() {}
                 return Err(error.into());
             }
         }
