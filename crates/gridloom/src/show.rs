@@ -38,13 +38,13 @@ pub(crate) fn integer(data: &Data) -> Option<i128> {
         reason = "only these of thirty kinds are whole numbers"
     )]
     Some(match data {
-        Data::Integer(value) | Data::DeltaInteger(value) => (*value).into(),
-        Data::Long(value) | Data::DeltaLong(value) => (*value).into(),
-        Data::DoubleLong(value) | Data::DeltaDoubleLong(value) => (*value).into(),
+        Data::Integer(value) => (*value).into(),
+        Data::Long(value) => (*value).into(),
+        Data::DoubleLong(value) => (*value).into(),
         Data::Long64(value) => (*value).into(),
-        Data::Unsigned(value) | Data::Enum(value) | Data::DeltaUnsigned(value) => (*value).into(),
-        Data::LongUnsigned(value) | Data::DeltaLongUnsigned(value) => (*value).into(),
-        Data::DoubleLongUnsigned(value) | Data::DeltaDoubleLongUnsigned(value) => (*value).into(),
+        Data::Unsigned(value) | Data::Enum(value) => (*value).into(),
+        Data::LongUnsigned(value) => (*value).into(),
+        Data::DoubleLongUnsigned(value) => (*value).into(),
         Data::Long64Unsigned(value) => (*value).into(),
         _ => return None,
     })
@@ -132,6 +132,13 @@ pub(crate) fn text(data: &Data) -> String {
         Data::Utf8String(text) => format!("{text:?}"),
         Data::Bcd(byte) => format!("{byte:02X}"),
         Data::DontCare => "any".into(),
+        // Differences to the row before.
+        Data::DeltaInteger(value) => format!("{value:+}"),
+        Data::DeltaLong(value) => format!("{value:+}"),
+        Data::DeltaDoubleLong(value) => format!("{value:+}"),
+        Data::DeltaUnsigned(value) => format!("{value:+}"),
+        Data::DeltaLongUnsigned(value) => format!("{value:+}"),
+        Data::DeltaDoubleLongUnsigned(value) => format!("{value:+}"),
         Data::Float32(bits) => f32::from_bits(*bits).to_string(),
         Data::Float64(bits) => f64::from_bits(*bits).to_string(),
         Data::DateTime(bytes) => date_time(bytes).unwrap_or_else(|| hex::text(bytes)),
@@ -145,12 +152,6 @@ pub(crate) fn text(data: &Data) -> String {
         | Data::LongUnsigned(_)
         | Data::DoubleLongUnsigned(_)
         | Data::Long64Unsigned(_)
-        | Data::DeltaInteger(_)
-        | Data::DeltaLong(_)
-        | Data::DeltaDoubleLong(_)
-        | Data::DeltaUnsigned(_)
-        | Data::DeltaLongUnsigned(_)
-        | Data::DeltaDoubleLongUnsigned(_)
         | Data::Enum(_) => integer(data).map_or_else(String::new, |number| number.to_string()),
     }
 }
@@ -170,6 +171,12 @@ pub(crate) fn value(data: &Data) -> Value {
             Some(_) | None => json!(hex::text(bytes)),
         },
         Data::BitString(_)
+        | Data::DeltaInteger(_)
+        | Data::DeltaLong(_)
+        | Data::DeltaDoubleLong(_)
+        | Data::DeltaUnsigned(_)
+        | Data::DeltaLongUnsigned(_)
+        | Data::DeltaDoubleLongUnsigned(_)
         | Data::Bcd(_)
         | Data::Float32(_)
         | Data::Float64(_)
@@ -184,12 +191,6 @@ pub(crate) fn value(data: &Data) -> Value {
         | Data::LongUnsigned(_)
         | Data::DoubleLongUnsigned(_)
         | Data::Long64Unsigned(_)
-        | Data::DeltaInteger(_)
-        | Data::DeltaLong(_)
-        | Data::DeltaDoubleLong(_)
-        | Data::DeltaUnsigned(_)
-        | Data::DeltaLongUnsigned(_)
-        | Data::DeltaDoubleLongUnsigned(_)
         | Data::Enum(_) => match integer(data).map(i64::try_from) {
             Some(Ok(number)) => json!(number),
             Some(Err(_)) | None => json!(text(data)),
