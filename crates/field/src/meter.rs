@@ -22,6 +22,7 @@ use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
+use crate::features::{FeatureEvent, Features};
 use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
@@ -81,6 +82,8 @@ pub enum Event {
     RequestRefused(ApduError),
     /// A client set the clock by more than [`ClockStep::SHIFT_LIMIT`].
     ClockSet(ClockStep),
+    /// The switch, the limiter or the tariffs.
+    Feature(FeatureEvent),
     /// A write failed; it is repeated.
     MemoryFailed(String),
 }
@@ -120,6 +123,9 @@ pub struct Meter {
     interval_end: UtcTime,
     /// The clock was stepped in the running interval.
     stepped: bool,
+    features: Features,
+    /// While the limiter watches: when the load changes next, in true time.
+    load_changes: Option<UtcTime>,
     periods: BillingPeriods,
     /// Intervals up to here were reset away for clients; they are delivered all the same.
     block_reset: Option<UtcTime>,
@@ -235,6 +241,7 @@ impl Meter {
     pub fn handle_timeout(&mut self, now: Now) {
         self.begin(now);
         self.measure(now);
+        self.follow(now);
         self.schedule.handle_timeout(now.instant);
         self.settle(now);
     }
@@ -277,7 +284,7 @@ impl Meter {
         let captures = self.off_since.is_none() && !self.keeper.is_behind();
         Wake {
             instant: self.schedule.wake(self.seen.instant),
-            utc: captures.then(|| (self.boundary(), "capture")),
+            utc: captures.then(|| self.next_measurement()),
         }
         .earliest(Wake {
             instant: self.keeper.wake(),
@@ -296,7 +303,7 @@ impl Meter {
         }
         let at = self.metrology.cursor();
         let instantaneous = if on {
-            self.metrology.instantaneous(&mut *self.load, at)
+            self.instantaneous(at)
         } else {
             Default::default()
         };
@@ -331,7 +338,7 @@ impl Meter {
             unpriced: self.bill.unpriced(),
             oldest_unpriced: self.unpriced.first().copied(),
             appliances: if on {
-                self.load.appliances_at(at)
+                self.switched().appliances_at(at)
             } else {
                 Vec::new()
             },
@@ -397,6 +404,9 @@ impl Meter {
         if let Some(bound) = self.link.reserve() {
             self.keeper.touch(Urgency::Now, now);
             self.owe(Owed::Reservation(bound));
+        }
+        while let Some(event) = self.features.poll_event() {
+            self.outbox.push_back(Output::Event(Event::Feature(event)));
         }
         while let Some(job) = self.keeper.next_job(now) {
             self.write(job);

@@ -11,6 +11,7 @@ use crate::access::RetainedSecurity;
 use crate::bill::{Bill, MonthAccount};
 use crate::billing_period::BillingPeriods;
 use crate::clock::Clock;
+use crate::features::Features;
 use crate::load::DayPrices;
 use crate::metrology::{Accumulator, CHANNELS, Sums};
 use crate::profile::{Delivery, Entry};
@@ -63,14 +64,19 @@ pub(crate) const PROFILE_CELLS: [&str; 40] = [
     "profile-39",
 ];
 
+/// The features: switch, limiter, tariffs.
+pub(crate) const FEATURES_CELL: &str = "features";
+
 const STATE_KIND: u8 = 1;
 const PROFILE_KIND: u8 = 2;
 const PRICES_KIND: u8 = 3;
+const FEATURES_KIND: u8 = 4;
 
 /// Version 1 had no clock, no clients and no billing periods.
 const STATE_VERSION: u8 = 2;
 const PROFILE_VERSION: u8 = 1;
 const PRICES_VERSION: u8 = 1;
+const FEATURES_VERSION: u8 = 1;
 
 const ENTRY_LEN: usize = 56;
 
@@ -376,6 +382,19 @@ pub(crate) fn decode_prices(
     }
     cell.finish()?;
     Ok(days)
+}
+
+/// The cell of the features.
+pub(crate) fn encode_features(features: &Features) -> Vec<u8> {
+    let mut writer = Writer::new(FEATURES_KIND, FEATURES_VERSION, 512);
+    writer.extend(|out| features.encode(out));
+    writer.finish()
+}
+
+/// What [`encode_features`] wrote; `at` is the meter's time.
+pub(crate) fn decode_features(bytes: &[u8], at: UtcTime) -> Result<Features, MemoryError> {
+    let cell = open(FEATURES_CELL, FEATURES_KIND, FEATURES_VERSION, bytes)?;
+    Ok(Features::decode(cell.rest(), at)?)
 }
 
 fn put_time(writer: &mut Writer, time: UtcTime) {

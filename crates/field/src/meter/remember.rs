@@ -6,8 +6,8 @@ use super::{Meter, Output};
 use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
-    Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State, encode_prices,
-    encode_profile, profile_cell,
+    Change, FEATURES_CELL, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State,
+    encode_features, encode_prices, encode_profile, profile_cell,
 };
 
 impl Meter {
@@ -16,6 +16,11 @@ impl Meter {
             Job::Prices { ticket } => {
                 let bytes = encode_prices(self.config.period, &self.told);
                 self.remember(ticket, PRICES_CELL, bytes);
+            }
+            Job::Cell { ticket, name } => {
+                assert_eq!(name, FEATURES_CELL, "the only other cell");
+                let bytes = encode_features(&self.features);
+                self.remember(ticket, FEATURES_CELL, bytes);
             }
             Job::State { ticket } => {
                 let bytes = self.state().encode();

@@ -12,6 +12,7 @@ use super::{Meter, Output, Owed};
 use crate::billing_period::BillingPeriods;
 use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
+use crate::features::{Features, Switched};
 use crate::keeper::Urgency;
 use crate::load::Load;
 use crate::metrology::{Instantaneous, Metrology};
@@ -118,9 +119,12 @@ impl Meter {
             metrology: &self.metrology,
             load: &mut *self.load,
             periods: &mut self.periods,
+            features: &mut self.features,
             block_reset: &mut self.block_reset,
             believed,
             step: None,
+            billing_ends: false,
+            features_changed: false,
             changed: false,
         };
         let server = self.connections.get_mut(&connection);
@@ -131,7 +135,20 @@ impl Meter {
             self.link.security_mut(),
             &mut entropy,
         );
-        let (step, mut changed) = (device.step, device.changed);
+        let Device {
+            step,
+            billing_ends,
+            features_changed,
+            mut changed,
+            ..
+        } = device;
+        if features_changed {
+            self.change_features();
+            changed = true;
+        }
+        if billing_ends {
+            self.end_billing(self.clock.time_at(now.utc));
+        }
         if let Some(step) = step {
             self.stepped(step, now);
             changed = true;
@@ -196,11 +213,14 @@ struct Device<'a> {
     metrology: &'a Metrology,
     load: &'a mut dyn Load,
     periods: &'a mut BillingPeriods,
+    features: &'a mut Features,
     block_reset: &'a mut Option<UtcTime>,
     /// The highest counters of clients, under the unicast and the broadcast key.
     believed: [u32; 2],
     /// How the clock was set, all requests of the APDU taken together.
     step: Option<ClockStep>,
+    billing_ends: bool,
+    features_changed: bool,
     changed: bool,
 }
 
@@ -244,6 +264,14 @@ impl LogicalDevice for Device<'_> {
                         ClockRefusal::TooFarBack => DataAccessResult::OtherReason,
                     })
             }
+            Kind::Part(part) => {
+                let shown = self.clock.time_at(self.truly);
+                self.features
+                    .object_mut(part)
+                    .set(asked.attribute, value, shown)?;
+                self.features_changed = true;
+                Ok(())
+            }
             Kind::Association
             | Kind::SapList
             | Kind::DeviceName
@@ -256,6 +284,7 @@ impl LogicalDevice for Device<'_> {
             | Kind::CapturePeriod
             | Kind::DemandPeriod
             | Kind::ProfileStatus
+            | Kind::ActiveTariff
             | Kind::Register(_)
             | Kind::Profile(_)
             | Kind::Scalers(_) => Err(DataAccessResult::ReadWriteDenied),
@@ -281,9 +310,13 @@ impl LogicalDevice for Device<'_> {
                         ClockRefusal::TooFarBack => ActionResult::OtherReason,
                     })?;
             }
-            Kind::Profile(Buffer::Billing) if asked.method == 2 => {
+            Kind::Profile(Buffer::Billing) if asked.method == 2 => self.billing_ends = true,
+            Kind::Part(part) => {
                 let shown = self.clock.time_at(self.truly);
-                self.periods.end_at(shown, self.metrology);
+                let object = self.features.object_mut(part);
+                let returned = object.invoke(asked.method, parameters, shown)?;
+                self.features_changed = true;
+                return Ok(returned);
             }
             Kind::Profile(Buffer::Billing) => self.periods.clear(),
             Kind::Profile(Buffer::Block | Buffer::Daily) => {
@@ -301,6 +334,7 @@ impl LogicalDevice for Device<'_> {
             | Kind::CapturePeriod
             | Kind::DemandPeriod
             | Kind::ProfileStatus
+            | Kind::ActiveTariff
             | Kind::Register(_)
             | Kind::Profile(Buffer::Instantaneous)
             | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
@@ -373,6 +407,11 @@ impl Device<'_> {
             Kind::YearOfManufacture => Data::LongUnsigned(YEAR),
             Kind::Firmware => Data::OctetString(env!("CARGO_PKG_VERSION").into()),
             Kind::CapturePeriod | Kind::DemandPeriod => seconds(self.config.period.as_secs()),
+            Kind::ActiveTariff => Data::Unsigned(self.features.tariff()),
+            Kind::Part(part) => {
+                let shown = self.clock.time_at(self.truly);
+                return self.features.object(part).get(attribute, shown);
+            }
             Kind::ProfileStatus => {
                 let newest = self.profile.newest();
                 Data::Unsigned(newest.map_or(0, |entry| entry.status().0))
@@ -380,7 +419,7 @@ impl Device<'_> {
             Kind::Register(quantity) if attribute == 3 => quantity.scaler_unit_data(),
             Kind::Register(quantity) => {
                 let seen = self.seen();
-                quantity.value(self.metrology, &seen, self.profile.newest())
+                quantity.value(self.metrology, &seen, self.profile.newest(), self.features)
             }
             Kind::Profile(buffer) => {
                 return self.source().profile(buffer, attribute, access);
@@ -391,7 +430,11 @@ impl Device<'_> {
 
     fn seen(&mut self) -> Instantaneous {
         let at = self.metrology.cursor();
-        self.metrology.instantaneous(self.load, at)
+        let mut house = Switched {
+            is_closed: self.features.is_closed(),
+            load: &mut *self.load,
+        };
+        self.metrology.instantaneous(&mut house, at)
     }
 
     fn source(&mut self) -> Source<'_> {
@@ -405,6 +448,7 @@ impl Device<'_> {
             block_reset: *self.block_reset,
             metrology: self.metrology,
             periods: self.periods,
+            features: self.features,
         }
     }
 
