@@ -51,14 +51,14 @@ impl Server {
         entropy: &mut dyn FnMut(&mut [u8]),
     ) -> Option<Vec<u8>> {
         let tag = *apdu.first()?;
-        let answer = if apdu.len() > usize::from(self.config.max_pdu) {
-            Err(refused(ServiceError::PduTooLong))
-        } else {
-            match tag {
-                Aarq::TAG => return self.associate(client, apdu, security, entropy),
-                Rlrq::TAG => self.release(client, apdu, security).map(Some),
-                _ => self.serve(client, apdu, device, security),
+        let answer = match tag {
+            // No length has been agreed to yet.
+            Aarq::TAG => return self.associate(client, apdu, security, entropy),
+            Rlrq::TAG => self.release(client, apdu, security).map(Some),
+            _ if apdu.len() > usize::from(self.config.max_pdu) => {
+                Err(refused(ServiceError::PduTooLong))
             }
+            _ => self.serve(client, apdu, device, security),
         };
         answer.unwrap_or_else(|exception| {
             let mut out = Vec::new();
