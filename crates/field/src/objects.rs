@@ -13,12 +13,16 @@ pub mod firmware;
 pub mod image_transfer;
 pub mod limiter;
 pub mod maximum_demand;
+pub mod outage;
+pub mod power_quality;
 pub mod recurrence;
 pub mod retained;
 pub mod script_table;
 pub(crate) mod shape;
 pub mod single_action_schedule;
 pub mod special_days;
+pub mod tamper;
+pub mod terminals;
 
 use gridloom_core::UtcTime;
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
