@@ -4,6 +4,7 @@
 
 pub mod activity_calendar;
 pub mod alarm;
+pub mod communication_setup;
 pub mod debounce;
 pub mod demand_register;
 pub mod disconnect_control;
@@ -15,9 +16,11 @@ pub mod limiter;
 pub mod maximum_demand;
 pub mod outage;
 pub mod power_quality;
+pub mod push_setup;
 pub mod recurrence;
 pub mod retained;
 pub mod script_table;
+pub mod security_setup;
 pub(crate) mod shape;
 pub mod single_action_schedule;
 pub mod special_days;
