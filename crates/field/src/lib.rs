@@ -15,6 +15,7 @@
 pub mod access;
 pub mod bill;
 pub mod billing_period;
+pub mod catalogue;
 pub mod clock;
 pub mod config;
 pub mod delivery;
@@ -35,6 +36,7 @@ pub mod supply;
 pub use access::ClientAccess;
 pub use bill::{Bill, MonthAccount};
 pub use billing_period::{BillingPeriod, BillingPeriods};
+pub use catalogue::{Client, ObjectTable};
 pub use clock::{Clock, ClockConfig, ClockStep};
 pub use config::{ConfigError, MeterConfig};
 pub use delivery::RetryPolicy;
@@ -45,7 +47,7 @@ pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Sw
 pub use memory::MemoryError;
 pub use meter::{Boot, ConnectionId, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
-pub use objects::{Client, InterfaceObject, ObjectTable};
+pub use objects::InterfaceObject;
 pub use profile::{Delivery, Entry, Profile};
 pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
 pub use supply::Supply;

@@ -19,8 +19,8 @@ use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::security::{KeyEncryptionKey, Keys, Policy, SecurityControl, SecuritySuite};
 use gridloom_dlms::selection::{CaptureObject, EntryDescriptor, RangeDescriptor};
+use gridloom_field::Client as Role;
 use gridloom_field::meter::ConnectionId;
-use gridloom_field::objects::Client as Role;
 use gridloom_field::{Boot, ClientAccess, ClockConfig, Connection, Event, Meter, MeterConfig};
 use support::{Bench, METER, Restless, config, keys, time};
 

@@ -10,16 +10,16 @@ use rand_core::Rng as _;
 
 use super::{Meter, Output, Owed};
 use crate::billing_period::BillingPeriods;
+use crate::catalogue::buffer::Source;
+use crate::catalogue::rows::{Buffer, CounterOf, Kind};
+use crate::catalogue::table::Row;
+use crate::catalogue::{Client, ObjectTable};
 use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
 use crate::features::{Features, Switched};
 use crate::keeper::Urgency;
 use crate::load::Load;
 use crate::metrology::{Instantaneous, Metrology};
-use crate::objects::buffer::Source;
-use crate::objects::rows::{Buffer, CounterOf, Kind};
-use crate::objects::table::Row;
-use crate::objects::{Client, ObjectTable};
 use crate::profile::{Entry, Profile};
 
 /// A client's connection, numbered by whoever hosts the meter and never used again.
