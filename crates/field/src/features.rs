@@ -16,6 +16,7 @@ use crate::objects::demand_register::{DemandPeriod, ScalerUnit};
 use crate::objects::disconnect_control::{
     Cause, ControlState, DisconnectConfig, DisconnectControl, DisconnectEvent, SwitchPosition,
 };
+use crate::objects::event_code::IndianEvent;
 use crate::objects::limiter::{
     Limiter, LimiterConfig, LimiterEvent, MonitoredValue, ThresholdType,
 };
@@ -86,6 +87,21 @@ pub enum FeatureEvent {
         /// Which.
         tariff: u8,
     },
+}
+
+impl FeatureEvent {
+    /// What the event logs call it.
+    pub(crate) const fn code(&self) -> Option<IndianEvent> {
+        match self {
+            Self::Switched { from, to, .. } => match (from, to) {
+                (ControlState::Connected, _) => Some(IndianEvent::LoadDisconnected),
+                (_, ControlState::Connected) => Some(IndianEvent::LoadConnected),
+                _ => None,
+            },
+            Self::CalendarActivated { .. } => Some(IndianEvent::CalendarSet),
+            Self::LimitExceeded { .. } | Self::LimitKept { .. } | Self::Tariff { .. } => None,
+        }
+    }
 }
 
 /// Import and export by tariff. The totals are the metrology's; what is kept here are the

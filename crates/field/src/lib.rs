@@ -25,6 +25,7 @@ pub mod house;
 mod keeper;
 pub mod link;
 pub mod load;
+pub mod logs;
 pub mod memory;
 pub mod meter;
 pub mod metrology;

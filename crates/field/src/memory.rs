@@ -15,6 +15,7 @@ pub(crate) use state::{
 pub(crate) use state::{PRICES_CELL, STATE_CELL, encode_profile, profile_cell};
 
 pub(crate) use state::{FEATURES_CELL, decode_features, encode_features};
+pub(crate) use state::{LOGS_CELL, decode_logs, encode_logs};
 
 use gridloom_core::bytes::Truncated;
 use gridloom_core::{Period, SystemTitle};

@@ -26,6 +26,8 @@ use crate::features::{FeatureEvent, Features};
 use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
+use crate::logs::Logs;
+use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
@@ -124,6 +126,7 @@ pub struct Meter {
     /// The clock was stepped in the running interval.
     stepped: bool,
     features: Features,
+    logs: Logs,
     /// While the limiter watches: when the load changes next, in true time.
     load_changes: Option<UtcTime>,
     periods: BillingPeriods,
@@ -256,6 +259,8 @@ impl Meter {
             }
             self.integrate_to(now.utc);
             self.off_since = Some(self.metrology.cursor());
+            self.logs.supply_gone(self.clock.time_at(now.utc));
+            self.keeper.touch_cell(LOGS_CELL, now);
             self.drop_link();
             self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
@@ -406,6 +411,9 @@ impl Meter {
             self.owe(Owed::Reservation(bound));
         }
         while let Some(event) = self.features.poll_event() {
+            if let Some(code) = event.code() {
+                self.note(code, now);
+            }
             self.outbox.push_back(Output::Event(Event::Feature(event)));
         }
         while let Some(job) = self.keeper.next_job(now) {

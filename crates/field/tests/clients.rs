@@ -647,6 +647,91 @@ fn keys_are_transferred_and_outlive_a_restart() {
     }
 }
 
+#[test]
+fn events_are_logged_and_read_and_pushes_come_when_asked_for() {
+    let mut bench = bench("2013-01-01T03:07:00Z");
+    bench.meter.handle_power_off(bench.now);
+    bench.settle();
+    bench.pass_to(time("2013-01-01T03:20:00Z"));
+    bench.meter.handle_power_on(bench.now);
+    bench.settle();
+    bench.run_until(time("2013-01-01T04:00:00Z"));
+    let mut management = Session::role(&mut bench, Role::Management);
+    let answer = management.set(
+        &mut bench,
+        attribute(CLOCK, 2),
+        date_time("2013-01-01T04:05:00Z"),
+    );
+    assert_eq!(answer, Ok(Response::Written));
+    let answer = management.invoke(&mut bench, SWITCH, 1, Data::Integer(0));
+    assert_eq!(answer, Ok(Response::Invoked(None)));
+    bench.restart(configured(), load(), Boot::Reset);
+    bench.settle();
+    bench.link_up();
+
+    let mut reader = Session::role(&mut bench, Role::Reader);
+    let log = |number| attribute((7, [0, 0, 99, 98, number, 255]), 2);
+    let expected: [(u8, &[(u16, &str)]); 4] = [
+        (
+            2,
+            &[(101, "2013-01-01T03:07:00Z"), (102, "2013-01-01T03:20:00Z")],
+        ),
+        (3, &[(151, "2013-01-01T04:05:00Z")]),
+        (5, &[]),
+        (6, &[(301, "2013-01-01T04:05:00Z")]),
+    ];
+    for (number, expected) in expected {
+        let entries: Vec<_> = rows(reader.get(&mut bench, log(number)).unwrap())
+            .into_iter()
+            .map(|row| (row[1].clone(), moment(&row[0])))
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(code, at)| (Data::LongUnsigned(*code), time(at)))
+            .collect();
+        assert_eq!(entries, expected, "log {number}");
+    }
+    let late = by_time("2013-01-01T03:10:00Z", "2013-01-01T03:30:00Z", vec![]);
+    let some = reader.get_part(&mut bench, log(2), Some(late));
+    assert_eq!(rows(some.unwrap()).len(), 1);
+    let code = reader.get(&mut bench, attribute((1, [0, 0, 96, 11, 6, 255]), 2));
+    assert_eq!(code, Ok(Data::LongUnsigned(301)));
+    let outages = reader.get(&mut bench, attribute((1, [0, 0, 96, 7, 0, 255]), 2));
+    assert_eq!(outages, Ok(Data::DoubleLongUnsigned(1)));
+    let minutes = reader.get(&mut bench, attribute((1, [0, 0, 94, 91, 8, 255]), 2));
+    assert_eq!(minutes, Ok(Data::DoubleLongUnsigned(13)));
+    reader.release(&mut bench);
+    bench.run_until(bench.now.utc + Duration::from_secs(10));
+
+    // Every push is confirmed; then one is asked for.
+    let mut head_end = support::HeadEnd::new();
+    let deliver = |bench: &mut Bench, head_end: &mut support::HeadEnd| {
+        let mut pushes = 0;
+        while let Some(frame) = bench.sent.pop_front() {
+            if let Some(push) = head_end.receive(&frame) {
+                pushes += 1;
+                let ack = head_end.ack(push.invoke_id());
+                bench.give(&ack);
+            }
+        }
+        pushes
+    };
+    assert!(deliver(&mut bench, &mut head_end) > 10);
+    assert_eq!(bench.meter.profile().unacknowledged(), 0);
+    let counters = Counters {
+        transmit: TransmitCounter::resume(5_000),
+        receive: ReceiveCounter::new(),
+    };
+    let config = client_config(Role::Management);
+    let mut management = Session::open(&mut bench, config, counters).unwrap();
+    let push = (40, [0, 0, 25, 9, 0, 255]);
+    let answer = management.invoke(&mut bench, push, 1, Data::Integer(0));
+    assert_eq!(answer, Ok(Response::Invoked(None)));
+    assert_eq!(deliver(&mut bench, &mut head_end), 1, "at once, and once");
+    bench.run_until(bench.now.utc + Duration::from_secs(300));
+    assert_eq!(deliver(&mut bench, &mut head_end), 0, "it was confirmed");
+}
+
 fn steady(watts: i64) -> Box<gridloom_field::ConstantLoad> {
     Box::new(gridloom_field::ConstantLoad {
         power: gridloom_field::Power {

@@ -26,6 +26,14 @@ pub(crate) enum Kind {
     /// Of the last captured interval.
     ProfileStatus,
     ActiveTariff,
+    /// Outages that are over.
+    OutageCount,
+    /// In whole minutes, all of them together.
+    OutageMinutes,
+    /// An event log, and the code of its newest event.
+    Log(usize),
+    EventCode(usize),
+    InstantPush,
     Part(Part),
     Register(Quantity),
     Profile(Buffer),
@@ -238,6 +246,21 @@ const EXTENDED_REGISTER: Shape = Shape {
     methods: &[Method::new(1, MANAGEMENT)],
 };
 
+const PUSH_SETUP: Shape = Shape {
+    class_id: 40,
+    version: 1,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
+        Attribute::read(5, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+        Attribute::read(7, MANAGEMENT),
+    ],
+    methods: &[Method::new(1, MANAGEMENT)],
+};
+
 const fn profile_attributes(selectors: &'static [u8]) -> [Attribute; 8] {
     [
         NAME,
@@ -296,6 +319,7 @@ pub(crate) const COMMON: &[Row] = &[
     ),
     Row::new([0, 0, 13, 0, 0], &CALENDAR, Kind::Part(Part::Calendar)),
     Row::new([0, 0, 17, 0, 0], &LIMITER, Kind::Part(Part::Limiter)),
+    Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, Kind::InstantPush),
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
     Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),
     Row::new([0, 0, 42, 0, 0], &DATA_ALL, Kind::DeviceName),
@@ -310,6 +334,7 @@ pub(crate) const COMMON: &[Row] = &[
         &DATA_ALL,
         Kind::InvocationCounter(CounterOf::Broadcast),
     ),
+    Row::new([0, 0, 94, 91, 8], &DATA, Kind::OutageMinutes),
     Row::new([0, 0, 96, 1, 0], &DATA, Kind::Serial),
     Row::new([0, 0, 96, 1, 1], &DATA, Kind::Maker),
     Row::new([0, 0, 96, 1, 4], &DATA, Kind::YearOfManufacture),
@@ -318,8 +343,23 @@ pub(crate) const COMMON: &[Row] = &[
         &DISCONNECT_CONTROL,
         Kind::Part(Part::Switch),
     ),
+    Row::new([0, 0, 96, 7, 0], &DATA, Kind::OutageCount),
     Row::new([0, 0, 96, 10, 1], &DATA, Kind::ProfileStatus),
+    Row::new([0, 0, 96, 11, 0], &DATA, Kind::EventCode(0)),
+    Row::new([0, 0, 96, 11, 1], &DATA, Kind::EventCode(1)),
+    Row::new([0, 0, 96, 11, 2], &DATA, Kind::EventCode(2)),
+    Row::new([0, 0, 96, 11, 3], &DATA, Kind::EventCode(3)),
+    Row::new([0, 0, 96, 11, 4], &DATA, Kind::EventCode(4)),
+    Row::new([0, 0, 96, 11, 5], &DATA, Kind::EventCode(5)),
+    Row::new([0, 0, 96, 11, 6], &DATA, Kind::EventCode(6)),
     Row::new([0, 0, 96, 14, 0], &DATA, Kind::ActiveTariff),
+    Row::new([0, 0, 99, 98, 0], &PROFILE, Kind::Log(0)),
+    Row::new([0, 0, 99, 98, 1], &PROFILE, Kind::Log(1)),
+    Row::new([0, 0, 99, 98, 2], &PROFILE, Kind::Log(2)),
+    Row::new([0, 0, 99, 98, 3], &PROFILE, Kind::Log(3)),
+    Row::new([0, 0, 99, 98, 4], &PROFILE, Kind::Log(4)),
+    Row::new([0, 0, 99, 98, 5], &PROFILE, Kind::Log(5)),
+    Row::new([0, 0, 99, 98, 6], &PROFILE, Kind::Log(6)),
     Row::new([1, 0, 0, 2, 0], &DATA, Kind::Firmware),
     Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
     Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),

@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 70, 73], [6, 81, 84]];
+    const LISTED: [[usize; 3]; 2] = [[6, 86, 90], [6, 97, 101]];
 
     #[test]
     fn tables_are_sorted_and_whole() {

@@ -4,12 +4,14 @@ use gridloom_core::{Day, Money, Month, Now, ReadingStatus, UtcTime, Watts};
 
 use super::{Event, Meter, Output, Owed};
 use crate::billing_period::BillingPeriod;
+use crate::catalogue::register;
 use crate::clock::ClockStep;
 use crate::features::Switched;
 use crate::keeper::Urgency;
 use crate::load::{DayPrices, Load as _};
-use crate::memory::{FEATURES_CELL, PRICE_DAYS};
+use crate::memory::{FEATURES_CELL, LOGS_CELL, PRICE_DAYS};
 use crate::metrology::Instantaneous;
+use crate::objects::event_code::IndianEvent;
 use crate::profile::{Delivery, Entry};
 use crate::status::MonthBill;
 
@@ -98,6 +100,14 @@ impl Meter {
         }
     }
 
+    /// Notes an event in its log.
+    pub(super) fn note(&mut self, event: IndianEvent, now: Now) {
+        let import = register::total(self.metrology.totals()[0]);
+        let shown = self.clock.time_at(now.utc);
+        self.logs.note(event, import, shown);
+        self.keeper.touch_cell(LOGS_CELL, now);
+    }
+
     /// When the meter must measure next, in true time, and why.
     pub(super) fn next_measurement(&self) -> (UtcTime, &'static str) {
         let capture = (self.boundary(), CAPTURE);
@@ -151,6 +161,7 @@ impl Meter {
         if step.is_marked() {
             self.stepped = true;
             self.outbox.push_back(Output::Event(Event::ClockSet(step)));
+            self.note(IndianEvent::ClockSet, now);
         }
         if step.after >= self.interval_end {
             let marked = self.stepped;
@@ -270,6 +281,11 @@ impl Meter {
     }
 
     pub(super) fn resume_after_outage(&mut self, now: Now) {
+        let alive = self.clock.time_at(self.metrology.cursor());
+        let import = register::total(self.metrology.totals()[0]);
+        self.logs
+            .was_dark(alive, self.clock.time_at(now.utc), &import);
+        self.keeper.touch_cell(LOGS_CELL, now);
         self.metrology.skip_to(now.utc);
         let shown = self.clock.time_at(self.metrology.cursor());
         if shown >= self.interval_end {

@@ -6,8 +6,8 @@ use super::{Meter, Output};
 use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
-    Change, FEATURES_CELL, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State,
-    encode_features, encode_prices, encode_profile, profile_cell,
+    Change, FEATURES_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State,
+    encode_features, encode_logs, encode_prices, encode_profile, profile_cell,
 };
 
 impl Meter {
@@ -18,9 +18,12 @@ impl Meter {
                 self.remember(ticket, PRICES_CELL, bytes);
             }
             Job::Cell { ticket, name } => {
-                assert_eq!(name, FEATURES_CELL, "the only other cell");
-                let bytes = encode_features(&self.features);
-                self.remember(ticket, FEATURES_CELL, bytes);
+                let bytes = match name {
+                    FEATURES_CELL => encode_features(&self.features),
+                    LOGS_CELL => encode_logs(&self.logs),
+                    _ => unreachable!("there are two other cells"),
+                };
+                self.remember(ticket, name, bytes);
             }
             Job::State { ticket } => {
                 let bytes = self.state().encode();

@@ -16,9 +16,10 @@ use crate::features::Features;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::Link;
 use crate::load::Load;
+use crate::logs::Logs;
 use crate::memory::{
-    Change, FEATURES_CELL, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State,
-    decode_features, decode_prices, decode_profile,
+    Change, FEATURES_CELL, LOGS_CELL, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State,
+    decode_features, decode_logs, decode_prices, decode_profile,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
@@ -190,6 +191,9 @@ impl Meter {
         if let Some(bytes) = cells.get(FEATURES_CELL) {
             meter.features = decode_features(bytes, shown)?;
         }
+        if let Some(bytes) = cells.get(LOGS_CELL) {
+            meter.logs = decode_logs(bytes)?;
+        }
         let totals = meter.metrology.totals();
         meter.features.handle_time(shown, &totals);
         meter.off_since = state.off_since;
@@ -236,6 +240,7 @@ impl Meter {
             interval_end,
             stepped: false,
             features: Features::new(),
+            logs: Logs::new(),
             load_changes: None,
             periods: BillingPeriods::default(),
             block_reset: None,
@@ -263,7 +268,8 @@ impl Meter {
 }
 
 fn known_cell(name: &str) -> bool {
-    [STATE_CELL, PRICES_CELL, FEATURES_CELL].contains(&name) || PROFILE_CELLS.contains(&name)
+    [STATE_CELL, PRICES_CELL, FEATURES_CELL, LOGS_CELL].contains(&name)
+        || PROFILE_CELLS.contains(&name)
 }
 
 /// What the cells say of each other.
