@@ -553,7 +553,8 @@ mod tests {
     #[test]
     fn scripts_run_after_the_exact_duration() {
         // Values by second, then what came of them by the end of second 1000.
-        let cases: [(&[(i64, i64)], &[LimiterEvent]); 7] = [
+        type Values<'a> = &'a [(i64, i64)];
+        let cases: [(Values<'_>, &[LimiterEvent]); 7] = [
             (&[(0, 5_000)], &[]),
             (&[(0, 5_001)], &[exceeded(60)]),
             // Back under one second early: nothing happened.
