@@ -158,8 +158,12 @@ impl<'a> Kept<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
+    /// A time of the years 1 to 9999: calendar arithmetic relies on it.
     pub(crate) fn time(&mut self) -> Result<UtcTime, RetainedError> {
-        self.i64().map(UtcTime::from_millis)
+        let time = self.i64().map(UtcTime::from_millis)?;
+        let second = UtcTime::from_secs(time.as_secs());
+        self.require(CosemDateTime::from_utc(second).is_ok(), "time")?;
+        Ok(time)
     }
 
     pub(crate) fn date_time(&mut self) -> Result<CosemDateTime, RetainedError> {
