@@ -157,8 +157,8 @@ impl EventLog {
     ///
     /// If there is not one value for each, one is longer than [`CAPTURED_BYTES_MAX`], or `at` is
     /// not in the years 1 to 9999.
-    pub fn handle_event(&mut self, code: u16, captured: &[Data], at: UtcTime) {
-        let captured: Vec<Vec<u8>> = captured.iter().map(Data::encode).collect();
+    pub fn handle_event(&mut self, code: u16, captured: Vec<Data>, at: UtcTime) {
+        let captured: Vec<Vec<u8>> = captured.into_iter().map(|value| value.encode()).collect();
         assert!(
             captured.len() == self.config.captures.len()
                 && captured

@@ -28,7 +28,7 @@ fn log(count: u16, when_full: WhenFull) -> EventLog {
     let mut log = EventLog::new(config(when_full));
     for code in 1..=count {
         let voltage = Data::LongUnsigned(2_300 + code);
-        log.handle_event(code, &[voltage], at(i64::from(code) * 10));
+        log.handle_event(code, vec![voltage], at(i64::from(code) * 10));
     }
     log
 }
@@ -201,4 +201,34 @@ fn it_survives() {
     assert_survives(&log(6, WhenFull::Rollover), EventLog::encode, |bytes| {
         EventLog::decode(Arc::clone(&config), bytes)
     });
+}
+
+#[test]
+fn captured_values_that_nobody_wrote_are_refused() {
+    let config = config(WhenFull::Rollover);
+    let mut bytes = Vec::new();
+    log(1, WhenFull::Rollover).encode(&mut bytes);
+    // The value is the last three bytes: a tag and two of content.
+    for (place, byte) in [(3, 0x08), (3, 0x11), (3, 0x05)] {
+        let mut bent = bytes.clone();
+        let place = bent.len() - place;
+        bent[place] = byte;
+        assert!(matches!(
+            EventLog::decode(Arc::clone(&config), &bent),
+            Err(RetainedError::Value { .. })
+        ));
+    }
+    // More entries than the log has.
+    let five = Arc::new(EventLogConfig {
+        entries: 5,
+        ..(*config).clone()
+    });
+    let mut larger = EventLog::new(Arc::clone(&five));
+    for code in 1..=5 {
+        larger.handle_event(code, vec![Data::Null], at(0));
+    }
+    let mut bytes = Vec::new();
+    larger.encode(&mut bytes);
+    assert!(EventLog::decode(five, &bytes).is_ok());
+    assert!(EventLog::decode(config, &bytes).is_err());
 }
