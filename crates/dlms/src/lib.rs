@@ -11,9 +11,11 @@
 //! - Keys are wiped when dropped and never printed.
 
 pub mod apdu;
+pub mod association;
 pub mod axdr;
 pub mod block;
 pub mod charge;
+pub mod client;
 pub mod counter;
 pub mod datetime;
 pub mod gbt;
@@ -22,4 +24,5 @@ mod hex;
 pub mod push;
 pub mod security;
 pub mod selection;
+pub mod server;
 pub mod wrapper;

@@ -23,6 +23,8 @@ mod keys;
 mod setup;
 mod signing;
 mod suite;
+#[cfg(test)]
+mod vectors;
 
 pub use agreement::{AgreementScheme, KeyPurpose, Parties};
 pub use apdu::{

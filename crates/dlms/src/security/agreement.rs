@@ -248,3 +248,113 @@ fn same_curve(wanted: Curve, found: Curve) -> Result<(), SecurityError> {
         Err(SecurityError::Curve { wanted, found })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::security::vectors::{
+        CLIENT, CURVES, SERVER, TRANSACTION, initiator, responder, signer,
+    };
+
+    const PARTIES: Parties = Parties {
+        originator: CLIENT,
+        recipient: SERVER,
+    };
+
+    /// Computed with OpenSSL, through the concatenation KDF of Python's `cryptography`.
+    #[test]
+    fn derivation_vectors() {
+        let cipher = [
+            "0CD43811A7093D7312E3F65AA3844D56",
+            "8B510FF2E9AE42DC6F2A72159B0C636707D093F4DF525B86D8F617367B074D7D",
+        ];
+        let wrap = [
+            "76738183127B3557CA5E42B693FE3D1E",
+            "3251B2DE3DE3C8A3E25D5A0B72E1FD57030C00ED28636D235ADD849F1DD92F88",
+        ];
+        let fixed = [
+            "361C640BB11A5022D58C16AB2B78443D",
+            "2B2E6041A5D0AEF7162C94C5FC0643EA24F142F1986A01112DD63682C04B82CD",
+        ];
+        for (at, curve) in CURVES.into_iter().enumerate() {
+            let (own, peer) = (initiator(curve), responder(curve));
+            let key = |text: &str| Ok(SymmetricKey::from_bytes(&hex::bytes(text)).unwrap());
+            let agree = |purpose| {
+                let forth = PARTIES.ephemeral_key(purpose, &own, &peer.public_key());
+                let back = PARTIES.ephemeral_key(purpose, &peer, &own.public_key());
+                assert_eq!(forth, back);
+                forth
+            };
+            assert_eq!(agree(KeyPurpose::Cipher), key(cipher[at]), "{curve}");
+            assert_eq!(agree(KeyPurpose::Wrap), key(wrap[at]), "{curve}");
+            let (own_public, peer_public) = (own.public_key(), peer.public_key());
+            for (one, other) in [(&own, &peer_public), (&peer, &own_public)] {
+                let made = PARTIES.static_key(one, other, &TRANSACTION);
+                assert_eq!(made, key(fixed[at]), "{curve}");
+                assert_ne!(PARTIES.static_key(one, other, &TRANSACTION[1..]), made);
+                let turned = Parties {
+                    originator: SERVER,
+                    recipient: CLIENT,
+                };
+                assert_ne!(turned.static_key(one, other, &TRANSACTION), made);
+                for bytes in [0, 65] {
+                    assert_eq!(
+                        PARTIES.static_key(one, other, &vec![0; bytes]),
+                        Err(SecurityError::TransactionId { bytes })
+                    );
+                }
+            }
+        }
+    }
+
+    /// The key data was signed with OpenSSL, through Python's `cryptography`.
+    #[test]
+    fn one_pass_vectors() {
+        let sent = [
+            "DAD0B65394221CF9B051E1FECA5787D098DFE637FC90B9EF945D0C37725811805271A046\
+                 1CDB8252D61F1C456FA3E59AB1F45B33ACCF5F58389E0577B8990BB3F421C8F92A24B5DE\
+                 01BFEDAF2BD9B9795219528DAEF9FCAAB4413C48FE48E67C563186F0BA3C90930644AA47\
+                 27C7E69D00B51B76250EDC24FED6403B675AC2E2",
+            "667842D7D180AC2CDE6F74F37551F55755C7645C20EF73E31634FE72B4C55EE6DE3AC808\
+                 ACB4BDB4C88732AEE95F41AA9482ED1FC0EEB9CAFC4984625CCFC23F65032149E0E144AD\
+                 A024181535A0F38EEB9FCFF3C2C947DAE69B4C634573A81C53500CC74DD58DBD53983387\
+                 CF84D7DE56B697DC16C36F46E4C4017EAC5EDE2FA3A5B269DC41A5144BFD616146145FCB\
+                 B7EB5202FD8DEE8633576FB9B27D6DD39F5F3D881D07E5A8B16A15B866A2DD3B01784058\
+                 BB357D8CD6BF35BBE2CA6322",
+        ];
+        let keys = [
+            "0CD43811A7093D7312E3F65AA3844D56",
+            "8B510FF2E9AE42DC6F2A72159B0C636707D093F4DF525B86D8F617367B074D7D",
+        ];
+        for (at, curve) in CURVES.into_iter().enumerate() {
+            let key = SymmetricKey::from_bytes(&hex::bytes(keys[at])).unwrap();
+            let data = hex::bytes(sent[at]);
+            let (ephemeral, recipient) = (initiator(curve), responder(curve));
+            assert_eq!(
+                PARTIES.one_pass_originate(&ephemeral, &recipient.public_key(), &signer(curve)),
+                Ok((key.clone(), data.clone())),
+                "{curve}"
+            );
+            let receive = |data: &[u8]| {
+                PARTIES.one_pass_receive(data, &recipient, &signer(curve).public_key())
+            };
+            assert_eq!(receive(&data), Ok(key), "{curve}");
+            let mut forged = responder(curve).public_key().to_bytes();
+            forged.extend_from_slice(&data[curve.pair_len()..]);
+            assert_eq!(receive(&forged), Err(SecurityError::BadSignature { curve }));
+            assert!(matches!(
+                receive(&data[1..]),
+                Err(SecurityError::FieldLength { .. })
+            ));
+        }
+        assert!(matches!(
+            PARTIES.one_pass_originate(
+                &initiator(Curve::P256),
+                &responder(Curve::P256).public_key(),
+                &signer(Curve::P384),
+            ),
+            Err(SecurityError::Curve { .. })
+        ));
+    }
+}

@@ -262,3 +262,147 @@ fn from_data(field: &'static str, data: &Data) -> Result<Vec<(KeyId, Vec<u8>)>, 
         None => Ok(entries),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::security::vectors::{CLIENT, CURVES, SERVER, initiator, responder, signer};
+
+    #[test]
+    fn keys_travel_whole_or_not_at_all() {
+        let kek = KeyEncryptionKey::new(*b"the master key 1");
+        let (one, other) = (SymmetricKey::short([1; 16]), SymmetricKey::short([2; 16]));
+        let keys = [(KeyId::Unicast, &one), (KeyId::Authentication, &other)];
+        let transfer = KeyTransfer::wrap(&kek, &keys);
+        let data = transfer.to_data();
+        assert_eq!(
+            data.encode()[..9],
+            hex::bytes("01 02 02 02 16 00 09 18 00")[..8]
+                .iter()
+                .copied()
+                .chain(kek.wrap(&[1; 16])[..1].iter().copied())
+                .collect::<Vec<_>>()
+        );
+        let read = KeyTransfer::from_data(&data).unwrap();
+        assert_eq!(read, transfer);
+        let unwrapped = read.unwrap(&kek, SecuritySuite::Suite0).unwrap();
+        assert_eq!(
+            unwrapped,
+            [
+                (KeyId::Unicast, one.clone()),
+                (KeyId::Authentication, other)
+            ]
+        );
+        assert_eq!(
+            read.unwrap(&kek, SecuritySuite::Suite2),
+            Err(SecurityError::SuiteKeyLength {
+                suite: SecuritySuite::Suite2,
+                bytes: 16,
+            })
+        );
+        let mut damaged = transfer;
+        damaged.entries[1].1[5] ^= 1;
+        assert_eq!(
+            damaged.unwrap(&kek, SecuritySuite::Suite0),
+            Err(SecurityError::Unwrap)
+        );
+        let long = SymmetricKey::long([3; 32]);
+        let kek = KeyEncryptionKey::long([4; 32]);
+        let transfer = KeyTransfer::wrap(&kek, &[(KeyId::Master, &long)]);
+        assert_eq!(
+            transfer.unwrap(&kek, SecuritySuite::Suite2),
+            Ok(vec![(KeyId::Master, long)])
+        );
+    }
+
+    #[test]
+    fn other_shapes_are_named() {
+        let entry = |id, bytes: &[u8]| {
+            Data::Structure(vec![Data::Enum(id), Data::OctetString(bytes.to_vec())])
+        };
+        let wrong = SecurityError::Payload {
+            field: "key_transfer",
+        };
+        let cases = [
+            (Data::Null, wrong),
+            (Data::Array(vec![]), wrong),
+            (Data::Array(vec![Data::Null]), wrong),
+            (
+                Data::Array(vec![Data::Structure(vec![Data::Enum(0)])]),
+                wrong,
+            ),
+            (
+                Data::Array((0..5).map(|id| entry(id, &[])).collect()),
+                wrong,
+            ),
+            (
+                Data::Array(vec![entry(4, &[])]),
+                SecurityError::UnknownCode {
+                    field: "key_id",
+                    code: 4,
+                },
+            ),
+            (
+                Data::Array(vec![entry(2, &[]), entry(0, &[]), entry(2, &[])]),
+                SecurityError::RepeatedKey {
+                    id: KeyId::Authentication,
+                },
+            ),
+        ];
+        for (data, expected) in cases {
+            assert_eq!(KeyTransfer::from_data(&data), Err(expected), "{data:?}");
+        }
+        let short = KeyTransfer::from_data(&Data::Array(vec![entry(0, &[1; 16])])).unwrap();
+        assert_eq!(
+            short.unwrap(&KeyEncryptionKey::new([0; 16]), SecuritySuite::Suite0),
+            Err(SecurityError::WrappedLength { bytes: 16 })
+        );
+    }
+
+    /// The client's offer was signed with OpenSSL, through Python's `cryptography`.
+    #[test]
+    fn both_sides_agree() {
+        let offers = [
+            "DAD0B65394221CF9B051E1FECA5787D098DFE637FC90B9EF945D0C37725811805271A046\
+                 1CDB8252D61F1C456FA3E59AB1F45B33ACCF5F58389E0577B8990BB3B1939EFB61CCE975\
+                 540523544A989433E17A5878586515CCC33887D75507C66E49268A28425160346E195B56\
+                 9CAC67A12D9ABD0333ED5E3A00CF1AE05CE1B1E6",
+            "667842D7D180AC2CDE6F74F37551F55755C7645C20EF73E31634FE72B4C55EE6DE3AC808\
+                 ACB4BDB4C88732AEE95F41AA9482ED1FC0EEB9CAFC4984625CCFC23F65032149E0E144AD\
+                 A024181535A0F38EEB9FCFF3C2C947DAE69B4C634573A81C71FAD519E5AC2C627B727073\
+                 DA92D0B5DE189CCEA03A6FC8C0BF53BC8C1FF28154F486B8F9E7EABD7E2B09713727B5D9\
+                 E80471B1BFD17F16D180BE66AD7E127E6197E5C13113A38854280CA401844A7877C0C611\
+                 BBEF5479DC51952CAA0942F2",
+        ];
+        let parties = Parties {
+            originator: CLIENT,
+            recipient: SERVER,
+        };
+        for (curve, offer) in CURVES.into_iter().zip(offers) {
+            let (client, server) = (initiator(curve), responder(curve));
+            let vouched = signer(curve);
+            let own = [(KeyId::Unicast, &client)];
+            let asked = KeyAgreement::offer(&own, &vouched);
+            assert_eq!(asked.entries[0].1, hex::bytes(offer), "{curve}");
+            let asked = KeyAgreement::from_data(&asked.to_data()).unwrap();
+            let answer = [(KeyId::Unicast, &server)];
+            let answered = KeyAgreement::offer(&answer, &vouched);
+            let public = vouched.public_key();
+            let at_server = asked.agree(&parties, &answer, &public).unwrap();
+            let at_client = answered.agree(&parties, &own, &public).unwrap();
+            assert_eq!(at_server, at_client, "{curve}");
+            assert_eq!(
+                answered.agree(&parties, &[(KeyId::Master, &client)], &public),
+                Err(SecurityError::OtherKeys)
+            );
+            // Vouched for as one key, it cannot become another.
+            let mut moved = asked;
+            moved.entries[0].0 = KeyId::Master;
+            assert_eq!(
+                moved.verify(&public),
+                Err(SecurityError::BadSignature { curve })
+            );
+        }
+    }
+}

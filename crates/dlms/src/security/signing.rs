@@ -78,3 +78,58 @@ impl<'a> GeneralSigning<'a> {
         Encoder::new(out).octets(&signature);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::security::vectors::{CLIENT, CURVES, SERVER, TRANSACTION, responder, signer};
+
+    /// Signed with OpenSSL (deterministic signatures), through Python's `cryptography`.
+    #[test]
+    fn signing_vectors() {
+        let signed = [
+            "DF080123456789ABCDEF084D4D4D0000000001084D4D4D0000BC614E00000DC001000008\
+                 0000010000FF020040FD9A89B93AD4E660F14D28606E08B2BD48D8E47AE248F335B5F6BB\
+                 25B0A7B5B083BB674FD4D2EE0A0109018297CE7ECE2202CDA689B95BA80E3E8BDF67162C\
+                 21",
+            "DF080123456789ABCDEF084D4D4D0000000001084D4D4D0000BC614E00000DC001000008\
+                 0000010000FF0200600373ADE7F2B45093B72732A4FBE7D2D9922B74F0E1F85A352488A4\
+                 86BC926933E7804195ADC086061B1C1DF169284A28F59608D1166B7DB936732B41CBB458\
+                 FD370D8D1AF028E3444091FE3FE58807BC253ABE38D9CB520FC4062C12B4F04A42",
+        ];
+        let content = hex::bytes("C0010000080000010000FF0200");
+        for (curve, signed) in CURVES.into_iter().zip(signed) {
+            let signed = hex::bytes(signed);
+            let header = GeneralHeader::between(CLIENT, SERVER, &TRANSACTION);
+            let mut out = Vec::new();
+            GeneralSigning::encode(&header, &content, &signer(curve), &mut out);
+            assert_eq!(out, signed, "{curve}");
+            let apdu = GeneralSigning::decode(&signed).unwrap();
+            assert_eq!(apdu.header, header);
+            let public = signer(curve).public_key();
+            assert_eq!(apdu.verify(&public), Ok(&content[..]));
+            assert_eq!(
+                apdu.verify(&responder(curve).public_key()),
+                Err(SecurityError::BadSignature { curve })
+            );
+            for byte in (0..signed.len()).step_by(5) {
+                let mut changed = signed.clone();
+                changed[byte] ^= 1;
+                let read = GeneralSigning::decode(&changed);
+                let verified = read.and_then(|apdu| apdu.verify(&public));
+                assert!(verified.is_err(), "{curve} {byte}");
+            }
+            for cut in 0..signed.len() {
+                assert!(GeneralSigning::decode(&signed[..cut]).is_err(), "cut {cut}");
+            }
+        }
+        assert_eq!(
+            GeneralSigning::decode(&content),
+            Err(SecurityError::NotSigned { tag: 0xC0 })
+        );
+        let mut trailing = hex::bytes(signed[0]);
+        trailing.push(0);
+        assert!(GeneralSigning::decode(&trailing).is_err());
+    }
+}

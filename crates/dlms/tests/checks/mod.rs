@@ -8,7 +8,11 @@ use gridloom_dlms::charge::{ChargeTable, ENTRIES_MAX};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::gbt::{Confirmation, GbtNumbers, GbtReceived, GbtReceiver, GbtSender};
 use gridloom_dlms::push::IntervalPush;
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
+use gridloom_dlms::security::{
+    AgreementScheme, Certificate, CertificateRequest, CipherContext, CipheredApdu, Curve,
+    GeneralCiphering, GeneralSigning, KeyEncryptionKey, KeyInfo, Keys, Parties, Policy, PrivateKey,
+    Protection, SecurityError, SecuritySuite, SymmetricKey,
+};
 use gridloom_dlms::selection::{EntryDescriptor, RangeDescriptor};
 use gridloom_dlms::wrapper::Deframer;
 
@@ -118,6 +122,114 @@ pub(crate) fn general_glo(bytes: &[u8]) {
             context.protect(protection, opened, &mut sealed);
             assert_eq!(CipheredApdu::decode(&sealed), Ok(apdu));
         }
+    }
+}
+
+/// Everything that one side of general-ciphering holds; the corpus is made with it.
+pub(crate) struct Holder {
+    pub(crate) global: CipherContext,
+    pub(crate) master: KeyEncryptionKey,
+    /// Agrees and signs, on both sides.
+    pub(crate) key: PrivateKey,
+    pub(crate) parties: Parties,
+}
+
+impl Holder {
+    pub(crate) fn new() -> Self {
+        let keys = Keys::new(*b"fuzzed unicast k", *b"fuzzed authent k")
+            .with_broadcast(SymmetricKey::short(*b"fuzzed broadcast"))
+            .expect("keys of one length");
+        Self {
+            global: CipherContext::with_suite(&keys, SecuritySuite::Suite1)
+                .expect("keys of 16 bytes"),
+            master: KeyEncryptionKey::new(*b"fuzzed master ke"),
+            key: PrivateKey::from_bytes(Curve::P256, b"fuzzed private key of 32 bytes..")
+                .expect("a scalar"),
+            parties: Parties {
+                originator: SystemTitle(*b"GLM\0\0\0\0\x01"),
+                recipient: SystemTitle(*b"GLM\0\0\0\0\x02"),
+            },
+        }
+    }
+
+    /// The context of the key that an APDU tells.
+    pub(crate) fn context(
+        &self,
+        apdu: &GeneralCiphering<'_>,
+    ) -> Result<CipherContext, SecurityError> {
+        let public = self.key.public_key();
+        let key = match apdu.key_info {
+            None | Some(KeyInfo::Identified(_)) => return Ok(self.global.clone()),
+            Some(KeyInfo::Wrapped { wrapped }) => self.master.unwrap_key(wrapped)?,
+            Some(KeyInfo::Agreed {
+                scheme: AgreementScheme::OnePass,
+                data,
+            }) => self.parties.one_pass_receive(data, &self.key, &public)?,
+            Some(KeyInfo::Agreed {
+                scheme: AgreementScheme::Static,
+                ..
+            }) => self
+                .parties
+                .static_key(&self.key, &public, apdu.header.transaction_id)?,
+        };
+        self.global.one_time(&key)
+    }
+}
+
+/// Nothing of an APDU that does not verify comes out, signed or ciphered or one in the other;
+/// what verifies is the same after sealing and opening again. Tells whether it came so far.
+pub(crate) fn general_ciphering(bytes: &[u8]) -> bool {
+    let holder = Holder::new();
+    let ciphered = match GeneralSigning::decode(bytes) {
+        Ok(apdu) => match apdu.verify(&holder.key.public_key()) {
+            Ok(inner) => inner,
+            Err(_) => return false,
+        },
+        Err(_) => bytes,
+    };
+    let Ok(apdu) = GeneralCiphering::decode(ciphered, Some(holder.parties.originator)) else {
+        return false;
+    };
+    let Ok(context) = holder.context(&apdu) else {
+        return false;
+    };
+    let mut plain = vec![0xEE; 8];
+    match context.open(&apdu.apdu, Policy::Authentication, &mut plain) {
+        Err(_) => {
+            assert!(plain.is_empty());
+            false
+        }
+        Ok(opened) => {
+            let protection = Protection {
+                title: apdu.apdu.title,
+                counter: apdu.apdu.counter,
+                control: apdu.apdu.control,
+            };
+            let mut sealed = Vec::new();
+            let key_info = apdu.key_info.as_ref();
+            context.protect_general(&apdu.header, key_info, protection, opened, &mut sealed);
+            let again = GeneralCiphering::decode(&sealed, Some(holder.parties.originator))
+                .expect("what is read can be written");
+            assert_eq!((again.header, again.key_info), (apdu.header, apdu.key_info));
+            let mut plain = Vec::new();
+            let reopened = context.open(&again.apdu, Policy::Authentication, &mut plain);
+            assert_eq!(reopened, Ok(opened));
+            true
+        }
+    }
+}
+
+/// Whatever is a certificate or a request says the same when read again.
+pub(crate) fn certificate(bytes: &[u8]) {
+    if let Ok(certificate) = Certificate::from_der(bytes) {
+        assert_eq!(certificate.as_der(), bytes);
+        let _ = certificate.title();
+        let (from, _) = certificate.validity();
+        let _ = certificate.verify(&certificate, from);
+    }
+    if let Ok(request) = CertificateRequest::from_der(bytes) {
+        let curve = request.public_key.curve();
+        assert_eq!(request.public_key.to_bytes().len(), curve.pair_len());
     }
 }
 
