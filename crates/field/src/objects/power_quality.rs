@@ -191,8 +191,7 @@ impl PowerQuality {
     pub fn handle_voltages(&mut self, millivolts: [u32; PHASES], at: UtcTime) {
         self.handle_time(at);
         self.voltages = Some(millivolts);
-        for phase in 0..self.phases() {
-            let volts = millivolts[phase];
+        for (phase, volts) in millivolts.into_iter().enumerate().take(self.phases()) {
             for disturbance in [Disturbance::Sag, Disturbance::Swell, Disturbance::Cut] {
                 let holds = self.voltage_is(disturbance, phase, volts);
                 self.input(disturbance, phase, holds, volts, at);

@@ -40,7 +40,8 @@ fn ended(disturbance: Disturbance, from: i64, to: i64, extreme: u32) -> PowerQua
 fn disturbances_have_depth_and_duration() {
     use Disturbance::{Cut, Sag, Swell};
     // Voltages of L1 by second, in millivolts, and what came of them.
-    let cases: [(&[(i64, u32)], &[PowerQualityEvent]); 6] = [
+    type Voltages<'a> = &'a [(i64, u32)];
+    let cases: [(Voltages<'_>, &[PowerQualityEvent]); 6] = [
         (&[(0, 207_000), (1, 253_000)], &[]),
         (
             &[
