@@ -12,12 +12,14 @@ use crate::billing_period::BillingPeriods;
 use crate::clock::{Clock, ClockConfig};
 use crate::config::{ConfigError, MeterConfig};
 use crate::delivery::Schedule;
+use crate::features::Features;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::Link;
 use crate::load::Load;
+use crate::logs::Logs;
 use crate::memory::{
-    Change, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, decode_prices,
-    decode_profile,
+    Change, FEATURES_CELL, LOGS_CELL, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State,
+    decode_features, decode_logs, decode_prices, decode_profile,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
@@ -185,6 +187,15 @@ impl Meter {
             meter.periods = since.periods;
             meter.block_reset = since.block_reset;
         }
+        let shown = meter.clock.time_at(state.cursor);
+        if let Some(bytes) = cells.get(FEATURES_CELL) {
+            meter.features = decode_features(bytes, shown)?;
+        }
+        if let Some(bytes) = cells.get(LOGS_CELL) {
+            meter.logs = decode_logs(bytes)?;
+        }
+        let totals = meter.metrology.totals();
+        meter.features.handle_time(shown, &totals);
         meter.off_since = state.off_since;
         meter.told = told;
         meter.bill = state.bill;
@@ -228,6 +239,9 @@ impl Meter {
             clock,
             interval_end,
             stepped: false,
+            features: Features::new(),
+            logs: Logs::new(),
+            load_changes: None,
             periods: BillingPeriods::default(),
             block_reset: None,
             off_since: None,
@@ -254,7 +268,8 @@ impl Meter {
 }
 
 fn known_cell(name: &str) -> bool {
-    name == STATE_CELL || name == PRICES_CELL || PROFILE_CELLS.contains(&name)
+    [STATE_CELL, PRICES_CELL, FEATURES_CELL, LOGS_CELL].contains(&name)
+        || PROFILE_CELLS.contains(&name)
 }
 
 /// What the cells say of each other.
@@ -295,4 +310,59 @@ fn check(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gridloom_core::{Currency, MeterId, Seed, SystemTitle};
+    use gridloom_dlms::security::Keys;
+
+    use super::*;
+    use crate::load::{ConstantLoad, Power};
+    use crate::meter::Output;
+
+    #[test]
+    fn a_memory_of_version_1_still_reads() {
+        let mut config = MeterConfig::new(
+            MeterId(1),
+            SystemTitle(*b"GLMmetr1"),
+            SystemTitle(*b"GLMedge1"),
+            Keys::new([1; 16], [2; 16]),
+            Currency::new("EUR", 2).unwrap(),
+            Seed::new(1),
+        );
+        config.clock.time_zone = -60;
+        let load = || {
+            Box::new(ConstantLoad {
+                power: Power::default(),
+            })
+        };
+        let now = |text: &str| Now {
+            instant: gridloom_core::Instant::ZERO,
+            utc: UtcTime::parse(text).unwrap(),
+        };
+        let start = now("2026-01-01T00:00:00Z");
+        let none = BTreeMap::new();
+        let mut meter = Meter::start(config.clone(), load(), &none, Boot::Reset, start).unwrap();
+        let mut cells = BTreeMap::new();
+        while let Some(output) = meter.poll_output() {
+            if let Output::Remember { cell, bytes, .. } = output {
+                cells.insert(cell.to_owned(), bytes);
+            }
+        }
+        let newest = State::decode(&cells[STATE_CELL]).unwrap();
+        let first = State {
+            since_2: None,
+            ..newest
+        };
+        let bytes = first.encode();
+        assert_eq!(bytes[3], 1, "the version that had no clock");
+        assert_eq!(State::decode(&bytes), Ok(first));
+        cells.insert(STATE_CELL.to_owned(), bytes);
+        let later = now("2026-01-01T00:20:00Z");
+        let meter = Meter::start(config, load(), &cells, Boot::Reset, later).unwrap();
+        assert_eq!(meter.clock().time_at(later.utc), later.utc);
+        assert_eq!(meter.clock().local(later.utc).deviation, -60);
+        assert_eq!(meter.profile().len(), 1);
+    }
 }

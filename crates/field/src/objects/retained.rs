@@ -158,8 +158,12 @@ impl<'a> Kept<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
+    /// A time of the years 1 to 9999: calendar arithmetic relies on it.
     pub(crate) fn time(&mut self) -> Result<UtcTime, RetainedError> {
-        self.i64().map(UtcTime::from_millis)
+        let time = self.i64().map(UtcTime::from_millis)?;
+        let second = UtcTime::from_secs(time.as_secs());
+        self.require(CosemDateTime::from_utc(second).is_ok(), "time")?;
+        Ok(time)
     }
 
     pub(crate) fn date_time(&mut self) -> Result<CosemDateTime, RetainedError> {
@@ -279,4 +283,42 @@ pub(crate) fn assert_survives<T: PartialEq + core::fmt::Debug>(
         decode(&bytes),
         Err(RetainedError::Version { version: 0xEE, .. })
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arithmetic_relies_on_is_checked() {
+        let in_the_year = |year: i32| {
+            let day = gridloom_core::Day::from_ymd(year, 6, 1).unwrap();
+            day.start()
+        };
+        let cases = [
+            (in_the_year(1), true),
+            (in_the_year(9_999), true),
+            (
+                in_the_year(9_999) + std::time::Duration::from_secs(365 * 86_400),
+                false,
+            ),
+            (UtcTime::from_millis(i64::MIN), false),
+            (UtcTime::from_millis(i64::MAX), false),
+        ];
+        for (time, fits) in cases {
+            let mut bytes = Vec::new();
+            Keeper::new(1, &mut bytes).time(time);
+            let mut kept = Kept::open("test", 1, &bytes).unwrap();
+            assert_eq!(kept.time().is_ok(), fits, "{time:?}");
+        }
+        let mut bytes = Vec::new();
+        Keeper::new(1, &mut bytes).octets(&[7; 3]);
+        for (most, fits) in [(3, true), (2, false)] {
+            let mut kept = Kept::open("test", 1, &bytes).unwrap();
+            assert_eq!(kept.octets("field", most).is_ok(), fits);
+        }
+        // Four billion items are announced, none is there.
+        let mut kept = Kept::open("test", 1, &[1, 0xFF, 0xFF, 0xFF, 0xFF]).unwrap();
+        assert!(kept.list("field", usize::MAX, Kept::u8).is_err());
+    }
 }

@@ -387,6 +387,35 @@ mod tests {
     }
 
     #[test]
+    fn of_several_times_only_those_due_run() {
+        let daily = [0xFF; 5];
+        let start = at("2026-11-21T00:00:00Z");
+        let mut schedule = SingleActionSchedule::new(
+            BILLING,
+            ScheduleType::AnyTimeOpenDates,
+            vec![
+                recurrence(daily, 12),
+                recurrence(daily, 6),
+                recurrence(FIRST, 6),
+            ],
+            start,
+        );
+        for time in ["06:00:00", "12:00:00"] {
+            let now = at(&format!("2026-11-21T{time}Z"));
+            schedule.handle_time(now);
+            assert_eq!(due(&mut schedule), [now]);
+        }
+        // On the first of a month two of them come together.
+        let first = at("2026-12-01T06:00:00Z");
+        schedule.handle_time(first);
+        assert_eq!(
+            due(&mut schedule),
+            [at("2026-11-30T12:00:00Z"), first],
+            "in the order of time, once"
+        );
+    }
+
+    #[test]
     fn it_survives() {
         assert_survives(
             &monthly(),
