@@ -1,6 +1,6 @@
 //! `gridloom emulate meter`: meters for other people's head-ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
 use gridloom_dlms::security::Keys;
 use gridloom_field::meter::{Boot, Meter, Output};
-use gridloom_field::objects::Client;
+use gridloom_field::Client;
 use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
 use gridloom_host::{CellDisk, Clock, DataDirectory, Disk, DiskParts, Net, Runner, Speed};
 use gridloom_nodes::MeterNode;
@@ -215,7 +215,9 @@ impl EmulatedMeters {
             Clock::accelerated(Clock::realtime().now().utc, speed)
         };
         let now = clock.now().utc;
-        let from = period.end_of_interval_at(now - Duration::from_secs(86_400 * u64::from(self.days)));
+        let filled = Duration::from_secs(86_400 * u64::from(self.days));
+        // The start of an interval that is over or runs: a meter cannot begin in the future.
+        let from = period.end_of_interval_at(now) - period.duration() - filled;
         let town = Town::new(
             TownPlan {
                 seed: Seed::new(self.seed),
@@ -328,6 +330,7 @@ fn progress(meters: usize) -> ProgressBar {
 /// Lets a meter that was installed in the past live until `now`. What it wants remembered is
 /// durable at once, in `written`.
 fn catch_up(meter: &mut Meter, now: Now, written: &mut BTreeMap<&'static str, Vec<u8>>) {
+    let mut tickets = VecDeque::new();
     loop {
         while let Some(output) = meter.poll_output() {
             if let Output::Remember {
@@ -337,13 +340,16 @@ fn catch_up(meter: &mut Meter, now: Now, written: &mut BTreeMap<&'static str, Ve
             } = output
             {
                 written.insert(cell, bytes);
-                meter.handle_remembered(ticket, Ok(()), now);
+                tickets.push_back(ticket);
             }
         }
-        if !meter.wake().is_due(now) {
+        if let Some(ticket) = tickets.pop_front() {
+            meter.handle_remembered(ticket, Ok(()), now);
+        } else if meter.wake().is_due(now) {
+            meter.handle_timeout(now);
+        } else {
             return;
         }
-        meter.handle_timeout(now);
     }
 }
 
