@@ -14,6 +14,7 @@ use crate::client::{MeterOptions, MeterSession, run_on};
 use crate::obis_names;
 use crate::read::{ObjectList, Profile};
 use crate::show;
+use crate::usage::usage;
 
 /// Rows asked for each time, where a meter selects by entry: a log holds about a hundred.
 const ROWS_MAX: u32 = 1_000;
@@ -36,11 +37,10 @@ pub(crate) struct CaptureEvents {
 
 impl CaptureEvents {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        ensure!(
-            (1..=86_400).contains(&self.interval),
-            "--interval {}: give 1 to 86400 seconds",
-            self.interval
-        );
+        if !(1..=86_400).contains(&self.interval) {
+            let words = format!("--interval {}: give 1 to 86400 seconds", self.interval);
+            return usage(Err(anyhow::anyhow!(words)));
+        }
         run_on(&self.meter, async |meter| self.follow(meter, out).await)
     }
 
@@ -126,7 +126,8 @@ fn notification(apdu: &[u8]) -> (String, String) {
             value,
         })) => {
             let time = time.map_or_else(String::new, |time| {
-                time.to_utc_at(0).map_or_else(|_| String::new(), |utc| utc.to_string())
+                time.to_utc_at(0)
+                    .map_or_else(|_| String::new(), |utc| utc.to_string())
             });
             let name = obis_names::object(attribute.instance).unwrap_or_default();
             let what = format!("{} {name} {}", attribute.instance, show::text(&value));

@@ -28,8 +28,7 @@ pub(crate) fn key(name: &str, text: &str) -> anyhow::Result<[u8; 16]> {
 
 /// A system title.
 pub(crate) fn title(name: &str, text: &str) -> anyhow::Result<SystemTitle> {
-    SystemTitle::parse(text)
-        .with_context(|| format!("{name} {text:?}: give 16 hexadecimal digits"))
+    SystemTitle::parse(text).with_context(|| format!("{name} {text:?}: give 16 hexadecimal digits"))
 }
 
 /// Digits of bytes.

@@ -18,6 +18,7 @@ mod show;
 mod sim;
 mod sms;
 mod table;
+mod usage;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -107,6 +108,9 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gridloom: {error:#}");
+            if error.is::<usage::UsageError>() {
+                return ExitCode::from(2);
+            }
             ExitCode::FAILURE
         }
     }

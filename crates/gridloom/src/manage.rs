@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::client::{MeterOptions, MeterSession, run_on};
 use crate::read::{class_of, parse_obis};
 use crate::show;
+use crate::usage::usage;
 
 const CLOCK: ObisCode = ObisCode([0, 0, 1, 0, 0, 255]);
 const CLASS_CLOCK: u16 = 8;
@@ -39,8 +40,8 @@ pub(crate) struct Write {
 
 impl Write {
     pub(crate) fn run(self, out: &mut impl IoWrite) -> anyhow::Result<()> {
-        let instance = parse_obis(&self.obis)?;
-        let value = show::parse_value("--value", &self.value)?;
+        let instance = usage(parse_obis(&self.obis))?;
+        let value = usage(show::parse_value("--value", &self.value))?;
         run_on(&self.meter, async |meter| {
             let class_id = class_of(meter, self.class, instance).await?;
             let attribute = AttributeDescriptor {
@@ -76,8 +77,8 @@ pub(crate) struct Invoke {
 
 impl Invoke {
     pub(crate) fn run(self, out: &mut impl IoWrite) -> anyhow::Result<()> {
-        let instance = parse_obis(&self.obis)?;
-        let value = show::parse_value("--value", &self.value)?;
+        let instance = usage(parse_obis(&self.obis))?;
+        let value = usage(show::parse_value("--value", &self.value))?;
         run_on(&self.meter, async |meter| {
             let class_id = class_of(meter, self.class, instance).await?;
             let method = MethodDescriptor {
@@ -208,5 +209,9 @@ async fn offset(meter: &mut MeterSession) -> anyhow::Result<String> {
     let utc = time.to_utc_at(0).context("object: the clock")?;
     let millis = utc.as_millis() - now.as_millis();
     let (sign, millis) = (if millis < 0 { "-" } else { "+" }, millis.unsigned_abs());
-    Ok(format!("{utc}  {sign}{}.{:01} s", millis / 1_000, millis % 1_000 / 100))
+    Ok(format!(
+        "{utc}  {sign}{}.{:01} s",
+        millis / 1_000,
+        millis % 1_000 / 100
+    ))
 }

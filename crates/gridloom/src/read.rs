@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::client::{MeterOptions, MeterSession, run_on};
 use crate::obis_names;
 use crate::show::{self, ScalerUnit};
+use crate::usage::usage;
 
 const CLASS_PROFILE: u16 = 7;
 
@@ -61,8 +62,10 @@ impl Read {
             let entries = run_on(&self.meter, async |meter| browse::read(meter).await)?;
             return browse::print(&entries, self.json, out);
         }
-        let instance = parse_obis(self.obis.as_deref().context("--obis is missing")?)?;
-        self.access(gridloom_core::UtcTime::from_secs(0))?;
+        let instance = usage(parse_obis(
+            self.obis.as_deref().context("--obis is missing")?,
+        ))?;
+        usage(self.access(gridloom_core::UtcTime::from_secs(0)))?;
         run_on(&self.meter, async |meter| {
             let class_id = class_of(meter, self.class, instance).await?;
             let access = self.access(meter.now())?;
@@ -127,7 +130,8 @@ impl Read {
 
     fn access(&self, now: gridloom_core::UtcTime) -> anyhow::Result<Option<SelectiveAccess>> {
         if let Some(text) = &self.entries {
-            let wrong = || format!("--entries {text:?}: give two rows counted from 1, such as 1..10");
+            let wrong =
+                || format!("--entries {text:?}: give two rows counted from 1, such as 1..10");
             let (first, last) = text.split_once("..").with_context(wrong)?;
             let (first, last): (u32, u32) = (
                 first.parse().with_context(wrong)?,

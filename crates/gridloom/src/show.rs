@@ -124,7 +124,13 @@ pub(crate) fn text(data: &Data) -> String {
         Data::CompactArray(array) => format!("[{}]", list(array.elements())),
         Data::Boolean(value) => value.to_string(),
         Data::BitString(bits) => (0..bits.bits())
-            .map(|index| if bits.get(index) == Some(true) { '1' } else { '0' })
+            .map(|index| {
+                if bits.get(index) == Some(true) {
+                    '1'
+                } else {
+                    '0'
+                }
+            })
             .collect(),
         Data::OctetString(bytes) => octets(bytes),
         // From a meter: control characters would reach the terminal.

@@ -78,8 +78,7 @@ impl CounterFile {
             ),
         };
         // Names the key without telling it: what a constant is when wrapped under it.
-        let wrapped =
-            KeyEncryptionKey::from(keys.encryption().clone()).wrap(b"gridloom counter");
+        let wrapped = KeyEncryptionKey::from(keys.encryption().clone()).wrap(b"gridloom counter");
         let name = format!("counter-{own}-{}.json", hex::text(&wrapped[..6]));
         Ok(base.join("gridloom").join(name))
     }

@@ -180,7 +180,10 @@ impl MeterOptions {
                 link: link()?,
             });
         }
-        let text = self.address.as_deref().context("name the meter's address")?;
+        let text = self
+            .address
+            .as_deref()
+            .context("name the meter's address")?;
         let address = DialAddress::parse("HOST:PORT", text)?;
         let (client, server) = (WPort(client), WPort(self.server));
         Ok(match self.transport {
@@ -204,9 +207,7 @@ impl MeterOptions {
     fn password(&self, secrets: &SecretsFile) -> anyhow::Result<Secret> {
         let text = match (&self.password, &self.password_file, &secrets.password) {
             (Some(text), _, _) => text.clone(),
-            (None, Some(path), _) => read_secret(path)?
-                .trim_end_matches(['\r', '\n'])
-                .to_owned(),
+            (None, Some(path), _) => read_secret(path)?.trim_end_matches(['\r', '\n']).to_owned(),
             (None, None, Some(text)) => text.clone(),
             (None, None, None) => bail!(
                 "--auth {} needs a secret: give --password-file, or --password",

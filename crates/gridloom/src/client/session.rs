@@ -8,14 +8,13 @@ use gridloom_core::{Instant, ObisCode, SystemTitle};
 use gridloom_dlms::apdu::{AttributeDescriptor, MethodDescriptor, SelectiveAccess};
 use gridloom_dlms::association::{Conformance, Secret};
 use gridloom_dlms::axdr::Data;
-use gridloom_dlms::client::{
-    Authentication, Client, ClientConfig, ClientError, Request, Response,
-};
+use gridloom_dlms::client::{Authentication, Client, ClientConfig, ClientError, Request, Response};
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_host::{ClientRoute, ClientSession, ClientTransport, Clock, SessionError, entropy};
 
 use super::counters::CounterFile;
 use super::options::{MeterOptions, Plan};
+use crate::usage::usage;
 
 /// Bytes of a challenge: enough for every mechanism.
 const CHALLENGE_LEN: usize = 32;
@@ -39,7 +38,7 @@ pub(crate) fn run_on<T>(
     options: &MeterOptions,
     work: impl AsyncFnOnce(&mut MeterSession) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let plan = options.plan()?;
+    let plan = usage(options.plan())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -114,8 +113,9 @@ impl MeterSession {
         };
         let keeper = counters.clone();
         let reserve: Reserve = Box::new(move |upper| match &keeper {
-            Some(counters) => (counters.borrow_mut().reserve(upper))
-                .map_err(|error| format!("{error:#}")),
+            Some(counters) => {
+                (counters.borrow_mut().reserve(upper)).map_err(|error| format!("{error:#}"))
+            }
             None => Ok(()),
         });
         let transport = ClientTransport::connect(&plan.route, clock.clone()).await?;

@@ -9,8 +9,8 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
 use gridloom_dlms::security::Keys;
-use gridloom_field::meter::{Boot, Meter, Output};
 use gridloom_field::Client;
+use gridloom_field::meter::{Boot, Meter, Output};
 use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
 use gridloom_host::{CellDisk, Clock, DataDirectory, Disk, DiskParts, Net, Runner, Speed};
 use gridloom_nodes::MeterNode;
@@ -19,7 +19,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::kept::Kept;
 use crate::hex;
-use crate::table::figures;
+use crate::table::listing;
+use crate::usage::usage;
 
 /// The keys of the standard's own examples: everybody knows them.
 const PUBLISHED_EK: &str = "000102030405060708090A0B0C0D0E0F";
@@ -101,11 +102,13 @@ impl EmulatedMeters {
             Transport::Wrapper => {
                 MeterListener::tcp("--listen", &self.listen, MeterWire::Wrapper).await?
             }
-            Transport::Hdlc => MeterListener::tcp("--listen", &self.listen, MeterWire::Hdlc).await?,
+            Transport::Hdlc => {
+                MeterListener::tcp("--listen", &self.listen, MeterWire::Hdlc).await?
+            }
             Transport::Udp => MeterListener::udp("--listen", &self.listen).await?,
         };
         let address = listener.address().context("a socket has an address")?;
-        let plan = self.plan()?;
+        let plan = usage(self.plan())?;
         let net = Net::new(plan.clock.clone(), gridloom_host::entropy::seed()?);
         let directory = match &self.data {
             Some(path) => Some(DataDirectory::open("--data", path)?),
@@ -155,10 +158,13 @@ impl EmulatedMeters {
         bar.finish_and_clear();
         let disk = match cells {
             Some(cells) => {
-                let disk = Disk::start("meters", DiskParts {
-                    cells: Some(cells),
-                    ..DiskParts::default()
-                })?;
+                let disk = Disk::start(
+                    "meters",
+                    DiskParts {
+                        cells: Some(cells),
+                        ..DiskParts::default()
+                    },
+                )?;
                 runner.disk(disk.handle());
                 Some(disk)
             }
@@ -191,7 +197,12 @@ impl EmulatedMeters {
             .period
             .checked_mul(60)
             .and_then(Period::from_secs)
-            .with_context(|| format!("--period {}: give minutes that divide a day, such as 15, 30 or 60", self.period))?;
+            .with_context(|| {
+                format!(
+                    "--period {}: give minutes that divide a day, such as 15, 30 or 60",
+                    self.period
+                )
+            })?;
         let keys = match (&self.ek, &self.ak) {
             (Some(ek), Some(ak)) => Keys::new(hex::key("--ek", ek)?, hex::key("--ak", ak)?),
             (_, _) => Keys::new(
@@ -205,9 +216,17 @@ impl EmulatedMeters {
         };
         let base = u64::from_be_bytes(first.0);
         let titles = (0..u64::from(self.meters))
-            .map(|number| base.checked_add(number).map(|title| SystemTitle(title.to_be_bytes())))
+            .map(|number| {
+                base.checked_add(number)
+                    .map(|title| SystemTitle(title.to_be_bytes()))
+            })
             .collect::<Option<Vec<_>>>()
-            .with_context(|| format!("--title {first}: there are not {} titles from there on", self.meters))?;
+            .with_context(|| {
+                format!(
+                    "--title {first}: there are not {} titles from there on",
+                    self.meters
+                )
+            })?;
         let speed: Speed = self.speed.parse().context("--speed")?;
         let clock = if speed == Speed::REAL {
             Clock::realtime()
@@ -287,7 +306,11 @@ impl EmulatedMeters {
                 ]
             });
         writeln!(out, "listening on {address}")?;
-        writeln!(out, "{}", figures(&["Server", "System title", "House"], shown))?;
+        writeln!(
+            out,
+            "{}",
+            listing(&["Server", "System title", "House"], &[0], shown)
+        )?;
         writeln!(
             out,
             "clients      16 public, 17 reader (password, or keys), 1 management (keys, HLS 5)"
@@ -300,7 +323,10 @@ impl EmulatedMeters {
             )?;
         }
         if self.data.is_none() {
-            writeln!(out, "memory       in this process only; --data DIR keeps it")?;
+            writeln!(
+                out,
+                "memory       in this process only; --data DIR keeps it"
+            )?;
         }
         let secret = if published { PUBLISHED_PASSWORD } else { "…" };
         let (ek, ak) = if published {
@@ -361,4 +387,3 @@ async fn wait_for_stop() -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
     }
 }
-

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use gridloom_dlms::axdr::Data;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use super::{has_scaler, scaler_of};
 use crate::client::MeterSession;
 use crate::obis_names;
 use crate::show::{self, ScalerUnit};
+use crate::table::listing;
 
 /// Characters of a value that are shown in the table.
 const VALUE_CHARS_MAX: usize = 40;
@@ -72,17 +72,8 @@ pub(crate) fn print(seen: &[Seen], json: bool, out: &mut impl Write) -> anyhow::
         writeln!(out, "{objects}")?;
         return Ok(());
     }
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["OBIS", "Class", "Name", "Value", "Unit", "Rights"]);
-    for one in seen {
-        table.add_row(one.cells());
-    }
-    if let Some(column) = table.column_mut(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let headings = ["OBIS", "Class", "Name", "Value", "Unit", "Rights"];
+    let table = listing(&headings, &[3], seen.iter().map(Seen::cells));
     writeln!(out, "{table}")?;
     Ok(())
 }

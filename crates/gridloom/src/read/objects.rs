@@ -80,7 +80,10 @@ impl ObjectList {
             .iter()
             .map(|element| {
                 entry(element).with_context(|| {
-                    format!("object: no entry of an object list: {}", crate::show::text(element))
+                    format!(
+                        "object: no entry of an object list: {}",
+                        crate::show::text(element)
+                    )
                 })
             })
             .collect::<anyhow::Result<_>>()?;
@@ -139,9 +142,8 @@ mod tests {
     use super::*;
 
     fn object(name: &[u8]) -> Data {
-        let right = |id, mode| {
-            Data::Structure(vec![Data::Integer(id), Data::Enum(mode), Data::Null])
-        };
+        let right =
+            |id, mode| Data::Structure(vec![Data::Integer(id), Data::Enum(mode), Data::Null]);
         Data::Structure(vec![
             Data::LongUnsigned(3),
             Data::Unsigned(0),

@@ -14,7 +14,7 @@ use super::{CLASS_PROFILE, has_scaler, scaler_of};
 use crate::client::MeterSession;
 use crate::obis_names;
 use crate::show::{self, ScalerUnit};
-use crate::table::figures;
+use crate::table::listing;
 
 /// A profile, or a part of it.
 pub(crate) struct Profile {
@@ -128,7 +128,8 @@ impl Profile {
                 })
                 .collect()
         });
-        writeln!(out, "{}", figures(&headings, cells))?;
+        let right: Vec<usize> = (1..headings.len()).collect();
+        writeln!(out, "{}", listing(&headings, &right, cells))?;
         let rows = self.rows.len();
         writeln!(out, "{rows} row{}", if rows == 1 { "" } else { "s" })?;
         Ok(())
