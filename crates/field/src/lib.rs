@@ -12,30 +12,43 @@
 //!   had happened.
 //! - The receive counter is committed after the tag, and only for the edge's title.
 
+pub mod access;
 pub mod bill;
+pub mod billing_period;
+pub mod catalogue;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod display;
+pub mod features;
 pub mod house;
 mod keeper;
 pub mod link;
 pub mod load;
+pub mod logs;
 pub mod memory;
 pub mod meter;
 pub mod metrology;
+pub mod objects;
 pub mod profile;
 pub mod status;
 pub mod supply;
 
+pub use access::ClientAccess;
 pub use bill::{Bill, MonthAccount};
+pub use billing_period::{BillingPeriod, BillingPeriods};
+pub use catalogue::{Client, ObjectTable};
+pub use clock::{Clock, ClockConfig, ClockStep};
 pub use config::{ConfigError, MeterConfig};
 pub use delivery::RetryPolicy;
+pub use features::FeatureEvent;
 pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
 pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
 pub use memory::MemoryError;
-pub use meter::{Boot, Event, Meter, Output, StartError};
+pub use meter::{Boot, ConnectionId, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
+pub use objects::InterfaceObject;
 pub use profile::{Delivery, Entry, Profile};
 pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
 pub use supply::Supply;

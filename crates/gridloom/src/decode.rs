@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use gridloom_dlms::apdu::Apdu;
 use gridloom_dlms::push::IntervalPush;
 use gridloom_dlms::security::{CipherContext, CipheredApdu, GENERAL_GLO, Keys, Policy};
+
+use crate::hex;
 
 /// Takes a DLMS frame apart
 #[derive(clap::Args)]
@@ -22,7 +24,7 @@ pub(crate) struct Decode {
 
 impl Decode {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let bytes = hex("frame", &self.frame)?;
+        let bytes = hex::bytes("frame", &self.frame)?;
         let apdu = match bytes.as_slice() {
             [0, 1, rest @ ..] if rest.len() >= 6 => {
                 let mut deframer = gridloom_dlms::wrapper::Deframer::new(u16::MAX);
@@ -52,7 +54,7 @@ impl Decode {
             writeln!(out, "             give --ek and --ak to open it")?;
             return Ok(());
         };
-        let context = CipherContext::new(&Keys::new(key("--ek", ek)?, key("--ak", ak)?));
+        let context = CipherContext::new(&Keys::new(hex::key("--ek", ek)?, hex::key("--ak", ak)?));
         let mut buffer = Vec::new();
         let opened = context
             .open(&ciphered, Policy::AuthenticatedEncryption, &mut buffer)
@@ -76,27 +78,6 @@ fn plain(apdu: &[u8], out: &mut impl Write) -> anyhow::Result<()> {
     }
     writeln!(out, "apdu         {decoded:#?}")?;
     Ok(())
-}
-
-fn key(name: &str, text: &str) -> anyhow::Result<[u8; 16]> {
-    let bytes = hex(name, text)?;
-    let length = bytes.len();
-    bytes
-        .try_into()
-        .ok()
-        .with_context(|| format!("{name} has {length} bytes, a key has 16"))
-}
-
-fn hex(name: &str, text: &str) -> anyhow::Result<Vec<u8>> {
-    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    ensure!(
-        digits.len().is_multiple_of(2) && digits.bytes().all(|b| b.is_ascii_hexdigit()),
-        "{name}: give an even number of hexadecimal digits"
-    );
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).context("hexadecimal digits"))
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! `gridloom emulate`: field devices for other programs.
 
+mod kept;
+mod meter;
+
+pub(crate) use meter::Transport;
+
 use std::io::Write;
 
 use anyhow::Context;
@@ -23,16 +28,22 @@ enum Device {
         #[arg(long)]
         receive: Vec<String>,
     },
+    /// Smart meters that DLMS clients connect to; prints how to read them
+    Meter(Box<meter::EmulatedMeters>),
 }
 
 impl Emulate {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let Device::Modem { receive } = self.device;
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("failed to start the runtime")?;
-        runtime.block_on(modem(receive, out))
+        runtime.block_on(async {
+            match self.device {
+                Device::Modem { receive } => modem(receive, out).await,
+                Device::Meter(meters) => meters.run(out).await,
+            }
+        })
     }
 }
 

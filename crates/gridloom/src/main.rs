@@ -1,16 +1,24 @@
 //! The gridloom program: one utility's smart-meter network and SCADA.
 
 mod bill;
+mod capture;
 mod check;
+mod client;
 mod config;
 mod decode;
 mod demo;
 mod display;
 mod emulate;
 mod founding;
+mod hex;
+mod manage;
+mod obis_names;
+mod read;
+mod show;
 mod sim;
 mod sms;
 mod table;
+mod usage;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,6 +49,20 @@ enum Command {
     Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Reads any object of any DLMS meter
+    Read(Box<read::Read>),
+    /// Writes an attribute of a DLMS meter
+    Write(Box<manage::Write>),
+    /// Invokes a method of a DLMS meter
+    Invoke(Box<manage::Invoke>),
+    /// Switches a meter's supply on
+    Connect(Box<manage::Supply>),
+    /// Switches a meter's supply off
+    Disconnect(Box<manage::Supply>),
+    /// Sets a meter's clock to the time here
+    SyncClock(Box<manage::SyncClock>),
+    /// Follows a meter's event logs and notifications
+    CaptureEvents(Box<capture::CaptureEvents>),
     /// Runs the same nodes in virtual time
     Sim(sim::Sim),
     /// Sends and lists short messages through a GSM modem
@@ -66,6 +88,13 @@ fn main() -> ExitCode {
         Command::Decode(command) => command.run(&mut out),
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Read(command) => command.run(&mut out),
+        Command::Write(command) => command.run(&mut out),
+        Command::Invoke(command) => command.run(&mut out),
+        Command::Connect(command) => command.run(manage::Switch::On, &mut out),
+        Command::Disconnect(command) => command.run(manage::Switch::Off, &mut out),
+        Command::SyncClock(command) => command.run(&mut out),
+        Command::CaptureEvents(command) => command.run(&mut out),
         Command::Sim(command) => command.run(&mut out),
         Command::Sms(command) => command.run(&mut out),
     };
@@ -79,6 +108,9 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gridloom: {error:#}");
+            if error.is::<usage::UsageError>() {
+                return ExitCode::from(2);
+            }
             ExitCode::FAILURE
         }
     }

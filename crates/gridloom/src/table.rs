@@ -18,3 +18,25 @@ pub(crate) fn figures(headings: &[&str], rows: impl IntoIterator<Item = Vec<Stri
     }
     table
 }
+
+/// A long table without lines between its rows; the columns in `right` are figures.
+pub(crate) fn listing(
+    headings: &[&str],
+    right: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(headings.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in right {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}

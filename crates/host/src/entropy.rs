@@ -18,10 +18,19 @@ pub struct EntropyError {
 /// [`EntropyError`] if the operating system refuses.
 pub fn bytes<const N: usize>() -> Result<[u8; N], EntropyError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| EntropyError {
-        cause: error.to_string(),
-    })?;
+    fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Fills `bytes`, fit for keys and challenges.
+///
+/// # Errors
+///
+/// [`EntropyError`] if the operating system refuses.
+pub fn fill(bytes: &mut [u8]) -> Result<(), EntropyError> {
+    getrandom::fill(bytes).map_err(|error| EntropyError {
+        cause: error.to_string(),
+    })
 }
 
 /// A seed for choices that need no secrecy, such as jitter.

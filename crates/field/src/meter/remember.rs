@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Meter, Output};
+use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
-    Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, encode_prices, encode_profile,
-    profile_cell,
+    Change, FEATURES_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State,
+    encode_features, encode_logs, encode_prices, encode_profile, profile_cell,
 };
 
 impl Meter {
@@ -15,6 +16,14 @@ impl Meter {
             Job::Prices { ticket } => {
                 let bytes = encode_prices(self.config.period, &self.told);
                 self.remember(ticket, PRICES_CELL, bytes);
+            }
+            Job::Cell { ticket, name } => {
+                let bytes = match name {
+                    FEATURES_CELL => encode_features(&self.features),
+                    LOGS_CELL => encode_logs(&self.logs),
+                    _ => unreachable!("there are two other cells"),
+                };
+                self.remember(ticket, name, bytes);
             }
             Job::State { ticket } => {
                 let bytes = self.state().encode();
@@ -72,6 +81,17 @@ impl Meter {
                     None => Change::Gone(end),
                 })
                 .collect(),
+            since_2: Some(SinceVersion2 {
+                clock: self.clock,
+                stepped: self.stepped,
+                periods: self.periods.clone(),
+                block_reset: self.block_reset,
+                security: RetainedSecurity::of(
+                    self.link.security(),
+                    &self.config.keys,
+                    &self.config.access,
+                ),
+            }),
         }
     }
 }

@@ -6,15 +6,20 @@ use std::time::Duration;
 use gridloom_core::{Month, Now, UtcTime};
 
 use super::{Boot, Meter};
+use crate::access;
 use crate::bill::Bill;
+use crate::billing_period::BillingPeriods;
+use crate::clock::{Clock, ClockConfig};
 use crate::config::{ConfigError, MeterConfig};
 use crate::delivery::Schedule;
+use crate::features::Features;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::Link;
 use crate::load::Load;
+use crate::logs::Logs;
 use crate::memory::{
-    Change, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, decode_prices,
-    decode_profile,
+    Change, FEATURES_CELL, LOGS_CELL, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State,
+    decode_features, decode_logs, decode_prices, decode_profile,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
@@ -75,7 +80,8 @@ impl Meter {
     }
 
     fn install(config: MeterConfig, load: Box<dyn Load>, now: Now) -> Self {
-        let interval_end = config.period.next_end(now.utc);
+        let clock = Clock::new(config.clock, now.utc);
+        let interval_end = config.period.next_end(clock.time_at(now.utc));
         let mut metrology = Metrology::new(
             config.connection,
             config.supply,
@@ -83,9 +89,11 @@ impl Meter {
             now.utc,
         );
         // Its first interval is whole only where it was installed at its start.
-        metrology.sums.interrupted = interval_end - config.period.duration() != now.utc;
-        let link = Link::new(&config.keys, config.title, config.edge_title, 0, None);
-        Self::assemble(config, load, metrology, interval_end, link, now)
+        let started = clock.truly_at(interval_end - config.period.duration());
+        metrology.sums.interrupted = started != now.utc;
+        let security = access::security(config.title, &config.keys, &config.access, 0, None);
+        let link = Link::new(security, config.edge_title, 0, None);
+        Self::assemble(config, load, metrology, clock, interval_end, link, now)
     }
 
     fn restore(
@@ -143,14 +151,51 @@ impl Meter {
         metrology.energy = state.energy;
         metrology.at_start = state.at_start;
         metrology.sums = state.sums;
-        let link = Link::new(
-            &config.keys,
+        let since = state.since_2;
+        let security = access::security(
             config.title,
+            &config.keys,
+            &config.access,
+            state.transmit_bound,
+            since.as_ref().map(|since| &since.security),
+        );
+        let link = Link::new(
+            security,
             config.edge_title,
             state.transmit_bound,
             state.received,
         );
-        let mut meter = Self::assemble(config, load, metrology, state.interval_end, link, now);
+        let exact = ClockConfig {
+            offset_ms: 0,
+            ..config.clock
+        };
+        // A memory of version 1 is of a meter whose clock was true.
+        let clock = since
+            .as_ref()
+            .map_or_else(|| Clock::new(exact, state.cursor), |since| since.clock);
+        let mut meter = Self::assemble(
+            config,
+            load,
+            metrology,
+            clock,
+            state.interval_end,
+            link,
+            now,
+        );
+        if let Some(since) = since {
+            meter.stepped = since.stepped;
+            meter.periods = since.periods;
+            meter.block_reset = since.block_reset;
+        }
+        let shown = meter.clock.time_at(state.cursor);
+        if let Some(bytes) = cells.get(FEATURES_CELL) {
+            meter.features = decode_features(bytes, shown)?;
+        }
+        if let Some(bytes) = cells.get(LOGS_CELL) {
+            meter.logs = decode_logs(bytes)?;
+        }
+        let totals = meter.metrology.totals();
+        meter.features.handle_time(shown, &totals);
         meter.off_since = state.off_since;
         meter.told = told;
         meter.bill = state.bill;
@@ -175,6 +220,7 @@ impl Meter {
         config: MeterConfig,
         load: Box<dyn Load>,
         metrology: Metrology,
+        clock: Clock,
         interval_end: UtcTime,
         link: Link,
         now: Now,
@@ -190,7 +236,14 @@ impl Meter {
             config,
             load,
             metrology,
+            clock,
             interval_end,
+            stepped: false,
+            features: Features::new(),
+            logs: Logs::new(),
+            load_changes: None,
+            periods: BillingPeriods::default(),
+            block_reset: None,
             off_since: None,
             last_means: None,
             told: BTreeMap::new(),
@@ -202,6 +255,9 @@ impl Meter {
             lost: 0,
             last_ack: None,
             link,
+            connections: BTreeMap::new(),
+            entropy: None,
+            challenges: 0,
             keeper: Keeper::default(),
             owed: VecDeque::new(),
             counters: Counters::default(),
@@ -212,7 +268,8 @@ impl Meter {
 }
 
 fn known_cell(name: &str) -> bool {
-    name == STATE_CELL || name == PRICES_CELL || PROFILE_CELLS.contains(&name)
+    [STATE_CELL, PRICES_CELL, FEATURES_CELL, LOGS_CELL].contains(&name)
+        || PROFILE_CELLS.contains(&name)
 }
 
 /// What the cells say of each other.
@@ -233,7 +290,7 @@ fn check(
     }
     if entries
         .last_key_value()
-        .is_some_and(|(end, _)| *end > state.cursor || *end >= state.interval_end)
+        .is_some_and(|(end, _)| *end >= state.interval_end)
     {
         return Err(impossible("interval that is not over"));
     }
@@ -253,4 +310,59 @@ fn check(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gridloom_core::{Currency, MeterId, Seed, SystemTitle};
+    use gridloom_dlms::security::Keys;
+
+    use super::*;
+    use crate::load::{ConstantLoad, Power};
+    use crate::meter::Output;
+
+    #[test]
+    fn a_memory_of_version_1_still_reads() {
+        let mut config = MeterConfig::new(
+            MeterId(1),
+            SystemTitle(*b"GLMmetr1"),
+            SystemTitle(*b"GLMedge1"),
+            Keys::new([1; 16], [2; 16]),
+            Currency::new("EUR", 2).unwrap(),
+            Seed::new(1),
+        );
+        config.clock.time_zone = -60;
+        let load = || {
+            Box::new(ConstantLoad {
+                power: Power::default(),
+            })
+        };
+        let now = |text: &str| Now {
+            instant: gridloom_core::Instant::ZERO,
+            utc: UtcTime::parse(text).unwrap(),
+        };
+        let start = now("2026-01-01T00:00:00Z");
+        let none = BTreeMap::new();
+        let mut meter = Meter::start(config.clone(), load(), &none, Boot::Reset, start).unwrap();
+        let mut cells = BTreeMap::new();
+        while let Some(output) = meter.poll_output() {
+            if let Output::Remember { cell, bytes, .. } = output {
+                cells.insert(cell.to_owned(), bytes);
+            }
+        }
+        let newest = State::decode(&cells[STATE_CELL]).unwrap();
+        let first = State {
+            since_2: None,
+            ..newest
+        };
+        let bytes = first.encode();
+        assert_eq!(bytes[3], 1, "the version that had no clock");
+        assert_eq!(State::decode(&bytes), Ok(first));
+        cells.insert(STATE_CELL.to_owned(), bytes);
+        let later = now("2026-01-01T00:20:00Z");
+        let meter = Meter::start(config, load(), &cells, Boot::Reset, later).unwrap();
+        assert_eq!(meter.clock().time_at(later.utc), later.utc);
+        assert_eq!(meter.clock().local(later.utc).deviation, -60);
+        assert_eq!(meter.profile().len(), 1);
+    }
 }

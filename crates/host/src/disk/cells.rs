@@ -46,6 +46,30 @@ impl CellDisk {
             .map_err(|error| database_error(&self.path, &error))
     }
 
+    /// Writes what a new node remembers, before it is run.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Database`] if a cell is too long or the database fails; nothing is written.
+    pub fn install(
+        &mut self,
+        node: &str,
+        cells: &BTreeMap<&'static str, Vec<u8>>,
+    ) -> Result<(), DiskError> {
+        let rows: Vec<(&str, &str, &[u8])> = cells
+            .iter()
+            .map(|(cell, bytes)| (node, *cell, bytes.as_slice()))
+            .collect();
+        cells
+            .values()
+            .try_for_each(|bytes| self.check(bytes.len()))
+            .and_then(|()| self.put_many(&rows))
+            .map_err(|cause| DiskError::Database {
+                path: self.path.clone(),
+                cause,
+            })
+    }
+
     pub(super) fn check(&self, length: usize) -> Result<(), String> {
         if length <= CELL_BYTES_MAX {
             return Ok(());

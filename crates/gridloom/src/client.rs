@@ -1,0 +1,8 @@
+//! A client of one meter, as the command line describes it.
+
+mod counters;
+mod options;
+mod session;
+
+pub(crate) use options::MeterOptions;
+pub(crate) use session::{MeterSession, run_on};

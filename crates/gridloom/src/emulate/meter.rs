@@ -1,0 +1,389 @@
+//! `gridloom emulate meter`: meters for other people's head-ends.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
+use gridloom_dlms::security::Keys;
+use gridloom_field::Client;
+use gridloom_field::meter::{Boot, Meter, Output};
+use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
+use gridloom_host::{CellDisk, Clock, DataDirectory, Disk, DiskParts, Net, Runner, Speed};
+use gridloom_nodes::MeterNode;
+use gridloom_sim::town::{Homes, Town, TownPlan};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::kept::Kept;
+use crate::hex;
+use crate::table::listing;
+use crate::usage::usage;
+
+/// The keys of the standard's own examples: everybody knows them.
+const PUBLISHED_EK: &str = "000102030405060708090A0B0C0D0E0F";
+const PUBLISHED_AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF";
+const PUBLISHED_PASSWORD: &str = "12345678";
+
+/// Rows of the printed table; of more meters the first and the last are shown.
+const ROWS_MAX: u32 = 20;
+
+/// Days of profile that can be filled before the start: what a meter keeps.
+const DAYS_MAX: u32 = 35;
+
+/// How frames lie on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// The wrapper over TCP (IEC 62056-47)
+    Wrapper,
+    /// HDLC over TCP (IEC 62056-46)
+    Hdlc,
+    /// The wrapper over UDP
+    Udp,
+}
+
+/// Meters that clients connect to
+#[derive(clap::Args)]
+pub(crate) struct EmulatedMeters {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:4059")]
+    listen: String,
+    /// How frames lie on the wire
+    #[arg(long, value_enum, default_value_t = Transport::Wrapper)]
+    transport: Transport,
+    /// Number of meters: server 1 to N
+    #[arg(long, default_value_t = 1)]
+    meters: u32,
+    /// System title of the first meter, 16 hexadecimal digits; the next ones count on
+    #[arg(long, value_name = "HEX")]
+    title: Option<String>,
+    /// Global unicast encryption key of every meter, 32 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires = "ak")]
+    ek: Option<String>,
+    /// Authentication key of every meter, 32 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires = "ek")]
+    ak: Option<String>,
+    /// Password of client 17
+    #[arg(long, value_name = "TEXT")]
+    llspassword: Option<String>,
+    /// Seed of the households
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Capture period in minutes
+    #[arg(long, default_value_t = 15)]
+    period: u32,
+    /// Days of profile that are there at the start
+    #[arg(long, default_value_t = 1)]
+    days: u32,
+    /// Directory to keep the meters' memory in; without it, it is lost at the end
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How many times faster than the wall the meters' time runs
+    #[arg(long, default_value = "1")]
+    speed: String,
+    /// Print what is served as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+struct Plan {
+    town: Town,
+    titles: Vec<SystemTitle>,
+    clock: Clock,
+    /// When the first profiles begin.
+    from: UtcTime,
+}
+
+impl EmulatedMeters {
+    pub(crate) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let listener = match self.transport {
+            Transport::Wrapper => {
+                MeterListener::tcp("--listen", &self.listen, MeterWire::Wrapper).await?
+            }
+            Transport::Hdlc => {
+                MeterListener::tcp("--listen", &self.listen, MeterWire::Hdlc).await?
+            }
+            Transport::Udp => MeterListener::udp("--listen", &self.listen).await?,
+        };
+        let address = listener.address().context("a socket has an address")?;
+        let plan = usage(self.plan())?;
+        let net = Net::new(plan.clock.clone(), gridloom_host::entropy::seed()?);
+        let directory = match &self.data {
+            Some(path) => Some(DataDirectory::open("--data", path)?),
+            None => None,
+        };
+        let mut cells = directory.as_ref().map(CellDisk::open).transpose()?;
+        let mut runner = Runner::new(net);
+        let bar = progress(plan.titles.len());
+        for (index, house) in plan.town.houses().iter().enumerate() {
+            let name = format!("meter-{}", house.meter());
+            let memory = match &cells {
+                Some(cells) => cells.all_of(&name)?,
+                None => BTreeMap::new(),
+            };
+            let mut config = house.config().clone();
+            config.title = plan.titles[index];
+            let password = self.llspassword.as_deref().unwrap_or(PUBLISHED_PASSWORD);
+            config.access = config
+                .access
+                .with_password(Client::Reader, password.as_bytes());
+            let now = plan.clock.now();
+            let is_new = memory.is_empty();
+            let start = if is_new {
+                Now {
+                    utc: plan.from,
+                    ..now
+                }
+            } else {
+                now
+            };
+            let mut meter = Meter::start(config, house.load(), &memory, Boot::Reset, start)
+                .with_context(|| format!("meter {} cannot start", index + 1))?;
+            meter.set_entropy(Box::new(|bytes| {
+                gridloom_host::entropy::fill(bytes).expect("the system gave entropy at the start");
+            }));
+            let mut written = BTreeMap::new();
+            if is_new {
+                catch_up(&mut meter, plan.clock.now(), &mut written);
+            }
+            let node = Kept::new(MeterNode::new(meter), cells.is_none());
+            runner.add(&name, node);
+            if let Some(cells) = &mut cells {
+                cells.install(&name, &written)?;
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let disk = match cells {
+            Some(cells) => {
+                let disk = Disk::start(
+                    "meters",
+                    DiskParts {
+                        cells: Some(cells),
+                        ..DiskParts::default()
+                    },
+                )?;
+                runner.disk(disk.handle());
+                Some(disk)
+            }
+            None => None,
+        };
+        runner.listen_for_clients(listener, MeterListenOptions::default());
+        let running = runner.start();
+        self.announce(&address.to_string(), &plan, out)?;
+        out.flush()?;
+        wait_for_stop().await?;
+        running.stop().await;
+        if let Some(disk) = disk {
+            disk.close();
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> anyhow::Result<Plan> {
+        ensure!(
+            (1..=u32::from(SERVERS_MAX)).contains(&self.meters),
+            "--meters {}: give 1 to {SERVERS_MAX}",
+            self.meters
+        );
+        ensure!(
+            self.days <= DAYS_MAX,
+            "--days {}: a meter keeps {DAYS_MAX} days; give 0 to {DAYS_MAX}",
+            self.days
+        );
+        let period = self
+            .period
+            .checked_mul(60)
+            .and_then(Period::from_secs)
+            .with_context(|| {
+                format!(
+                    "--period {}: give minutes that divide a day, such as 15, 30 or 60",
+                    self.period
+                )
+            })?;
+        let keys = match (&self.ek, &self.ak) {
+            (Some(ek), Some(ak)) => Keys::new(hex::key("--ek", ek)?, hex::key("--ak", ak)?),
+            (_, _) => Keys::new(
+                hex::key("--ek", PUBLISHED_EK)?,
+                hex::key("--ak", PUBLISHED_AK)?,
+            ),
+        };
+        let first = match &self.title {
+            Some(text) => hex::title("--title", text)?,
+            None => SystemTitle::new(*b"GLM", 1),
+        };
+        let base = u64::from_be_bytes(first.0);
+        let titles = (0..u64::from(self.meters))
+            .map(|number| {
+                base.checked_add(number)
+                    .map(|title| SystemTitle(title.to_be_bytes()))
+            })
+            .collect::<Option<Vec<_>>>()
+            .with_context(|| {
+                format!(
+                    "--title {first}: there are not {} titles from there on",
+                    self.meters
+                )
+            })?;
+        let speed: Speed = self.speed.parse().context("--speed")?;
+        let clock = if speed == Speed::REAL {
+            Clock::realtime()
+        } else {
+            Clock::accelerated(Clock::realtime().now().utc, speed)
+        };
+        let now = clock.now().utc;
+        let filled = Duration::from_secs(86_400 * u64::from(self.days));
+        // The start of an interval that is over or runs: a meter cannot begin in the future.
+        let from = period.end_of_interval_at(now) - period.duration() - filled;
+        let town = Town::new(
+            TownPlan {
+                seed: Seed::new(self.seed),
+                period,
+                start: from,
+                currency: Currency::new("EUR", 2).context("the currency of the meters")?,
+                homes: Homes::Households {
+                    count: self.meters,
+                    response: gridloom_grid::Response::Off,
+                },
+            },
+            |_| keys.clone(),
+        )?;
+        Ok(Plan {
+            town,
+            titles,
+            clock,
+            from,
+        })
+    }
+
+    fn announce(&self, address: &str, plan: &Plan, out: &mut impl Write) -> anyhow::Result<()> {
+        let published = self.ek.is_none() && self.llspassword.is_none();
+        let transport = match self.transport {
+            Transport::Wrapper => "",
+            Transport::Hdlc => " --transport hdlc",
+            Transport::Udp => " --transport udp",
+        };
+        if self.json {
+            let meters: Vec<_> = plan
+                .titles
+                .iter()
+                .zip(plan.town.houses())
+                .zip(1..)
+                .map(|((title, house), server)| {
+                    serde_json::json!({
+                        "server": server, "title": title.to_string(), "house": house.name(),
+                    })
+                })
+                .collect();
+            let served = serde_json::json!({
+                "address": address,
+                "transport": match self.transport {
+                    Transport::Wrapper => "wrapper",
+                    Transport::Hdlc => "hdlc",
+                    Transport::Udp => "udp",
+                },
+                "durable": self.data.is_some(),
+                "meters": meters,
+            });
+            writeln!(out, "{served}")?;
+            return Ok(());
+        }
+        let shown = plan
+            .titles
+            .iter()
+            .zip(plan.town.houses())
+            .zip(1_u32..)
+            .filter(|(_, server)| {
+                self.meters <= ROWS_MAX || *server < ROWS_MAX || *server == self.meters
+            })
+            .map(|((title, house), server)| {
+                vec![
+                    server.to_string(),
+                    title.to_string(),
+                    house.name().to_owned(),
+                ]
+            });
+        writeln!(out, "listening on {address}")?;
+        writeln!(
+            out,
+            "{}",
+            listing(&["Server", "System title", "House"], &[0], shown)
+        )?;
+        writeln!(
+            out,
+            "clients      16 public, 17 reader (password, or keys), 1 management (keys, HLS 5)"
+        )?;
+        if published {
+            writeln!(
+                out,
+                "published    --ek {PUBLISHED_EK} --ak {PUBLISHED_AK} --password {PUBLISHED_PASSWORD}\n\
+                 \x20            Everybody knows these: for trying only."
+            )?;
+        }
+        if self.data.is_none() {
+            writeln!(
+                out,
+                "memory       in this process only; --data DIR keeps it"
+            )?;
+        }
+        let secret = if published { PUBLISHED_PASSWORD } else { "…" };
+        let (ek, ak) = if published {
+            (PUBLISHED_EK, PUBLISHED_AK)
+        } else {
+            ("…", "…")
+        };
+        writeln!(
+            out,
+            "read it      gridloom read {address}{transport} --obis 0.0.42.0.0.255\n\
+             \x20            gridloom read {address}{transport} --client 17 --auth lls --password {secret} --browse\n\
+             \x20            gridloom read {address}{transport} --client 1 --auth gmac --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
+        )?;
+        Ok(())
+    }
+}
+
+fn progress(meters: usize) -> ProgressBar {
+    if meters < 2 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("filling profiles {bar:40} {pos}/{len}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(meters as u64).with_style(style)
+}
+
+/// Lets a meter that was installed in the past live until `now`. What it wants remembered is
+/// durable at once, in `written`.
+fn catch_up(meter: &mut Meter, now: Now, written: &mut BTreeMap<&'static str, Vec<u8>>) {
+    let mut tickets = VecDeque::new();
+    loop {
+        while let Some(output) = meter.poll_output() {
+            if let Output::Remember {
+                ticket,
+                cell,
+                bytes,
+            } = output
+            {
+                written.insert(cell, bytes);
+                tickets.push_back(ticket);
+            }
+        }
+        if let Some(ticket) = tickets.pop_front() {
+            meter.handle_remembered(ticket, Ok(()), now);
+        } else if meter.wake().is_due(now) {
+            meter.handle_timeout(now);
+        } else {
+            return;
+        }
+    }
+}
+
+async fn wait_for_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("failed to listen for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
