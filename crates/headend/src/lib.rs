@@ -8,6 +8,8 @@
 
 pub mod collector;
 pub mod presence;
+pub mod template;
 
 pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};
 pub use presence::{Presence, PresenceBook};
+pub use template::{Channel, ChannelSource, MeterTemplate, TemplateError};
