@@ -9,12 +9,16 @@
 
 pub mod audit;
 pub mod collector;
+pub mod counters;
 pub mod presence;
+pub mod rotation;
 pub mod template;
 pub mod vault;
 
 pub use audit::AuditRecord;
 pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};
+pub use counters::{CounterBook, Loan};
 pub use presence::{Presence, PresenceBook};
+pub use rotation::{Rotation, RotationOutput, RotationPlan};
 pub use template::{Channel, ChannelSource, MeterTemplate, TemplateError};
 pub use vault::{Secret, Vault, VaultError};
