@@ -8,6 +8,7 @@
 //! - A key in the clear lives only in a [`vault::Secret`]; what is stored is wrapped.
 
 pub mod audit;
+pub mod campaign;
 pub mod collector;
 pub mod counters;
 pub mod import;
@@ -18,6 +19,7 @@ pub mod template;
 pub mod vault;
 
 pub use audit::AuditRecord;
+pub use campaign::{Campaign, CampaignOutput, CampaignPlan, CampaignReport};
 pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};
 pub use counters::{CounterBook, Loan};
 pub use import::{Import, OnFault, export};

@@ -41,10 +41,13 @@ impl Meter {
         }
         self.believed.insert(frame.under.encryption, frame.counter);
         for (kind, key) in &frame.transfer {
-            match kind {
-                KeyKind::UnicastEncryption if takes(*kind) => self.encryption = *key,
-                KeyKind::Authentication if takes(*kind) => self.authentication = *key,
-                _ => {}
+            if !takes(*kind) {
+                continue;
+            }
+            if *kind == KeyKind::UnicastEncryption {
+                self.encryption = *key;
+            } else {
+                self.authentication = *key;
             }
         }
         true
@@ -226,9 +229,12 @@ impl World {
             true => (self.happens(2), self.happens(2)),
             false => (true, true),
         };
-        let accepted = self.meter.receive(&frame, |kind| match kind {
-            KeyKind::UnicastEncryption => takes_encryption,
-            _ => takes_authentication,
+        let accepted = self.meter.receive(&frame, |kind| {
+            if kind == KeyKind::UnicastEncryption {
+                takes_encryption
+            } else {
+                takes_authentication
+            }
         });
         if self.happens(8) {
             return if self.happens(2) {
