@@ -8,6 +8,7 @@ mod demo;
 mod display;
 mod emulate;
 mod founding;
+mod profiles;
 mod sim;
 mod sms;
 mod table;

@@ -180,6 +180,7 @@ impl CounterBook {
     }
 
     /// The database failed: the same has to be written again, unless something higher waits.
+    /// Sessions are told nothing: their reservations are still due, and this book sees to them.
     pub fn handle_failed(&mut self) {
         for (place, value) in core::mem::take(&mut self.in_flight) {
             let queued = self.queued.entry(place).or_insert(value);
