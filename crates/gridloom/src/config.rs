@@ -10,7 +10,7 @@ use gridloom_core::{Currency, Day, Period, Price, Watts};
 use gridloom_host::Speed;
 use serde::Deserialize;
 
-use crate::table;
+use crate::{profiles, table};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -522,11 +522,20 @@ enum Action {
         /// The file
         file: PathBuf,
     },
+    /// Checks the meter templates of a folder and lists them
+    Profiles {
+        /// The folder
+        #[arg(default_value = "profiles")]
+        folder: PathBuf,
+    },
 }
 
 impl ConfigCommand {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let Action::Check { file } = self.action;
+        let file = match self.action {
+            Action::Check { file } => file,
+            Action::Profiles { folder } => return profiles::list(&folder, out),
+        };
         let config = Config::read(Some(&file), Overrides::default())?;
         let rows = config.origins.into_iter().map(|(key, value, origin)| {
             let origin = match origin {

@@ -15,6 +15,7 @@ mod manage;
 mod obis_names;
 mod read;
 mod show;
+mod profiles;
 mod sim;
 mod sms;
 mod table;
