@@ -8,6 +8,7 @@
 
 pub mod collector;
 pub mod presence;
+pub mod schedule;
 pub mod template;
 
 pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};
