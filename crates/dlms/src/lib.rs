@@ -10,12 +10,15 @@
 //! - Keys are wiped when dropped and never printed.
 
 pub mod apdu;
+pub mod association;
 pub mod axdr;
 pub mod charge;
+pub mod client;
 pub mod counter;
 pub mod datetime;
 #[cfg(test)]
 mod hex;
 pub mod push;
 pub mod security;
+pub mod server;
 pub mod wrapper;
