@@ -15,6 +15,8 @@ mod notification;
 mod payload;
 mod service;
 mod set;
+#[cfg(test)]
+mod vectors;
 
 use crate::axdr::Decoder;
 

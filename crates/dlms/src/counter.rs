@@ -183,8 +183,9 @@ impl TransmitCounter {
 
     /// How many counters can be given before another reservation is durable.
     pub fn available(&self) -> u32 {
-        self.next
-            .map_or(0, |next| (self.durable.saturating_sub(next)).saturating_add(u32::from(next <= self.durable)))
+        self.next.map_or(0, |next| {
+            (self.durable.saturating_sub(next)).saturating_add(u32::from(next <= self.durable))
+        })
     }
 
     /// Whether the key should be changed because its counters run out.

@@ -5,10 +5,15 @@
 //! [`DeviceSecurity`] is the meter's one set of keys and counters; all its connections and its
 //! own pushes share it.
 
+mod associate;
 mod config;
 mod device;
+mod hls;
 mod machine;
 mod security;
+mod service;
+mod session;
+mod transfer;
 
 pub use crate::association::Mechanism;
 pub use config::{AssociationPolicy, ServerConfig};

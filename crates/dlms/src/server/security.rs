@@ -19,6 +19,9 @@ pub const PEERS_MAX: usize = 32;
 /// Clients with a secret or a public key of their own.
 pub const SECRETS_MAX: usize = 16;
 
+/// Counters that one request can take at most: for a GMAC proof and for the answer around it.
+const ANSWER_COUNTERS: u32 = 2;
+
 /// Which global key a counter counts under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyKind {
@@ -361,6 +364,11 @@ impl DeviceSecurity {
         commit(counter, apdu.counter)?;
         self.revision += 1;
         Ok(plain)
+    }
+
+    /// Whether there are counters for a ciphered answer.
+    pub(super) fn can_answer(&self) -> bool {
+        self.transmit.available() >= ANSWER_COUNTERS
     }
 
     /// Remembers the counter of a GMAC answer, if it is above the last one.
