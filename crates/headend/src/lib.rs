@@ -7,8 +7,11 @@
 //!   their meters push them again.
 
 pub mod collector;
+pub mod healing;
 pub mod presence;
+pub mod profile;
 pub mod schedule;
+pub mod session;
 pub mod template;
 
 pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};

@@ -7,14 +7,11 @@ mod intervals;
 mod rows;
 mod shape;
 
-#[cfg(test)]
-mod tests;
-
 pub use intervals::{
     Anchor, IntervalMeaning, Intervals, IntervalsError, RowException, RowFault, intervals_of,
 };
 pub use rows::{ProfileRow, RowReading, rows_of};
 pub use shape::{
     COLUMNS_MAX, Column, Nulls, ProfileError, ProfileShape, ScalerUnit, Unit, capture_objects_of,
-    integer_of, time_of,
+    date_time_of, integer_of, time_of,
 };

@@ -243,9 +243,7 @@ fn feed_of(
     let index = shape
         .columns
         .iter()
-        .position(|column| {
-            column.object.instance == obis && column.object.attribute == attribute
-        })
+        .position(|column| column.object.instance == obis && column.object.attribute == attribute)
         .ok_or(IntervalsError::NoColumn {
             channel,
             obis,
@@ -290,10 +288,9 @@ fn feed_of(
 const fn unit_of(channel: Channel) -> Option<Unit> {
     match channel {
         Channel::Import | Channel::Export | Channel::ImportRegister => Some(Unit::WATT_HOURS),
-        Channel::ReactiveQ1
-        | Channel::ReactiveQ2
-        | Channel::ReactiveQ3
-        | Channel::ReactiveQ4 => Some(Unit::VAR_HOURS),
+        Channel::ReactiveQ1 | Channel::ReactiveQ2 | Channel::ReactiveQ3 | Channel::ReactiveQ4 => {
+            Some(Unit::VAR_HOURS)
+        }
         Channel::Apparent => Some(Unit::VOLT_AMPERE_HOURS),
         Channel::Voltage => Some(Unit::VOLTS),
         Channel::Status => None,

@@ -163,9 +163,7 @@ pub fn capture_objects_of(data: &Data) -> Result<Vec<CaptureObject>, ProfileErro
     entries
         .iter()
         .enumerate()
-        .map(|(entry, data)| {
-            capture_object_of(data).ok_or(ProfileError::CaptureObject { entry })
-        })
+        .map(|(entry, data)| capture_object_of(data).ok_or(ProfileError::CaptureObject { entry }))
         .collect()
 }
 
@@ -225,12 +223,12 @@ pub fn integer_of(data: &Data) -> Option<i64> {
 }
 
 /// The date-time in an octet-string of twelve bytes or a date-time; `None` for other types.
-/// Twelve bytes are all it takes; whether they are a time is [`time_of`]'s.
-pub(super) fn date_time_of(data: &Data) -> Option<CosemDateTime> {
+/// Any twelve bytes will do here; whether they are a time is [`time_of`]'s.
+pub fn date_time_of(data: &Data) -> Option<CosemDateTime> {
     match data {
-        Data::OctetString(bytes) => Some(CosemDateTime::from_bytes(
-            bytes.as_slice().try_into().ok()?,
-        )),
+        Data::OctetString(bytes) => {
+            Some(CosemDateTime::from_bytes(bytes.as_slice().try_into().ok()?))
+        }
         Data::DateTime(bytes) => Some(CosemDateTime::from_bytes(*bytes)),
         _ => None,
     }
