@@ -6,6 +6,7 @@
 //! - What waits for an acknowledgement is bounded; beyond the bound readings are refused, and
 //!   their meters push them again.
 
+pub mod backfill;
 pub mod collector;
 pub mod healing;
 pub mod presence;
