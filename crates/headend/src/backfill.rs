@@ -209,8 +209,7 @@ impl Backfill {
         now: UtcTime,
     ) -> Result<(), BackfillError> {
         self.expect_drained();
-        let span =
-            Span::new(series.period, from, to).ok_or(BackfillError::NoGap { from, to })?;
+        let span = Span::new(series.period, from, to).ok_or(BackfillError::NoGap { from, to })?;
         if !self.series.contains_key(&series) && self.series.len() >= Self::SERIES_MAX {
             return Err(BackfillError::Full);
         }

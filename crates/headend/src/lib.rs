@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod backfill;
 pub mod collector;
+pub mod command;
 pub mod healing;
 pub mod presence;
 pub mod profile;

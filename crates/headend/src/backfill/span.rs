@@ -96,9 +96,7 @@ impl Spans {
 
     /// How many intervals within `span` are missing.
     pub(super) fn count(&self, period: Period, span: Span) -> u64 {
-        self.within(span)
-            .map(|part| part.intervals(period))
-            .sum()
+        self.within(span).map(|part| part.intervals(period)).sum()
     }
 
     /// Takes out what is missing within `span`.

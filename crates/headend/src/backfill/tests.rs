@@ -172,7 +172,9 @@ fn what_is_no_gap_is_refused() {
     let mut backfill = backfill(1);
     let mut refused = |from, to| {
         let order = Order::OldestFirst;
-        backfill.handle_gap(series(1), from, to, order, at(9)).is_err()
+        backfill
+            .handle_gap(series(1), from, to, order, at(9))
+            .is_err()
     };
     assert!(refused(at(2), at(2)));
     assert!(refused(at(2), at(1)));
@@ -184,10 +186,7 @@ fn what_is_no_gap_is_refused() {
         drain(&mut backfill);
     }
     let result = backfill.handle_gap(series(1), at(9_000), at(9_001), Order::OldestFirst, at(9));
-    assert_eq!(
-        result,
-        Err(BackfillError::MeterFull { meter: MeterId(1) })
-    );
+    assert_eq!(result, Err(BackfillError::MeterFull { meter: MeterId(1) }));
     let joining = backfill.handle_gap(series(1), at(1), at(2), Order::OldestFirst, at(9));
     assert_eq!(joining, Ok(()), "one that joins others needs no room");
 }
