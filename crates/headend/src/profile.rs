@@ -13,7 +13,7 @@ pub use intervals::{
 pub use rows::{ProfileRow, RowReading, rows_of};
 pub use shape::{
     COLUMNS_MAX, Column, Nulls, ProfileError, ProfileShape, ScalerUnit, Unit, capture_objects_of,
-    date_time_of, integer_of, time_of,
+    date_time_of, integer_of,
 };
 
 #[cfg(test)]

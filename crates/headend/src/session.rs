@@ -15,3 +15,6 @@ pub use plan::{
     ClockReport, ControlState, EventRow, ObjectEntry, ProfileRead, Selection, SessionError,
     SessionReport, Step, StepError, StepValue, Supply,
 };
+
+#[cfg(test)]
+mod tests;

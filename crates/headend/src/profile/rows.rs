@@ -6,7 +6,7 @@ use gridloom_core::UtcTime;
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::datetime::ClockStatus;
 
-use super::shape::{Nulls, ProfileError, ProfileShape, date_time_of, integer_of, time_of};
+use super::shape::{Nulls, ProfileError, ProfileShape, date_time_of, integer_of};
 
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,8 @@ fn capture_time(
     let date_time = date_time_of(value).ok_or(ProfileError::Type {
         attribute: "a capture time",
     })?;
-    let time = time_of(date_time, reading.deviation)
+    let time = date_time
+        .to_utc_at(reading.deviation)
         .map_err(|source| ProfileError::Time { row: index, source })?;
     Ok((Some(time), date_time.status))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gridloom_core::{ObisCode, UtcTime};
+use gridloom_core::ObisCode;
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::datetime::{CosemDateTime, DateTimeError};
 use gridloom_dlms::selection::CaptureObject;
@@ -223,7 +223,7 @@ pub fn integer_of(data: &Data) -> Option<i64> {
 }
 
 /// The date-time in an octet-string of twelve bytes or a date-time; `None` for other types.
-/// Any twelve bytes will do here; whether they are a time is [`time_of`]'s.
+/// Any twelve bytes will do here.
 pub fn date_time_of(data: &Data) -> Option<CosemDateTime> {
     match data {
         Data::OctetString(bytes) => {
@@ -232,22 +232,4 @@ pub fn date_time_of(data: &Data) -> Option<CosemDateTime> {
         Data::DateTime(bytes) => Some(CosemDateTime::from_bytes(*bytes)),
         _ => None,
     }
-}
-
-/// The point in time. A deviation that is not specified is taken as `deviation`, minutes from
-/// local time to UTC: it is the meter's local time.
-///
-/// # Errors
-///
-/// A date-time that is no point in time.
-pub fn time_of(date_time: CosemDateTime, deviation: i16) -> Result<UtcTime, DateTimeError> {
-    let stated = match date_time.deviation {
-        CosemDateTime::DEVIATION_OPEN => deviation,
-        stated => stated,
-    };
-    CosemDateTime {
-        deviation: stated,
-        ..date_time
-    }
-    .to_utc()
 }

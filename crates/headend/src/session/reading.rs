@@ -163,7 +163,7 @@ impl ProfileRun {
                     self.stage = Stage::TimeZone { shape };
                     return Ok(get(8, CLOCK, 3));
                 }
-                context.memory.deviation = Some(stated.deviation);
+                context.memory.deviation = Some(deviation_of(stated.deviation)?);
                 self.ask_buffer(shape, context)
             }
             Stage::TimeZone { shape } => {
@@ -387,12 +387,18 @@ fn time_zone_of(answer: Answer) -> Result<i16, StepError> {
         Ok(_) | Err(ClientError::Object(..)) => return Ok(0),
         Err(error) => return Err(error.into()),
     };
-    integer_of(&value)
-        .and_then(|minutes| i16::try_from(minutes).ok())
-        .filter(|minutes| minutes.unsigned_abs() <= CosemDateTime::DEVIATION_MAX.unsigned_abs())
-        .ok_or(StepError::Type {
+    let minutes = integer_of(&value).and_then(|minutes| i16::try_from(minutes).ok());
+    deviation_of(minutes.unwrap_or(i16::MAX))
+}
+
+fn deviation_of(minutes: i16) -> Result<i16, StepError> {
+    if minutes.unsigned_abs() <= CosemDateTime::DEVIATION_MAX.unsigned_abs() {
+        Ok(minutes)
+    } else {
+        Err(StepError::Type {
             what: "the clock's time zone",
         })
+    }
 }
 
 /// Takes scalers from the one row of a scaler profile.

@@ -12,7 +12,7 @@ use gridloom_dlms::datetime::CosemDateTime;
 use super::browse::objects_of;
 use super::plan::{ClockReport, ControlState, Step, StepError, StepValue, Supply};
 use super::reading::{ProfileRun, Wanted};
-use crate::profile::{ProfileShape, date_time_of, integer_of, time_of};
+use crate::profile::{ProfileShape, date_time_of, integer_of};
 use crate::template::MeterTemplate;
 
 /// Attributes in one question; a longer list is asked for in several.
@@ -356,7 +356,7 @@ pub(super) fn clock_of(value: &Data) -> Result<CosemDateTime, StepError> {
 
 /// The meter's time minus ours at the middle of question and answer, in milliseconds.
 fn offset(stated: CosemDateTime, asked: Now, context: &mut Context<'_>) -> Result<i64, StepError> {
-    let theirs = time_of(stated, context.memory.deviation.unwrap_or(0))?;
+    let theirs = stated.to_utc_at(context.memory.deviation.unwrap_or(0))?;
     let ours = (asked.utc.as_millis() + context.now.utc.as_millis()) / 2;
     Ok(theirs.as_millis() - ours)
 }
