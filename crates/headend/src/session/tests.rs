@@ -12,8 +12,8 @@ use gridloom_dlms::client::{ClientError, Layer};
 use gridloom_dlms::counter::{BLOCK_LEN, ReceiveCounter, TransmitCounter};
 use gridloom_dlms::selection::CaptureObject;
 
-use super::plan::*;
 use super::PUBLIC_CLIENT;
+use super::plan::*;
 use crate::healing::{COUNTER_JUMP_MAX, CounterFinding, CounterState, Verdict};
 use crate::profile::integer_of;
 use crate::schedule::Outcome;
@@ -512,10 +512,4 @@ fn a_known_shape_is_not_asked_again() {
     let results = second.run(vec![range(1, 2)]);
     assert_eq!(slots(&results[0]), [1, 2]);
     assert!(second.sent < first.sent);
-    let _ = (
-        COUNTER,
-        UtcTime::from_secs(0),
-        CosemDateTime::LEN,
-        Output::Close,
-    );
 }
