@@ -167,7 +167,7 @@ enum Stage {
 impl Backfill {
     /// Open gaps of one profile; one more is refused with [`BackfillError::MeterFull`]. A read
     /// that would tear more holes into them leaves them whole: it is only read again.
-    pub const SPANS_MAX: usize = 256;
+    pub const SPANS_MAX: usize = span::SPANS_MAX;
     /// Profiles with open gaps; one more is refused with [`BackfillError::Full`].
     pub const SERIES_MAX: usize = 262_144;
     /// Answers in a row without a missing interval after which it is final.

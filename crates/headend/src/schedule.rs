@@ -61,7 +61,7 @@ impl Schedule {
     /// Recurrences of one meter; one more is refused.
     pub const RECURRENCES_PER_METER_MAX: usize = 16;
     /// After so many starts in a row that overtook a lower lane, one of the overtaken has a turn.
-    pub const OVERTAKES_MAX: u32 = 8;
+    pub const OVERTAKES_MAX: u32 = queue::OVERTAKES_MAX;
 
     /// An empty schedule; `seed` is the node's own for this machine.
     pub fn new(config: ScheduleConfig, seed: Seed) -> Self {

@@ -7,6 +7,7 @@
 mod browse;
 mod machine;
 mod plan;
+mod question;
 mod reading;
 mod run;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use gridloom_core::{Period, UtcTime};
 
-use super::Backfill;
+/// Stretches of one profile.
+pub(super) const SPANS_MAX: usize = 256;
 
 /// A stretch of whole intervals: from the start of its first to the end of its last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +58,7 @@ impl Spans {
             .take_while(|(_, end)| **end >= from)
             .map(|(start, _)| *start)
             .collect();
-        if touched.is_empty() && self.0.len() >= Backfill::SPANS_MAX {
+        if touched.is_empty() && self.0.len() >= SPANS_MAX {
             return false;
         }
         for start in touched {
@@ -82,7 +83,7 @@ impl Spans {
             return;
         }
         let splits = from < start && end < to;
-        if splits && self.0.len() >= Backfill::SPANS_MAX {
+        if splits && self.0.len() >= SPANS_MAX {
             return;
         }
         self.0.remove(&from);

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridloom_core::{MeterId, UtcTime};
 
-use super::Schedule;
 use super::job::{JobId, Lane, LinkId};
 
 const LANES: usize = Lane::ALL.len();
+
+/// Starts in a row that may overtake a lower lane.
+pub(super) const OVERTAKES_MAX: u32 = 8;
 
 /// Whether sessions may start over a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -188,7 +190,7 @@ impl Queue {
             self.overtakes = 0;
             return Some(first);
         }
-        if self.overtakes < Schedule::OVERTAKES_MAX {
+        if self.overtakes < OVERTAKES_MAX {
             self.overtakes += 1;
             return Some(first);
         }

@@ -14,7 +14,8 @@ use gridloom_dlms::client::{
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 
 use super::plan::{SessionError, SessionReport, Step, StepError, StepValue};
-use super::run::{Answer, Context, Memory, Next, Run};
+use super::question::{Answer, Context, Memory, Next};
+use super::run::Run;
 use crate::healing::{CounterFinding, CounterState, Verdict, judge, upcoming};
 use crate::profile::{ProfileShape, integer_of};
 use crate::template::MeterTemplate;

@@ -10,7 +10,7 @@ use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::selection::{CaptureObject, EntryDescriptor, RangeDescriptor};
 
 use super::plan::{EventRow, ProfileRead, Selection, StepError, StepValue};
-use super::run::{Answer, Context, ListRun, Next, clock_of, get, value_of};
+use super::question::{Answer, Context, ListRun, Next, clock_of, get, value_of};
 use crate::profile::{
     Column, Nulls, ProfileRow, ProfileShape, RowReading, ScalerUnit, capture_objects_of,
     integer_of, rows_of,
