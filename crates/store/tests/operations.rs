@@ -238,15 +238,20 @@ fn a_key_lives_forward_only() {
         moved.meter = MeterId(2);
         assert_eq!(put(store, moved), Err(Refused::KeyNumberTaken(KeyId(3))));
 
-        // Promotion: both rows in one batch, the old one first.
-        let promote = vec![
-            Change::Key(key(1, 1, KeyState::Previous)),
-            Change::Key(key(2, 1, KeyState::Current)),
+        // Promotion: both in one batch, the old one first.
+        let move_on = |key, to| Change::KeyState(KeyId(key), to);
+        let promote = [
+            move_on(1, KeyState::Previous),
+            move_on(2, KeyState::Current),
         ];
-        one(store, promote).unwrap();
+        let reversed = promote.iter().rev().cloned().collect();
+        assert!(one(store, reversed).is_err());
+        one(store, promote.to_vec()).unwrap();
+        one(store, vec![move_on(1, KeyState::Retired)]).unwrap();
+        let unknown = one(store, vec![move_on(9, KeyState::Retired)]);
+        assert_eq!(unknown, Err(Refused::UnknownKey(KeyId(9))));
         let mut retired = key(1, 1, KeyState::Retired);
         retired.wrapped.clear();
-        put(store, retired.clone()).unwrap();
         for state in [KeyState::Pending, KeyState::Current, KeyState::Previous] {
             let refused = put(store, key(1, 1, state)).unwrap_err();
             assert!(matches!(refused, Refused::KeyState { .. }), "{refused}");
@@ -477,7 +482,7 @@ fn meters_of_the_first_schema_are_taken_over() {
                 title: title(meter),
                 name: format!("House {meter}"),
                 phases: 1,
-                wrapped_ek: vec![meter as u8; 24],
+                wrapped_ek: vec![u8::try_from(meter).unwrap(); 24],
                 wrapped_ak: vec![0xAA; 24],
                 service_point: "SP".into(),
             })
@@ -511,14 +516,35 @@ fn meters_of_the_first_schema_are_taken_over() {
 #[test]
 fn ten_thousand_reservations_are_one_commit() {
     let folder = tempfile::tempdir().unwrap();
-    let connection = Connection::open(folder.path().join("db")).unwrap();
-    let mut store = SqliteOperations::new(connection).unwrap();
-    let keys = (1..=10_000).map(|n| Change::Key(key(n, n as u32, KeyState::Current)));
+    let path = folder.path().join("db");
+    let mut store = SqliteOperations::new(Connection::open(&path).unwrap()).unwrap();
+    let keys = (1..=10_000).map(|n| {
+        let meter = u32::try_from(n).unwrap();
+        Change::Key(key(n, meter, KeyState::Current))
+    });
     one(&mut store, keys.collect()).unwrap();
+    // An empty log, to count the commits in it: SQLite synchronises once for each.
+    let other = Connection::open(&path).unwrap();
+    other
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+
     let batches: Vec<_> = (1..=10_000)
         .map(|n| Batch::new(vec![Change::Counter(counter(n, 1_024))]))
         .collect();
     let answers = store.commit(&batches).unwrap();
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(store.counters(None).unwrap().len(), 10_000);
+    assert_eq!(
+        commits(&std::fs::read(folder.path().join("db-wal")).unwrap()),
+        1
+    );
+}
+
+/// Commit frames of a write-ahead log: those that state the size of the database.
+fn commits(log: &[u8]) -> usize {
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+    let page = usize::try_from(number(8)).unwrap();
+    let frames = (32..log.len()).step_by(24 + page);
+    frames.filter(|frame| number(frame + 4) != 0).count()
 }
