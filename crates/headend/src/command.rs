@@ -5,6 +5,7 @@
 //! only if it shows that the first one had no effect. By then it cannot have one any more: the
 //! reading used a higher invocation counter, so the meter takes the old order for a replay.
 
+mod entry;
 mod words;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use gridloom_core::{MeterId, UtcTime, Wake};
 
+pub use entry::EntryError;
 pub use words::{
     Command, CommandError, CommandEvent, CommandId, End, Entry, Happened, Order, Output, Progress,
 };

@@ -207,7 +207,11 @@ fn every_missing_interval_is_filled_or_final() {
                 3 => {
                     let (meter, from) = (u32::try_from(draw(3)).unwrap(), draw(60));
                     let to = from + 1 + draw(9);
-                    let order = [Order::NewestFirst, Order::OldestFirst][draw(2) as usize];
+                    let order = if draw(2) == 0 {
+                        Order::NewestFirst
+                    } else {
+                        Order::OldestFirst
+                    };
                     gap(&mut backfill, meter, from, to, order);
                     missing.extend((from + 1..=to).map(|end| (meter, end)));
                 }

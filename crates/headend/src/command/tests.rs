@@ -48,7 +48,9 @@ fn settle(book: &mut CommandBook, now: UtcTime) -> Vec<Output> {
             match output {
                 Output::Journal { seq, .. } => last = Some(seq),
                 Output::Audit(_) => {}
-                other => rest.push(other),
+                Output::Submit { .. } | Output::Withdraw { .. } | Output::Run { .. } => {
+                    rest.push(output);
+                }
             }
         }
         match last {
@@ -69,9 +71,12 @@ fn confirmed(command: Command) -> (CommandBook, Vec<Output>) {
 }
 
 fn submissions(outputs: &[Output]) -> Vec<(u64, u32)> {
-    let submissions = outputs.iter().filter_map(|output| match output {
-        Output::Submit { command, meter, .. } => Some((command.0, meter.0)),
-        _ => None,
+    let submissions = outputs.iter().filter_map(|output| {
+        if let Output::Submit { command, meter, .. } = output {
+            Some((command.0, meter.0))
+        } else {
+            None
+        }
     });
     submissions.collect()
 }
@@ -289,18 +294,17 @@ fn results_end_a_part_by_name() {
         let (mut book, _) = confirmed(command(1, order, [1]));
         start(&mut book, ONE, 1, at(1));
         book.handle_results(ONE, MeterId(1), &results, &ended, at(2));
-        let what = drain(&mut book)
-            .into_iter()
-            .find_map(|output| match output {
-                Output::Audit(event) if event.meter.is_some() => Some(match event.what {
-                    Happened::Settled(End::Verified) => "verified".to_owned(),
-                    Happened::Settled(End::Failed(why)) => why,
-                    Happened::Doubtful { .. } => "doubtful".to_owned(),
-                    Happened::Again { .. } => "again".to_owned(),
-                    other => format!("{other:?}"),
-                }),
-                _ => None,
-            });
+        let what = drain(&mut book).into_iter().find_map(|output| {
+            let Output::Audit(event) = output else {
+                return None;
+            };
+            event.meter?;
+            Some(if let Happened::Settled(End::Failed(why)) = event.what {
+                why
+            } else {
+                format!("{:?}", event.what).to_lowercase()
+            })
+        });
         let what = what.unwrap();
         assert!(what.contains(expected), "{what}, not {expected}");
     }
@@ -323,9 +327,11 @@ fn age_and_cancellation_end_what_was_not_sent() {
         let outputs = settle(&mut book, at(60));
         let withdrawn: Vec<_> = outputs
             .iter()
-            .map(|output| match output {
-                Output::Withdraw { meter, .. } => meter.0,
-                other => panic!("{case}: {other:?}"),
+            .map(|output| {
+                let Output::Withdraw { meter, .. } = output else {
+                    panic!("{case}: {output:?}");
+                };
+                meter.0
             })
             .collect();
         assert_eq!(withdrawn, [2], "{case}: 3 and 4 were never submitted");

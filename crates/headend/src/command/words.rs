@@ -104,10 +104,13 @@ impl Order {
         match results {
             [Err(error), ..] => judge_error(error, ended),
             [Ok(_), Err(error), ..] => Judgement::Doubtful(error.to_string()),
-            [Ok(_), Ok(StepValue::Data(found))] => match self {
-                Self::Set { value, .. } if value == found => Judgement::Verified,
-                _ => Judgement::Refused("the attribute reads otherwise after writing".to_owned()),
-            },
+            [Ok(_), Ok(StepValue::Data(found))] => {
+                if matches!(self, Self::Set { value, .. } if value == found) {
+                    Judgement::Verified
+                } else {
+                    Judgement::Refused("the attribute reads otherwise after writing".to_owned())
+                }
+            }
             [Ok(_)] => Judgement::Verified,
             _ => Judgement::Doubtful("the session gave another number of results".to_owned()),
         }

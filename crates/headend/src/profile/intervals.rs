@@ -391,11 +391,14 @@ fn scaled(feed: &Feed, raw: i64) -> Result<i64, RowFault> {
 }
 
 fn status_of(value: &Data) -> Result<ReadingStatus, RowFault> {
-    let byte = match value {
-        Data::BitString(bits) if bits.bits() == 8 => bits.bytes()[0],
-        value => integer_of(value)
+    let byte = if let Data::BitString(bits) = value
+        && bits.bits() == 8
+    {
+        bits.bytes()[0]
+    } else {
+        integer_of(value)
             .and_then(|number| u8::try_from(number).ok())
-            .ok_or(RowFault::Status)?,
+            .ok_or(RowFault::Status)?
     };
     Ok(ReadingStatus(byte))
 }

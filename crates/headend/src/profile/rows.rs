@@ -43,14 +43,14 @@ pub fn rows_of(
     shape: &ProfileShape,
     reading: RowReading,
 ) -> Result<Vec<ProfileRow>, ProfileError> {
-    let entries = match buffer {
-        Data::Array(rows) => rows.as_slice(),
-        Data::CompactArray(array) => array.elements(),
-        _ => {
-            return Err(ProfileError::Type {
-                attribute: "buffer",
-            });
-        }
+    let entries = if let Data::Array(rows) = buffer {
+        rows.as_slice()
+    } else if let Data::CompactArray(array) = buffer {
+        array.elements()
+    } else {
+        return Err(ProfileError::Type {
+            attribute: "buffer",
+        });
     };
     let mut rows: Vec<ProfileRow> = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
@@ -129,21 +129,52 @@ fn capture_time(
 
 /// A value with null-data and differences resolved; `None` for a difference to no number.
 fn resolved(value: &Data, previous: Option<&Data>, nulls: Nulls) -> Option<Data> {
-    let delta = match value {
-        Data::Null => {
-            return Some(match (nulls, previous) {
-                (Nulls::RowBefore, Some(previous)) => previous.clone(),
-                (Nulls::RowBefore | Nulls::Absent, _) => Data::Null,
-            });
-        }
+    if *value == Data::Null {
+        return Some(match (nulls, previous) {
+            (Nulls::RowBefore, Some(previous)) => previous.clone(),
+            (Nulls::RowBefore | Nulls::Absent, _) => Data::Null,
+        });
+    }
+    let Some(delta) = delta_of(value) else {
+        return Some(value.clone());
+    };
+    let sum = integer_of(previous?)?.checked_add(delta)?;
+    Some(Data::Long64(sum))
+}
+
+/// The difference in a value of a difference type.
+fn delta_of(value: &Data) -> Option<i64> {
+    Some(match value {
         Data::DeltaInteger(delta) => i64::from(*delta),
         Data::DeltaLong(delta) => i64::from(*delta),
         Data::DeltaDoubleLong(delta) => i64::from(*delta),
         Data::DeltaUnsigned(delta) => i64::from(*delta),
         Data::DeltaLongUnsigned(delta) => i64::from(*delta),
         Data::DeltaDoubleLongUnsigned(delta) => i64::from(*delta),
-        _ => return Some(value.clone()),
-    };
-    let sum = integer_of(previous?)?.checked_add(delta)?;
-    Some(Data::Long64(sum))
+        Data::Null
+        | Data::Array(_)
+        | Data::Structure(_)
+        | Data::CompactArray(_)
+        | Data::Boolean(_)
+        | Data::BitString(_)
+        | Data::DoubleLong(_)
+        | Data::DoubleLongUnsigned(_)
+        | Data::OctetString(_)
+        | Data::VisibleString(_)
+        | Data::Utf8String(_)
+        | Data::Bcd(_)
+        | Data::Integer(_)
+        | Data::Long(_)
+        | Data::Unsigned(_)
+        | Data::LongUnsigned(_)
+        | Data::Long64(_)
+        | Data::Long64Unsigned(_)
+        | Data::Enum(_)
+        | Data::Float32(_)
+        | Data::Float64(_)
+        | Data::DateTime(_)
+        | Data::Date(_)
+        | Data::Time(_)
+        | Data::DontCare => return None,
+    })
 }

@@ -37,16 +37,16 @@ pub struct ScalerUnit {
 impl ScalerUnit {
     /// Reads `scaler_unit`, attribute 3 of a register; `None` for anything else.
     pub fn from_data(data: &Data) -> Option<Self> {
-        match data {
-            Data::Structure(members) => match members[..] {
-                [Data::Integer(scaler), Data::Enum(unit)] => Some(Self {
-                    scaler,
-                    unit: Unit(unit),
-                }),
-                _ => None,
-            },
-            _ => None,
-        }
+        let Data::Structure(members) = data else {
+            return None;
+        };
+        let [Data::Integer(scaler), Data::Enum(unit)] = members[..] else {
+            return None;
+        };
+        Some(Self {
+            scaler,
+            unit: Unit(unit),
+        })
     }
 }
 
@@ -225,11 +225,12 @@ pub fn integer_of(data: &Data) -> Option<i64> {
 /// The date-time in an octet-string of twelve bytes or a date-time; `None` for other types.
 /// Any twelve bytes will do here.
 pub fn date_time_of(data: &Data) -> Option<CosemDateTime> {
-    match data {
-        Data::OctetString(bytes) => {
-            Some(CosemDateTime::from_bytes(bytes.as_slice().try_into().ok()?))
-        }
-        Data::DateTime(bytes) => Some(CosemDateTime::from_bytes(*bytes)),
-        _ => None,
-    }
+    let bytes = if let Data::OctetString(bytes) = data {
+        bytes.as_slice().try_into().ok()?
+    } else if let Data::DateTime(bytes) = data {
+        *bytes
+    } else {
+        return None;
+    };
+    Some(CosemDateTime::from_bytes(bytes))
 }

@@ -32,9 +32,11 @@ fn drain(schedule: &mut Schedule) -> Vec<Output> {
 fn starts(schedule: &mut Schedule) -> Vec<Start> {
     drain(schedule)
         .into_iter()
-        .map(|output| match output {
-            Output::Start(start) => start,
-            other => panic!("a start was expected, not {other:?}"),
+        .map(|output| {
+            let Output::Start(start) = output else {
+                panic!("a start was expected, not {output:?}");
+            };
+            start
         })
         .collect()
 }
@@ -427,8 +429,8 @@ impl Model {
 fn random_traffic_keeps_the_rules() {
     for seed in 0..20 {
         let mut rng = Rng::seed_from_u64(seed);
-        let mut draw = |below: u64| rng.next_u64() % below;
-        let limits = (1 + draw(6) as u32, 1 + draw(3) as u32);
+        let mut draw = |below: u64| u32::try_from(rng.next_u64() % below).unwrap();
+        let limits = (1 + draw(6), 1 + draw(3));
         let mut schedule = Schedule::new(config(limits.0, limits.1), Seed::new(seed));
         let mut model = Model {
             limits,
@@ -442,7 +444,7 @@ fn random_traffic_keeps_the_rules() {
         let mut now = at(0);
         let mut submitted = 0_u64;
         for meter in 0..12 {
-            let link = LinkId(draw(4) as u32);
+            let link = LinkId(draw(4));
             schedule.handle_meter(MeterId(meter), link);
             model.links.insert(MeterId(meter), link);
         }
@@ -450,10 +452,10 @@ fn random_traffic_keeps_the_rules() {
             let winding_up = step >= 600;
             match draw(10) {
                 0..=3 if !winding_up => {
-                    let meter = MeterId(draw(12) as u32);
+                    let meter = MeterId(draw(12));
                     let lane = Lane::ALL[draw(4) as usize];
-                    let from = now + MINUTE * draw(4) as u32;
-                    let deadline = from + MINUTE * (1 + draw(20) as u32);
+                    let from = now + MINUTE * draw(4);
+                    let deadline = from + MINUTE * (1 + draw(20));
                     let task = TaskId(submitted);
                     if let Ok(id) = schedule.submit(meter, lane, task, from, deadline, now) {
                         submitted += 1;
@@ -461,7 +463,7 @@ fn random_traffic_keeps_the_rules() {
                     }
                 }
                 4 if !winding_up => {
-                    let link = LinkId(draw(4) as u32);
+                    let link = LinkId(draw(4));
                     if model.down.remove(&link) {
                         schedule.handle_link_up(link);
                     } else {
@@ -470,20 +472,20 @@ fn random_traffic_keeps_the_rules() {
                     }
                 }
                 5 if !winding_up => {
-                    let (meter, link) = (MeterId(draw(12) as u32), LinkId(draw(4) as u32));
+                    let (meter, link) = (MeterId(draw(12)), LinkId(draw(4)));
                     model.links.insert(meter, link);
                     schedule.handle_meter(meter, link);
                 }
                 6 => {
-                    now = now + MINUTE * draw(4) as u32;
+                    now = now + MINUTE * draw(4);
                     schedule.handle_timeout(now);
                 }
                 _ => {
-                    let count = model.running.len() as u64;
+                    let count = u64::try_from(model.running.len()).unwrap();
                     if count == 0 {
                         continue;
                     }
-                    let nth = draw(count) as usize;
+                    let nth = usize::try_from(draw(count)).unwrap();
                     let (id, (meter, _)) = model.running.pop_nth(nth);
                     let outcome =
                         [Outcome::Done, Outcome::TryAgain, Outcome::Failed][draw(3) as usize];

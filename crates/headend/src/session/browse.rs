@@ -56,10 +56,11 @@ fn modes_of(list: &Data) -> Option<Vec<(i8, u8)>> {
             let [member, mode, ..] = members(entry)? else {
                 return None;
             };
-            let mode = match mode {
-                // Version 0 of the class only says whether a method may be invoked.
-                Data::Boolean(allowed) => u8::from(*allowed),
-                mode => integer_of(mode)?.try_into().ok()?,
+            // Version 0 of the class only says whether a method may be invoked.
+            let mode = if let Data::Boolean(allowed) = mode {
+                u8::from(*allowed)
+            } else {
+                integer_of(mode)?.try_into().ok()?
             };
             Some((integer_of(member)?.try_into().ok()?, mode))
         })
@@ -67,8 +68,9 @@ fn modes_of(list: &Data) -> Option<Vec<(i8, u8)>> {
 }
 
 fn members(data: &Data) -> Option<&[Data]> {
-    match data {
-        Data::Structure(members) => Some(members),
-        _ => None,
+    if let Data::Structure(members) = data {
+        Some(members)
+    } else {
+        None
     }
 }

@@ -270,7 +270,7 @@ impl ProfileRun {
             .columns
             .iter()
             .find(|column| column.is_clock())
-            .map_or(CLOCK_TIME, |column| column.object.clone());
+            .map_or(CLOCK_TIME, |column| column.object);
         let minutes = context.memory.deviation.unwrap_or(0);
         let written = |time: UtcTime| -> Result<Data, StepError> {
             let (shift, deviation) = match context.template.deviation {
@@ -480,7 +480,7 @@ fn event_of(shape: &ProfileShape, row: ProfileRow) -> EventRow {
         if (c, d) == (96, 11) && event.code.is_none() {
             event.code = integer_of(&value);
         }
-        event.values.push((column.object.clone(), value));
+        event.values.push((column.object, value));
     }
     event
 }

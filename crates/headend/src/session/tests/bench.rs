@@ -417,9 +417,12 @@ impl Bench {
         let done: Vec<_> = self
             .log
             .iter()
-            .filter_map(|output| match output {
-                Output::StepDone { index, result } => Some((*index, result.clone())),
-                _ => None,
+            .filter_map(|output| {
+                if let Output::StepDone { index, result } = output {
+                    Some((*index, result.clone()))
+                } else {
+                    None
+                }
             })
             .collect();
         let order: Vec<usize> = done.iter().map(|(index, _)| *index).collect();
@@ -472,13 +475,11 @@ impl Bench {
             self.security.reserved(upper);
         }
         self.pass(Duration::from_millis(100));
-        match self.fault {
-            Fault::CutAfter(at) if at == self.sent => {
-                self.server.disconnected();
-                inputs.push_back(Input::LinkDown);
-            }
-            Fault::Silent(at) if self.sent >= at => {}
-            _ => inputs.extend(answer.map(Input::Apdu)),
+        if self.fault == Fault::CutAfter(self.sent) {
+            self.server.disconnected();
+            inputs.push_back(Input::LinkDown);
+        } else if !matches!(self.fault, Fault::Silent(at) if self.sent >= at) {
+            inputs.extend(answer.map(Input::Apdu));
         }
     }
 
@@ -490,25 +491,34 @@ impl Bench {
     }
 
     pub(super) fn connects(&self) -> Vec<u16> {
-        let clients = self.log.iter().filter_map(|output| match output {
-            Output::Connect { client, .. } => Some(*client),
-            _ => None,
+        let clients = self.log.iter().filter_map(|output| {
+            if let Output::Connect { client, .. } = output {
+                Some(*client)
+            } else {
+                None
+            }
         });
         clients.collect()
     }
 
     pub(super) fn reserved(&self) -> Vec<u32> {
-        let uppers = self.log.iter().filter_map(|output| match output {
-            Output::Reserve { upper } => Some(*upper),
-            _ => None,
+        let uppers = self.log.iter().filter_map(|output| {
+            if let Output::Reserve { upper } = output {
+                Some(*upper)
+            } else {
+                None
+            }
         });
         uppers.collect()
     }
 
     pub(super) fn findings(&self) -> Vec<CounterFinding> {
-        let findings = self.log.iter().filter_map(|output| match output {
-            Output::Counter(finding) => Some(*finding),
-            _ => None,
+        let findings = self.log.iter().filter_map(|output| {
+            if let Output::Counter(finding) = output {
+                Some(*finding)
+            } else {
+                None
+            }
         });
         findings.collect()
     }
@@ -519,9 +529,12 @@ impl Bench {
 
     /// Whether the last APDU was an RLRQ.
     pub(super) fn released(&self) -> bool {
-        let last = self.log.iter().rev().find_map(|output| match output {
-            Output::Send { apdu } => Some(apdu[0]),
-            _ => None,
+        let last = self.log.iter().rev().find_map(|output| {
+            if let Output::Send { apdu } = output {
+                Some(apdu[0])
+            } else {
+                None
+            }
         });
         last == Some(0x62)
     }
