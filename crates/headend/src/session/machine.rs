@@ -136,6 +136,8 @@ pub struct Session {
     client: Client,
     /// What the client is to do once its outputs are drained.
     errand: Option<Errand>,
+    /// The reservation that the present client waits for.
+    reserving: Option<u32>,
     /// Counters of the main client while the public one works.
     counters: CounterState,
     /// Why the public client was sent.
@@ -184,6 +186,7 @@ impl Session {
             state: State::Over,
             client,
             errand: None,
+            reserving: None,
             counters,
             refused: None,
             healed: false,
@@ -234,11 +237,12 @@ impl Session {
         }
     }
 
-    /// The transmit reservation up to `upper` is durable. One that comes after the session is
-    /// over is not needed any more.
+    /// The transmit reservation up to `upper` is durable. One that nobody waits for any more,
+    /// because the session is over or its counter has healed meanwhile, changes nothing.
     pub fn handle_reserved(&mut self, upper: u32, now: Now) {
         self.expect_drained();
-        if self.role == Role::Main && !matches!(self.state, State::Over) {
+        if self.reserving == Some(upper) && !matches!(self.state, State::Over) {
+            self.reserving = None;
             self.client.handle_reserved(upper);
             self.pump(now);
         }
@@ -346,7 +350,10 @@ impl Session {
     fn carry_out(&mut self, output: ClientOutput, now: Now) {
         match output {
             ClientOutput::Send(apdu) => self.outbox.push_back(Output::Send { apdu }),
-            ClientOutput::Reserve(upper) => self.outbox.push_back(Output::Reserve { upper }),
+            ClientOutput::Reserve(upper) => {
+                self.reserving = Some(upper);
+                self.outbox.push_back(Output::Reserve { upper });
+            }
             ClientOutput::Progress { bytes } => self.outbox.push_back(Output::Progress {
                 index: self.index,
                 bytes,
@@ -496,6 +503,7 @@ impl Session {
     fn heal(&mut self, error: ClientError, now: Now) {
         self.outbox.push_back(Output::Close);
         self.keep_counters();
+        self.reserving = None;
         self.healed = true;
         self.refused = Some(error);
         self.role = Role::Healer;
@@ -574,6 +582,8 @@ impl Session {
         if self.role == Role::Main {
             let (transmit, receive) = self.client.counters();
             self.counters.transmit = transmit.clone();
+            // Whoever takes the counters next asks again for what is still being written.
+            self.counters.transmit.reservation_failed();
             self.counters.receive = *receive;
         }
     }

@@ -394,6 +394,27 @@ fn a_counter_that_is_behind_heals_forwards() {
 }
 
 #[test]
+fn a_reservation_from_before_the_healing_comes_late() {
+    let mut transmit = TransmitCounter::resume(7);
+    let upper = transmit.reservation_due().unwrap();
+    transmit.reserved(upper);
+    for _ in 0..600 {
+        transmit.next().unwrap();
+    }
+    let mut bench = Bench::standard();
+    bench.meter_heard(50_000);
+    bench.counters.transmit = transmit;
+    bench.slow_disk = true;
+    let results = bench.run(vec![get(SERIAL)]);
+    assert!(results[0].is_ok(), "{results:?}");
+    assert_eq!(
+        bench.reserved(),
+        [upper + BLOCK_LEN, 50_000 + BLOCK_LEN],
+        "the first one became durable when nobody waited for it"
+    );
+}
+
+#[test]
 fn what_does_not_heal_ends_in_an_alarm() {
     let far = 9 + 2 * COUNTER_JUMP_MAX;
     // What the meter heard last, what its object claims, our counters.

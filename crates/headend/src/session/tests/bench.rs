@@ -259,6 +259,8 @@ pub(super) struct Bench {
     pub(super) fault: Fault,
     /// What the counter object claims instead of the truth.
     pub(super) claimed: Option<u32>,
+    /// The first reservation becomes durable only when the second one is asked for.
+    pub(super) slow_disk: bool,
     /// APDUs that the client sent.
     pub(super) sent: usize,
     security: DeviceSecurity,
@@ -322,6 +324,7 @@ impl Bench {
             },
             fault: Fault::None,
             claimed: None,
+            slow_disk: false,
             sent: 0,
             security,
             server: Server::new(config),
@@ -439,7 +442,12 @@ impl Bench {
         match output {
             Output::Connect { .. } if self.fault == Fault::NoLink => {}
             Output::Connect { .. } => inputs.push_back(Input::LinkUp),
-            Output::Reserve { upper } => inputs.push_back(Input::Reserved(*upper)),
+            Output::Reserve { .. } if self.slow_disk && self.reserved().is_empty() => {}
+            Output::Reserve { upper } => {
+                let slow = self.reserved().first().copied().filter(|_| self.slow_disk);
+                inputs.extend(slow.map(Input::Reserved));
+                inputs.push_back(Input::Reserved(*upper));
+            }
             Output::Close => self.server.disconnected(),
             Output::Send { apdu } => self.send(apdu, inputs),
             Output::Progress { .. }
