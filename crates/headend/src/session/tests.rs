@@ -394,6 +394,24 @@ fn a_counter_that_is_behind_heals_forwards() {
 }
 
 #[test]
+fn a_counter_refused_in_between_repeats_a_reading_and_never_an_order() {
+    for (nth, step) in [(3, get(SERIAL)), (3, Step::Disconnect)] {
+        let is_order = step.is_order();
+        let mut bench = Bench::standard();
+        bench.jump_at = Some(nth);
+        let results = bench.run(vec![step, get(register())]);
+        assert_eq!(bench.connects(), [1, PUBLIC_CLIENT, 1]);
+        if is_order {
+            assert!(matches!(results[0], Err(StepError::OutcomeUnknown(_))));
+            assert!(bench.device.output, "refused once, and not repeated");
+        } else {
+            assert!(results[0].is_ok(), "{results:?}");
+        }
+        assert!(results[1].is_ok(), "{results:?}");
+    }
+}
+
+#[test]
 fn a_reservation_from_before_the_healing_comes_late() {
     let mut transmit = TransmitCounter::resume(7);
     let upper = transmit.reservation_due().unwrap();

@@ -261,6 +261,8 @@ pub(super) struct Bench {
     pub(super) claimed: Option<u32>,
     /// The first reservation becomes durable only when the second one is asked for.
     pub(super) slow_disk: bool,
+    /// Before this APDU of the client, the meter believes a much higher counter of ours.
+    pub(super) jump_at: Option<usize>,
     /// APDUs that the client sent.
     pub(super) sent: usize,
     security: DeviceSecurity,
@@ -325,6 +327,7 @@ impl Bench {
             fault: Fault::None,
             claimed: None,
             slow_disk: false,
+            jump_at: None,
             sent: 0,
             security,
             server: Server::new(config),
@@ -465,6 +468,9 @@ impl Bench {
         if self.fault == Fault::CutBefore(self.sent) {
             self.server.disconnected();
             return inputs.push_back(Input::LinkDown);
+        }
+        if self.jump_at == Some(self.sent) {
+            self.meter_heard(50_000);
         }
         let heard = self
             .security
