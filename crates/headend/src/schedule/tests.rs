@@ -587,7 +587,7 @@ impl PopNth for BTreeMap<JobId, (MeterId, LinkId)> {
 }
 
 #[test]
-fn ten_thousand_meters_for_a_day() {
+fn ten_thousand_meters_for_an_hour() {
     let mut schedule = Schedule::new(config(200, 8), Seed::new(3));
     let (hour, half) = (MINUTE * 60, MINUTE * 30);
     let half_hourly = Recurrence::new(half, Duration::ZERO, half, MINUTE * 10).unwrap();
@@ -602,7 +602,7 @@ fn ten_thousand_meters_for_a_day() {
     let mut finishing: BTreeSet<(UtcTime, JobId)> = BTreeSet::new();
     let mut done = 0_u32;
     let mut now;
-    let end = at(0) + hour * 3;
+    let end = at(0) + hour;
     loop {
         let next = schedule.wake().utc.unwrap().0;
         let finish = finishing.first().copied();
@@ -627,5 +627,5 @@ fn ten_thousand_meters_for_a_day() {
             finishing.insert((now + Duration::from_secs(2), start.job));
         }
     }
-    assert!(done >= 60_000 - 200, "{done}: six half hours, none missed");
+    assert!(done >= 20_000 - 200, "{done}: two half hours, none missed");
 }
