@@ -32,7 +32,7 @@ def our_meter(*options) -> tuple[Process, tuple[str, int]]:
     """`gridloom emulate meter` on a free loopback port, and its address."""
     command = [GRIDLOOM, "emulate", "meter", "--listen", "127.0.0.1:0", "--json", *options]
     process = Process(command)
-    host, port = json.loads(process.line())["listening"].rsplit(":", 1)
+    host, port = json.loads(process.line())["address"].rsplit(":", 1)
     return process, (host, int(port))
 
 
