@@ -123,6 +123,8 @@ pub(crate) struct Session {
     pub(crate) sap: u16,
     /// APDUs the client sent.
     pub(crate) sent: usize,
+    /// The APDUs themselves.
+    pub(crate) said: Vec<Vec<u8>>,
     pub(crate) ended: Vec<ClientOutput>,
 }
 
@@ -132,6 +134,7 @@ impl Session {
             sap: config.client,
             client: Client::new(config, counters.transmit, counters.receive),
             sent: 0,
+            said: Vec::new(),
             ended: Vec::new(),
         }
     }
@@ -170,6 +173,7 @@ impl Session {
             match output {
                 ClientOutput::Send(apdu) => {
                     self.sent += 1;
+                    self.said.push(apdu.clone());
                     bench
                         .meter
                         .handle_client_apdu(LINE, self.sap, &apdu, bench.now);
