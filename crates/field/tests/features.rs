@@ -222,7 +222,11 @@ fn each_tariff_gets_its_energy_to_the_second() {
     bench.run_until(time("2013-01-01T12:00:00Z"));
     bench.restart(configured(), steady(3_600), Boot::Reset);
     bench.settle();
-    bench.run_until(time("2013-01-02T07:00:10Z"));
+    // Away over a change of tariff in the middle of an interval.
+    bench.run_until(time("2013-01-02T06:05:00Z"));
+    bench.pass_to(time("2013-01-02T07:00:10Z"));
+    bench.restart(configured(), steady(3_600), Boot::Reset);
+    bench.settle();
     let mut reader = Session::role(&mut bench, Role::Reader);
     // One Wh per second; the second tariff from 6:20 to 22:00.
     let second = 56_400 + 2_410;
