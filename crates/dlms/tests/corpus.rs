@@ -121,3 +121,13 @@ fn certificate() {
 fn gbt() {
     replay("gbt", checks::gbt);
 }
+
+#[test]
+fn server() {
+    replay("server", checks::sides::server);
+}
+
+#[test]
+fn client() {
+    replay("client", checks::sides::client);
+}

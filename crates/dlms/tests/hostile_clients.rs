@@ -4,10 +4,10 @@
 mod link;
 
 use gridloom_core::SystemTitle;
-use gridloom_dlms::association::{Aare, Aarq, Mechanism, Secret};
+use gridloom_dlms::association::{Aare, Aarq, Conformance, Mechanism, Secret};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::{
-    Authentication, Ciphering, Client, ClientConfig, ClientOutput, Layer, Request,
+    Authentication, Ciphering, Client, ClientConfig, ClientOutput, Layer, Request, ServiceForm,
 };
 use gridloom_dlms::counter::{BLOCK_LEN, ReceiveCounter, TransmitCounter};
 use gridloom_dlms::security::{CipherContext, CipheredForm, Keys, SecurityControl};
@@ -431,4 +431,90 @@ fn nothing_is_carried_out_without_a_counter_for_the_answer() {
     // With one, the very same APDU is carried out.
     assert_eq!(link.ask(&set).unwrap()[0], 0xCD);
     assert_eq!(link.device.values[&ENERGY], value);
+}
+
+#[test]
+fn a_replay_under_the_dedicated_key_is_a_replay() {
+    let mut link = opened(manager_with(ServiceForm::Service, true));
+    assert!(link.get(ENERGY).is_ok());
+    let replayed = link.asked.last().unwrap().clone();
+    let asked = link.device.callers.len();
+    let answer = link.ask(&replayed).unwrap();
+    assert_eq!(answer[..3], *b"\xD8\x02\x06");
+    assert_eq!(link.device.callers.len(), asked);
+    // The key dies with the association.
+    link.release();
+    assert!(is_opened(&link.open()));
+    link.server.disconnected();
+    assert_eq!(link.ask(&replayed).unwrap(), b"\xD8\x01\x02");
+}
+
+/// Every APDU of honest conversations, cut at each length and with each bit changed.
+#[test]
+fn no_damage_panics_a_server_or_is_believed() {
+    let general = Conformance::STANDARD | Conformance::GENERAL_BLOCK_TRANSFER;
+    for (config, conformance) in [
+        (public(), general),
+        (public(), Conformance::STANDARD),
+        (manager_with(ServiceForm::General, true), general),
+    ] {
+        let is_ciphered = config.ciphering.is_some();
+        let config = ClientConfig {
+            max_pdu: 200,
+            conformance,
+            ..config
+        };
+        let mut policies = policies();
+        policies.retain(|policy| policy.client != HASHER);
+        for policy in &mut policies {
+            policy.conformance = conformance;
+        }
+        let fresh = || Link::new(config.clone(), policies.clone(), 200);
+        let mut honest = fresh();
+        assert!(is_opened(&honest.open()));
+        honest
+            .device
+            .values
+            .insert(LONG, Data::OctetString(octets(300)));
+        honest.get(LONG).unwrap();
+        let list = Request::SetList(vec![
+            (LONG, None, Data::OctetString(octets(300))),
+            (ENERGY, None, Data::Null),
+        ]);
+        honest.request(list).unwrap();
+        let echo = Request::Invoke {
+            method: ECHO,
+            parameters: Some(Data::OctetString(octets(300))),
+        };
+        honest.request(echo).unwrap();
+        honest.release();
+        for (at, apdu) in honest.asked.iter().enumerate() {
+            // As far as here, then the damaged one; a bit of each byte is enough.
+            for damage in 0..2 * apdu.len() {
+                let mut damaged = apdu.clone();
+                if damage < apdu.len() {
+                    damaged.truncate(damage);
+                } else {
+                    let byte = damage - apdu.len();
+                    damaged[byte] ^= 1 << (byte % 8);
+                }
+                // A server that has heard the same, for a sample of the damages.
+                if at > 2 && damage % 31 != 0 {
+                    continue;
+                }
+                let mut link = fresh();
+                for before in &honest.asked[..at] {
+                    link.ask(before);
+                }
+                let before = link.device.values.clone();
+                link.ask(&damaged);
+                // Around blocks stands what no tag covers; what is in them is whole or nothing.
+                let after = &link.device.values;
+                assert!(
+                    !is_ciphered || *after == before || *after == honest.device.values,
+                    "APDU {at}, damage {damage}"
+                );
+            }
+        }
+    }
 }

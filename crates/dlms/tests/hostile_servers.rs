@@ -646,3 +646,127 @@ fn no_secret_is_ever_printed() {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }
+
+#[test]
+fn an_answer_to_another_request_is_waited_out() {
+    for config in [public(), manager()] {
+        let is_ciphered = config.ciphering.is_some();
+        let mut link = opened(config);
+        assert!(link.get(ENERGY).is_ok());
+        let get = Request::Get {
+            attribute: LONG,
+            access: None,
+        };
+        link.client.request(get, link.now);
+        let Some(ClientOutput::Send(request)) = link.client.poll_output() else {
+            panic!("a GET wanted")
+        };
+        // The answer to the one before comes again: a late one, fresh in its counter.
+        let late = b"\xC4\x01\x41\x00\x11\x07";
+        let last = link.client.counters().1.last().unwrap_or(0);
+        if is_ciphered {
+            link.client
+                .handle_apdu(&from_meter(last + 1, late), link.now);
+        } else {
+            link.client.handle_apdu(late, link.now);
+        }
+        assert_eq!(link.drain(), []);
+        // The meter goes on counting.
+        if is_ciphered {
+            link.security.next_counter().unwrap();
+        }
+        let first = link.ask(&request).unwrap();
+        link.client.handle_apdu(&first, link.now);
+        let events = link.run();
+        let [
+            ..,
+            ClientOutput::Answered(Ok(Response::Value(Data::OctetString(value)))),
+        ] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!(value.len(), 3_000);
+    }
+}
+
+/// Every answer of honest conversations, cut at each length and with each bit changed.
+#[test]
+fn no_damage_panics_a_client_or_is_believed() {
+    let general = Conformance::STANDARD | Conformance::GENERAL_BLOCK_TRANSFER;
+    for (config, conformance) in [
+        (public(), general),
+        (public(), Conformance::STANDARD),
+        (manager_with(ServiceForm::General, true), general),
+        (manager(), Conformance::STANDARD),
+    ] {
+        let is_ciphered = config.ciphering.is_some();
+        let config = ClientConfig {
+            max_pdu: 200,
+            conformance,
+            ..config
+        };
+        let mut policies = policies();
+        policies.retain(|policy| policy.client != HASHER);
+        for policy in &mut policies {
+            policy.conformance = conformance;
+        }
+        let converse = |damage_at: usize, damage: usize| {
+            let mut link = Link::new(config.clone(), policies.clone(), 200);
+            link.device
+                .values
+                .insert(LONG, Data::OctetString(octets(300)));
+            let mut count = 0;
+            let mut spoil = |mut apdu: Vec<u8>| {
+                count += 1;
+                if count - 1 == damage_at {
+                    if damage < apdu.len() {
+                        apdu.truncate(damage);
+                    } else if let Some(byte) = apdu.get_mut(damage % 256) {
+                        *byte ^= 1 << (damage % 8);
+                    }
+                }
+                Some(apdu)
+            };
+            link.client.open(&[0xC5; 16], link.now);
+            let mut events = link.run_with(&mut spoil);
+            while let Some((deadline, _)) = link.client.wake() {
+                link.now = deadline;
+                link.client.handle_timeout(deadline);
+                events.extend(link.run_with(&mut spoil));
+            }
+            if !link.client.is_open() {
+                return (count, events);
+            }
+            link.client.request(
+                Request::Get {
+                    attribute: LONG,
+                    access: None,
+                },
+                link.now,
+            );
+            events.extend(link.run_with(&mut spoil));
+            while let Some((deadline, _)) = link.client.wake() {
+                link.now = deadline;
+                link.client.handle_timeout(deadline);
+                events.extend(link.run_with(&mut spoil));
+            }
+            (count, events)
+        };
+        let (answers, honest) = converse(usize::MAX, 0);
+        let Some(ClientOutput::Answered(Ok(value))) = honest.last() else {
+            panic!("{honest:?}")
+        };
+        for at in 0..answers {
+            for damage in (0..200).step_by(23).chain((256..456).step_by(7)) {
+                let (_, events) = converse(at, damage);
+                for event in &events {
+                    if let ClientOutput::Answered(Ok(found)) = event
+                        && is_ciphered
+                    {
+                        assert_eq!(found, value, "answer {at}, damage {damage}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! What holds for any bytes, one function per decoder. The fuzz targets and the corpus replay
 //! run the same ones.
 
+pub(crate) mod sides;
+
 use gridloom_core::SystemTitle;
 use gridloom_dlms::apdu::{Apdu, GeneralBlockTransfer, InvokeId, SelectiveAccess};
 use gridloom_dlms::axdr::{Data, ELEMENTS_MAX};
