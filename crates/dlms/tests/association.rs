@@ -10,10 +10,13 @@ use gridloom_dlms::association::{
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::{
     Authentication, Ciphering, ClientConfig, ClientError, ClientOutput, Layer, ReleaseForm,
-    Request, Response, ServiceForm,
+    Request, Response, ServiceForm, SigningPair,
 };
-use gridloom_dlms::security::{CipheredForm, KeyEncryptionKey, Keys, Policy, SecurityControl};
-use gridloom_dlms::server::{Server, ServerConfig};
+use gridloom_dlms::counter::TransmitCounter;
+use gridloom_dlms::security::{
+    CipheredForm, Curve, KeyEncryptionKey, Keys, Policy, PrivateKey, SecurityControl, SecuritySuite,
+};
+use gridloom_dlms::server::{DeviceSecurity, Server, ServerConfig};
 
 use link::*;
 
@@ -283,6 +286,15 @@ fn what_both_speak_is_what_both_proposed() {
 
 #[test]
 fn values_of_any_length_pass_at_any_apdu_length() {
+    pass_long_values(Conformance::STANDARD);
+}
+
+#[test]
+fn values_of_any_length_pass_in_general_blocks() {
+    pass_long_values(Conformance::STANDARD | Conformance::GENERAL_BLOCK_TRANSFER);
+}
+
+fn pass_long_values(conformance: Conformance) {
     for max_pdu in [
         64, 65, 100, 127, 128, 129, 140, 255, 256, 300, 512, 1_024, 0,
     ] {
@@ -296,8 +308,12 @@ fn values_of_any_length_pass_at_any_apdu_length() {
                     continue;
                 }
             }
+            for policy in &mut policies {
+                policy.conformance = conformance;
+            }
             let config = ClientConfig {
                 max_pdu,
+                conformance,
                 ..config.clone()
             };
             let mut link = Link::new(config, policies, server_max);
@@ -347,12 +363,15 @@ fn values_of_any_length_pass_at_any_apdu_length() {
                 ])),
                 "{name} {max_pdu}"
             );
+            let is_general = conformance.contains(Conformance::GENERAL_BLOCK_TRANSFER);
+            let blocks = link.answered.iter().filter(|apdu| apdu[0] == 0xE0);
+            assert_eq!(blocks.count() > 0, is_general && max_pdu > 0, "{name}");
             if max_pdu > 0 {
                 let max = usize::from(max_pdu);
                 // Associations may be longer: nothing has been agreed yet.
                 let longest = |apdus: &[Vec<u8>]| {
                     let services = apdus.iter().filter(|apdu| apdu[0] & 0xE0 != 0x60);
-                    services.map(Vec::len).max().unwrap()
+                    services.map(Vec::len).max().expect("some service")
                 };
                 assert!(longest(&link.asked) <= max, "{name} {max_pdu}");
                 assert!(longest(&link.answered) <= max, "{name} {max_pdu}");
@@ -540,4 +559,84 @@ fn a_policy_of_authentication_takes_plain_text_with_a_tag() {
 #[test]
 fn an_idle_connection_costs_a_meter_next_to_nothing() {
     assert!(size_of::<Server>() <= 32, "{}", size_of::<Server>());
+}
+
+/// Suites 1 and 2: the same conversation, and proofs by signature.
+#[test]
+fn other_suites_open_too() {
+    let meter = |curve, number: u8| {
+        PrivateKey::from_bytes(
+            curve,
+            &vec![number; 32 + 16 * usize::from(curve == Curve::P384)],
+        )
+    };
+    let cases = [
+        (
+            SecuritySuite::Suite0,
+            Keys::new(GUEK, GAK),
+            None,
+            &DEDICATED[..],
+        ),
+        (
+            SecuritySuite::Suite1,
+            Keys::new(GUEK, GAK),
+            Some(Curve::P256),
+            &DEDICATED[..],
+        ),
+        (
+            SecuritySuite::Suite2,
+            Keys::long([0x12; 32], [0xA8; 32]),
+            Some(Curve::P384),
+            &[0xDE; 32],
+        ),
+    ];
+    for (suite, keys, curve, dedicated) in cases {
+        let ciphering = Ciphering {
+            keys: keys.clone(),
+            suite,
+            dedicated_key: Some(Secret::new(dedicated)),
+            ..ciphering()
+        };
+        let mut security =
+            DeviceSecurity::new(METER, keys, TransmitCounter::new()).with_suite(suite);
+        let mut authentications = vec![Authentication::Gmac];
+        if let Some(curve) = curve {
+            let (own, client) = (meter(curve, 1).unwrap(), meter(curve, 2).unwrap());
+            authentications.push(Authentication::Ecdsa(Box::new(SigningPair {
+                own: client.clone(),
+                server: own.public_key(),
+            })));
+            security = security.with_signatures(own, MANAGER, client.public_key());
+        }
+        for authentication in authentications {
+            let mechanism = authentication.mechanism();
+            let config = ClientConfig {
+                ciphering: Some(ciphering.clone()),
+                ..config(MANAGER, authentication)
+            };
+            let mut link = Link::new(config, vec![policy(MANAGER, mechanism, true)], 1_024);
+            link.security = security.clone();
+            assert!(is_opened(&link.open()), "{suite} {mechanism}");
+            assert!(link.get(LONG).is_ok(), "{suite} {mechanism}");
+            let control = SecurityControl::AUTHENTICATED_ENCRYPTED.with_suite(suite);
+            assert_eq!(link.device.callers[0].protection, Some(control));
+            assert_eq!(link.device.callers[0].authentication, mechanism);
+            // A signature by anybody else opens nothing.
+            if let Some(curve) = curve {
+                let stranger = meter(curve, 3).unwrap();
+                link.release();
+                link.security = link.security.clone().with_signatures(
+                    meter(curve, 1).unwrap(),
+                    MANAGER,
+                    stranger.public_key(),
+                );
+                let opened = is_opened(&link.open());
+                assert_eq!(opened, mechanism != Mechanism::Ecdsa, "{suite}");
+            }
+        }
+    }
+    // The suite itself is checked: both sides must name the same.
+    let mut link = Link::of(manager());
+    link.security = link.security.with_suite(SecuritySuite::Suite1);
+    assert_eq!(link.open(), [ClientOutput::Failed(ClientError::Key)]);
 }

@@ -98,11 +98,6 @@ fn push() {
 }
 
 #[test]
-fn gbt() {
-    replay("gbt", checks::gbt);
-}
-
-#[test]
 fn general_ciphering() {
     replay("general_ciphering", |bytes| {
         checks::general_ciphering(bytes);
@@ -120,4 +115,9 @@ fn general_ciphering() {
 #[test]
 fn certificate() {
     replay("certificate", checks::certificate);
+}
+
+#[test]
+fn gbt() {
+    replay("gbt", checks::gbt);
 }

@@ -357,4 +357,47 @@ mod tests {
             Err(SecurityError::Curve { .. })
         ));
     }
+
+    /// Green Book, tables C.1 and C.2, second-hand: the keys, the shared secret and the
+    /// signatures of both schemes, and a key that decrypts the book's example to its plaintext.
+    #[test]
+    fn green_book_vectors() {
+        let scalar = |text: &str| PrivateKey::from_bytes(Curve::P256, &hex::bytes(text)).unwrap();
+        let point = |text: &str| PublicKey::from_bytes(Curve::P256, &hex::bytes(text)).unwrap();
+        let signer = point(
+            "BAAFFDE06A8CB1C9DAE8D94023C601DBBB249254BA22EDD827E820BCA2BCC643\
+             62FBB83D86A82B87BB8B7161D2AAB5521911A946B97A284A90F7785CD9047D25",
+        );
+        // The titles of these tables are the other way round than elsewhere in the book.
+        let parties = Parties {
+            originator: SERVER,
+            recipient: CLIENT,
+        };
+
+        let offered = "2914D60E10AB705F62ED6CC349D7CB99B9AB3F3978E59278C7AF595B3AF98794\
+                       1372DAB6D5AF1FA867E134167E6F23DE664A6693E05F43414611058D1B48F894";
+        let data = hex::bytes(&format!(
+            "{offered}{}",
+            "06F0607702AA0E2435A183E2F6B1ECD19629712E389A213610C03F77B2590860\
+             EA840AF5C3FA1F2BCDF055D4744E9A01CE9A0E55026BCAA4EEBEB764CED64BB3"
+        ));
+        let ephemeral = verify_ephemeral(&[0], &data, &signer);
+        assert_eq!(ephemeral, Ok(point(offered)), "for key_id 0");
+        assert!(verify_ephemeral(&[1], &data, &signer).is_err());
+        let server = scalar("34A8C23A34DBB519D09B245754C85A6CFE05D14A063EFA5AA41545AA8241EFAE");
+        assert_eq!(
+            *server.agree(&point(offered)).unwrap(),
+            hex::bytes("C1CF8FE7891AEF3617D7190795E61FE6C24EFC3CCA2E08469BAD1A225CE6EA08")
+        );
+
+        let data = hex::bytes(
+            "C323C2BD45711DE4688637D919F92E9DB8FB2DFC213A88D21C9DC8DCBA917D81\
+             70511DE1BADB360D50058F794B0960AE11FA28D392CFF907A62D13E3357B1DC0\
+             B51BE089D0B682863B2217201E73A1A9031968A9B4121DCBC3281A69739AF874\
+             29F5B3AC5471E7B6A04A2C0F2F8A25FD772A317DF97FC5463FEAC248EB8AB8BE",
+        );
+        let own = scalar("AAD3FD0732E991CF52A74C66C1F2827DDC53522A2E0A169D7C4FFCC0FB5D6A4D");
+        let key = SymmetricKey::from_bytes(&hex::bytes("59A71FD81C929A86A99438DA17A66C05"));
+        assert_eq!(parties.one_pass_receive(&data, &own, &signer), key);
+    }
 }

@@ -419,12 +419,17 @@ impl CipherContext {
     }
 
     /// The HLS 5 answer to a peer's challenge: f(challenge) under our title and counter.
+    ///
+    /// # Panics
+    ///
+    /// If the context is not that of the global unicast key, which alone proves who we are.
     pub fn answer_challenge(
         &self,
         title: SystemTitle,
         counter: u32,
         challenge: &[u8],
     ) -> [u8; GMAC_LEN] {
+        assert_eq!(self.key, KeyUse::Unicast, "HLS 5 proves the global key");
         let protection = self.protection(SecurityControl::AUTHENTICATED, title, counter);
         let tag = self.gmac_tag(&self.engine, protection, [&[], challenge]);
         let mut answer = [0; GMAC_LEN];
@@ -440,6 +445,10 @@ impl CipherContext {
     /// # Errors
     ///
     /// An answer of another length, suite or protection, or a bad tag.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::answer_challenge`].
     pub fn verify_answer(
         &self,
         title: SystemTitle,

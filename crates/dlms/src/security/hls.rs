@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::curve::{PrivateKey, PublicKey};
 use super::error::SecurityError;
 
-/// Bytes of the shortest challenge. The standard allows 8, which can still be guessed by nobody.
+/// Bytes of the shortest challenge that the standard allows: nobody guesses 64 bits in one try.
 pub const CHALLENGE_LEN_MIN: usize = 8;
 
 /// Bytes of the shortest challenge under mechanism 7.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,11 @@ use gridloom_dlms::client::{
     Request, Response, ServiceForm,
 };
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
-use gridloom_dlms::security::{KeyEncryptionKey, Keys, Policy, SecurityControl, SecuritySuite};
+use gridloom_dlms::security::{
+    CipherContext, CipheredForm, KeyEncryptionKey, Keys, Policy, SecurityControl, SecuritySuite,
+};
 use gridloom_dlms::server::{
-    AssociationPolicy, Caller, DeviceSecurity, LogicalDevice, Server, ServerConfig,
+    AssociationPolicy, Caller, DeviceSecurity, KeyKind, LogicalDevice, Server, ServerConfig,
 };
 
 pub(crate) const METER: SystemTitle = SystemTitle(*b"MMM\0\0\xBCaN");
@@ -84,7 +86,9 @@ impl Device {
 }
 
 pub(crate) fn octets(len: usize) -> Vec<u8> {
-    (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect()
+    (0..len)
+        .map(|i| u8::try_from(i % 251).expect("below 251"))
+        .collect()
 }
 
 impl LogicalDevice for Device {
@@ -210,15 +214,16 @@ impl Link {
         answer
     }
 
-    /// Drains the client; what it sends is given back with the rest.
+    /// Drains the client, all reservations being durable at once.
     pub(crate) fn drain(&mut self) -> Vec<ClientOutput> {
         let mut outputs = Vec::new();
         loop {
             let mut reserve = None;
             while let Some(output) = self.client.poll_output() {
-                match output {
-                    ClientOutput::Reserve(upper) => reserve = Some(upper),
-                    output => outputs.push(output),
+                if let ClientOutput::Reserve(upper) = output {
+                    reserve = Some(upper);
+                } else {
+                    outputs.push(output);
                 }
             }
             match reserve {
@@ -234,43 +239,18 @@ impl Link {
         spoil: &mut dyn FnMut(Vec<u8>) -> Option<Vec<u8>>,
     ) -> Vec<ClientOutput> {
         let mut events = Vec::new();
-        loop {
-            let mut heard = Vec::new();
-            for output in self.drain() {
-                match output {
-                    ClientOutput::Send(apdu) => {
-                        heard.extend(self.ask(&apdu).and_then(&mut *spoil));
-                    }
-                    output => events.push(output),
+        let mut outputs = VecDeque::from(self.drain());
+        while let Some(output) = outputs.pop_front() {
+            if let ClientOutput::Send(apdu) = output {
+                if let Some(answer) = self.ask(&apdu).and_then(&mut *spoil) {
+                    self.client.handle_apdu(&answer, self.now);
+                    outputs.extend(self.drain());
                 }
-            }
-            if heard.is_empty() {
-                return events;
-            }
-            for apdu in heard {
-                self.client.handle_apdu(&apdu, self.now);
-                let more = self.drain();
-                for output in more {
-                    match output {
-                        ClientOutput::Send(apdu) => {
-                            if let Some(answer) = self.ask(&apdu).and_then(&mut *spoil) {
-                                events.extend(self.deliver(answer, spoil));
-                            }
-                        }
-                        output => events.push(output),
-                    }
-                }
+            } else {
+                events.push(output);
             }
         }
-    }
-
-    fn deliver(
-        &mut self,
-        answer: Vec<u8>,
-        spoil: &mut dyn FnMut(Vec<u8>) -> Option<Vec<u8>>,
-    ) -> Vec<ClientOutput> {
-        self.client.handle_apdu(&answer, self.now);
-        self.run_with(spoil)
+        events
     }
 
     pub(crate) fn run(&mut self) -> Vec<ClientOutput> {
@@ -315,7 +295,6 @@ impl Link {
         self.run()
     }
 
-    /// Whatever the client says is not believed, from the first answer on: drops the answers.
     pub(crate) fn last_answer(&self) -> &[u8] {
         self.answered.last().expect("the server has answered")
     }
@@ -404,4 +383,61 @@ pub(crate) fn manager_with(form: ServiceForm, dedicated: bool) -> ClientConfig {
 
 pub(crate) fn is_opened(events: &[ClientOutput]) -> bool {
     matches!(events, [ClientOutput::Opened { .. }])
+}
+
+/// Reads [`ENERGY`], in plaintext.
+pub(crate) const GET_ENERGY: &[u8] = b"\xC0\x01\x41\x00\x03\x01\x00\x01\x08\x00\xFF\x02\x00";
+
+/// A request or answer as somebody with `keys` seals it.
+pub(crate) fn seal(
+    keys: &Keys,
+    title: SystemTitle,
+    counter: u32,
+    control: SecurityControl,
+    form: CipheredForm,
+    plain: &[u8],
+) -> Vec<u8> {
+    let context = CipherContext::new(keys);
+    let protection = context.protection(control, title, counter);
+    let mut out = Vec::new();
+    context.protect_as(form, protection, plain, &mut out);
+    out
+}
+
+pub(crate) fn glo(counter: u32, control: SecurityControl, plain: &[u8]) -> Vec<u8> {
+    let keys = Keys::new(GUEK, GAK);
+    seal(
+        &keys,
+        HEAD_END,
+        counter,
+        control,
+        CipheredForm::ServiceGlobal,
+        plain,
+    )
+}
+
+pub(crate) fn from_meter(counter: u32, plain: &[u8]) -> Vec<u8> {
+    let full = SecurityControl::AUTHENTICATED_ENCRYPTED;
+    let keys = Keys::new(GUEK, GAK);
+    seal(
+        &keys,
+        METER,
+        counter,
+        full,
+        CipheredForm::ServiceGlobal,
+        plain,
+    )
+}
+
+pub(crate) fn opened(config: ClientConfig) -> Link {
+    let mut link = Link::of(config);
+    assert!(is_opened(&link.open()));
+    link
+}
+
+pub(crate) fn last_counter(security: &DeviceSecurity) -> Option<u32> {
+    security
+        .receive_counters()
+        .find(|(title, kind, _)| (*title, *kind) == (HEAD_END, KeyKind::Unicast))
+        .and_then(|(.., counter)| counter.last())
 }

@@ -148,9 +148,14 @@ pub(crate) struct SinceVersion2 {
 
 impl State {
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let version = if self.since_2.is_some() {
+            STATE_VERSION
+        } else {
+            1
+        };
         let mut writer = Writer::new(
             STATE_KIND,
-            STATE_VERSION,
+            version,
             768 + self.changes.len() * (ENTRY_LEN + 1),
         );
         writer.put(self.title.0);

@@ -35,13 +35,16 @@ use crate::profile::{Entry, Profile};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// Fills bytes that nobody can guess.
+pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
+
 impl Meter {
     /// Connections served at once; a further one is closed by [`Output::Disconnect`].
     pub const CONNECTIONS_MAX: usize = 4;
 
     /// Gives the source of the challenges that clients must answer: the operating system's, in
     /// every deployment. Without it they follow from the seed, and a simulation repeats itself.
-    pub fn set_entropy(&mut self, entropy: Box<dyn FnMut(&mut [u8]) + Send>) {
+    pub fn set_entropy(&mut self, entropy: Entropy) {
         self.entropy = Some(entropy);
     }
 

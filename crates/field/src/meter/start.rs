@@ -311,3 +311,58 @@ fn check(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use gridloom_core::{Currency, MeterId, Seed, SystemTitle};
+    use gridloom_dlms::security::Keys;
+
+    use super::*;
+    use crate::load::{ConstantLoad, Power};
+    use crate::meter::Output;
+
+    #[test]
+    fn a_memory_of_version_1_still_reads() {
+        let mut config = MeterConfig::new(
+            MeterId(1),
+            SystemTitle(*b"GLMmetr1"),
+            SystemTitle(*b"GLMedge1"),
+            Keys::new([1; 16], [2; 16]),
+            Currency::new("EUR", 2).unwrap(),
+            Seed::new(1),
+        );
+        config.clock.time_zone = -60;
+        let load = || {
+            Box::new(ConstantLoad {
+                power: Power::default(),
+            })
+        };
+        let now = |text: &str| Now {
+            instant: gridloom_core::Instant::ZERO,
+            utc: UtcTime::parse(text).unwrap(),
+        };
+        let start = now("2026-01-01T00:00:00Z");
+        let none = BTreeMap::new();
+        let mut meter = Meter::start(config.clone(), load(), &none, Boot::Reset, start).unwrap();
+        let mut cells = BTreeMap::new();
+        while let Some(output) = meter.poll_output() {
+            if let Output::Remember { cell, bytes, .. } = output {
+                cells.insert(cell.to_owned(), bytes);
+            }
+        }
+        let newest = State::decode(&cells[STATE_CELL]).unwrap();
+        let first = State {
+            since_2: None,
+            ..newest
+        };
+        let bytes = first.encode();
+        assert_eq!(bytes[3], 1, "the version that had no clock");
+        assert_eq!(State::decode(&bytes), Ok(first));
+        cells.insert(STATE_CELL.to_owned(), bytes);
+        let later = now("2026-01-01T00:20:00Z");
+        let meter = Meter::start(config, load(), &cells, Boot::Reset, later).unwrap();
+        assert_eq!(meter.clock().time_at(later.utc), later.utc);
+        assert_eq!(meter.clock().local(later.utc).deviation, -60);
+        assert_eq!(meter.profile().len(), 1);
+    }
+}
