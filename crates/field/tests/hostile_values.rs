@@ -80,15 +80,17 @@ fn objects() -> Vec<(&'static str, Box<dyn InterfaceObject>)> {
         when_full: WhenFull::Rollover,
     }));
     log.handle_event(7, vec![], AT);
-    let maker = PrivateKey::from_bytes(Curve::P256, &[7; 32]).unwrap();
+    let maker = PrivateKey::from_bytes(Curve::P256, &[7; 32]).expect("a scalar");
     let daily = Recurrence {
         date: DatePattern::ANY,
-        time: TimePattern::from_fields(6, 0, 0).unwrap(),
+        time: TimePattern::from_fields(6, 0, 0).expect("a time of day"),
     };
     let mut calendar = ActivityCalendar::new(plan());
     for attribute in 2..=5 {
-        let value = calendar.get(attribute, AT).unwrap();
-        calendar.set(attribute + 4, &value, AT).unwrap();
+        let value = calendar.get(attribute, AT).expect("an attribute");
+        calendar
+            .set(attribute + 4, &value, AT)
+            .expect("its passive part");
     }
     vec![
         ("script table", Box::new(ScriptTable::new(vec![script]))),
