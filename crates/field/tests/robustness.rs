@@ -237,7 +237,7 @@ fn no_apdu_of_a_client_panics_the_meter() {
         let connection = ConnectionId(1_000 + round);
         for (sap, apdu) in &said {
             let mut apdu = apdu.clone();
-            if rng.next_u32() % 4 == 0 {
+            if rng.next_u32().is_multiple_of(4) {
                 let place = rng.next_u32() as usize % apdu.len();
                 match rng.next_u32() % 3 {
                     0 => apdu.truncate(place.max(1)),

@@ -243,7 +243,9 @@ mod tests {
                 match output {
                     Output::Send { link, frame } => sent.push((link, frame)),
                     Output::Disk(DiskRequest::Remember { ticket, .. }) => writes.push(ticket),
-                    other => panic!("{other:?}"),
+                    other @ (Output::Close { .. } | Output::Dial { .. } | Output::Disk(_)) => {
+                        panic!("{other:?}")
+                    }
                 }
             }
             let Some(ticket) = writes.pop() else {
@@ -304,7 +306,11 @@ mod tests {
                         NOW.instant,
                     ),
                     ClientOutput::Answered(answer) => answered = Some(answer),
-                    other => panic!("{other:?}"),
+                    other @ (ClientOutput::Reserve(_)
+                    | ClientOutput::Progress { .. }
+                    | ClientOutput::Notified(_)
+                    | ClientOutput::Released
+                    | ClientOutput::Failed(_)) => panic!("{other:?}"),
                 }
             }
             assert!(matches!(answered, Some(Ok(_))), "{answered:?}");
