@@ -361,6 +361,9 @@ fn keys_are_transferred_and_outlive_a_restart() {
         };
         let mut new = Session::open(&mut bench, config, counters).unwrap();
         new.get(&mut bench, attribute(CLOCK, 2)).unwrap();
+        let transactions = (1, [0, 0, 96, 11, 3, 255]);
+        let code = new.get(&mut bench, attribute(transactions, 2));
+        assert_eq!(code, Ok(Data::LongUnsigned(164)), "the change is logged");
         new.release(&mut bench);
         bench.meter.handle_client_disconnected(LINE, bench.now);
         bench.settle();

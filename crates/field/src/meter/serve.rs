@@ -27,6 +27,7 @@ use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
+use crate::objects::event_code::IndianEvent;
 use crate::objects::event_log::Dial;
 use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
 use crate::profile::{Entry, Profile};
@@ -142,6 +143,7 @@ impl Meter {
             push_asked: false,
             changed: false,
         };
+        let keys = self.link.security().keys().clone();
         let server = self.connections.get_mut(&connection);
         let answer = server.expect("the caller has looked").handle_apdu(
             client,
@@ -177,6 +179,9 @@ impl Meter {
         if let Some(step) = step {
             self.stepped(step, now);
             changed = true;
+        }
+        if *self.link.security().keys() != keys {
+            self.note(IndianEvent::GlobalKeysChanged, now);
         }
         if self.link.has_changed() || changed {
             self.keeper.touch(Urgency::Now, now);
