@@ -105,6 +105,9 @@ impl Clock {
 
     /// What it shows at `truly`, in its own UTC, to the millisecond below.
     pub fn time_at(&self, truly: UtcTime) -> UtcTime {
+        if self.drift_ppb == 0 {
+            return shifted(self.set_to, truly.as_millis() - self.set_at.as_millis());
+        }
         let passed = i128::from(truly.as_millis()) - i128::from(self.set_at.as_millis());
         let gained = (passed * i128::from(self.drift_ppb)).div_euclid(1_000_000_000);
         let shown = i128::from(self.set_to.as_millis()) + passed + gained;
@@ -113,6 +116,9 @@ impl Clock {
 
     /// The first true millisecond at which it shows `shown` or later.
     pub fn truly_at(&self, shown: UtcTime) -> UtcTime {
+        if self.drift_ppb == 0 {
+            return shifted(self.set_at, shown.as_millis() - self.set_to.as_millis());
+        }
         let passed = i128::from(shown.as_millis()) - i128::from(self.set_to.as_millis());
         let rate = 1_000_000_000 + i128::from(self.drift_ppb);
         let truly = i128::from(self.set_at.as_millis()) + (passed * 1_000_000_000).div_euclid(rate);

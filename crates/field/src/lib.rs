@@ -46,7 +46,7 @@ pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
 pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
 pub use memory::MemoryError;
-pub use meter::{Boot, ConnectionId, Event, Meter, Output, StartError};
+pub use meter::{Boot, ConnectionId, Entropy, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
 pub use objects::InterfaceObject;
 pub use profile::{Delivery, Entry, Profile};

@@ -13,7 +13,7 @@ use gridloom_core::{Day, Now, Price, UtcTime, Wake};
 use gridloom_dlms::apdu::ApduError;
 use gridloom_dlms::server::Server;
 
-pub use serve::ConnectionId;
+pub use serve::{ConnectionId, Entropy};
 pub use start::StartError;
 
 use crate::bill::Bill;
@@ -148,7 +148,7 @@ pub struct Meter {
     last_ack: Option<UtcTime>,
     link: Link,
     connections: BTreeMap<ConnectionId, Server>,
-    entropy: Option<Box<dyn FnMut(&mut [u8]) + Send>>,
+    entropy: Option<Entropy>,
     /// Drawn so far from the seed.
     challenges: u64,
     schedule: Schedule,

@@ -10,6 +10,7 @@ pub mod demand_register;
 pub mod disconnect_control;
 pub mod event_code;
 pub mod event_log;
+mod event_naming;
 pub mod firmware;
 pub mod image_transfer;
 pub mod limiter;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use gridloom_core::{Period, Price, Seed, seed};
 use gridloom_field::{Boot, Load, Meter};
 use rand_core::Rng as _;
+use support::session::{self, Session};
 use support::{Bench, EDGE, HeadEnd, Restless, config, time};
 
 const PERIOD: Period = Period::HALF_HOUR;
@@ -195,4 +196,73 @@ fn damaged_frames() {
     // And it still works.
     bench.run_until(bench.now.utc + Duration::from_secs(1_800));
     bench.serve(&mut head_end);
+}
+
+#[test]
+fn no_apdu_of_a_client_panics_the_meter() {
+    use gridloom_dlms::axdr::Data;
+    use gridloom_field::{Client, ConnectionId};
+
+    let mut bench = session::bench("2013-01-01T06:07:00Z");
+    let mut said = Vec::new();
+    for role in Client::ALL {
+        let mut session = Session::role(&mut bench, role);
+        let asked = [
+            (session::CLOCK, 2),
+            (session::ASSOCIATION, 2),
+            (session::BLOCK, 2),
+            (session::BILLING, 2),
+            (session::CALENDAR, 4),
+        ];
+        for (object, attribute) in asked {
+            let _ = session.get(&mut bench, session::attribute(object, attribute));
+        }
+        let part = session::by_time("2013-01-01T01:00:00Z", "2013-01-01T02:00:00Z", vec![]);
+        let block = session::attribute(session::BLOCK, 2);
+        let _ = session.get_part(&mut bench, block, Some(part));
+        let limit = Data::DoubleLongUnsigned(u32::MAX);
+        let limiter = session::attribute(session::LIMITER, 4);
+        let _ = session.set(&mut bench, limiter, limit);
+        let _ = session.invoke(&mut bench, session::SWITCH, 2, Data::Integer(0));
+        said.extend(session.said.iter().map(|apdu| (role.sap(), apdu.clone())));
+        bench
+            .meter
+            .handle_client_disconnected(session::LINE, bench.now);
+        bench.settle();
+    }
+    assert!(said.len() > 40, "{}", said.len());
+    let mut rng = Seed::new(11).rng();
+    for round in 0..60_u64 {
+        // A whole conversation with one byte wrong here and there.
+        let connection = ConnectionId(1_000 + round);
+        for (sap, apdu) in &said {
+            let mut apdu = apdu.clone();
+            if rng.next_u32().is_multiple_of(4) {
+                let place = rng.next_u32() as usize % apdu.len();
+                match rng.next_u32() % 3 {
+                    0 => apdu.truncate(place.max(1)),
+                    1 => apdu[place] ^= 1 << (rng.next_u32() % 8),
+                    _ => apdu[place] = 0xFF,
+                }
+            }
+            bench
+                .meter
+                .handle_client_apdu(connection, *sap, &apdu, bench.now);
+            bench.settle();
+            assert!(
+                bench
+                    .answers
+                    .pop_front()
+                    .is_none_or(|(_, to, _)| to == *sap)
+            );
+        }
+        bench
+            .meter
+            .handle_client_disconnected(connection, bench.now);
+        bench.settle();
+    }
+    // It still serves.
+    let mut public = Session::role(&mut bench, Client::Public);
+    let clock = session::attribute(session::CLOCK, 2);
+    assert!(public.get(&mut bench, clock).is_ok());
 }

@@ -186,3 +186,154 @@ impl std::fmt::Debug for MeterNode {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use gridloom_core::{Currency, Instant, MeterId, Seed, SystemTitle, UtcTime};
+    use gridloom_dlms::association::Conformance;
+    use gridloom_dlms::client::{
+        Authentication, Client, ClientConfig, ClientOutput, ReleaseForm, Request,
+    };
+    use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
+    use gridloom_dlms::security::Keys;
+    use gridloom_field::load::{ConstantLoad, Power};
+    use gridloom_field::{Boot, MeterConfig};
+
+    use super::*;
+
+    const NOW: Now = Now {
+        instant: Instant::ZERO,
+        utc: UtcTime::from_secs(1_767_225_600),
+    };
+    const UPLINK: LinkId = LinkId(3);
+    const LISTENING: LinkId = LinkId(4);
+
+    fn node() -> MeterNode {
+        let config = MeterConfig::new(
+            MeterId(1),
+            SystemTitle(*b"GLMmetr1"),
+            SystemTitle(*b"GLMedge1"),
+            Keys::new([1; 16], [2; 16]),
+            Currency::new("EUR", 2).unwrap(),
+            Seed::new(1),
+        );
+        let load = Box::new(ConstantLoad {
+            power: Power::default(),
+        });
+        let meter = Meter::start(config, load, &BTreeMap::new(), Boot::Reset, NOW).unwrap();
+        let mut node = MeterNode::new(meter);
+        settle(&mut node);
+        node
+    }
+
+    fn give(node: &mut MeterNode, input: Input) -> Vec<(LinkId, Vec<u8>)> {
+        node.handle(input, NOW);
+        settle(node)
+    }
+
+    /// Carries out every write; returns what was sent.
+    fn settle(node: &mut MeterNode) -> Vec<(LinkId, Vec<u8>)> {
+        let mut sent = Vec::new();
+        let mut writes = Vec::new();
+        loop {
+            while let Some(output) = node.poll_output() {
+                match output {
+                    Output::Send { link, frame } => sent.push((link, frame)),
+                    Output::Disk(DiskRequest::Remember { ticket, .. }) => writes.push(ticket),
+                    other @ (Output::Close { .. } | Output::Dial { .. } | Output::Disk(_)) => {
+                        panic!("{other:?}")
+                    }
+                }
+            }
+            let Some(ticket) = writes.pop() else {
+                return sent;
+            };
+            let result = Ok(());
+            node.handle(Input::Disk(DiskReply::Done { ticket, result }), NOW);
+        }
+    }
+
+    #[test]
+    fn a_client_reaches_the_meter_over_either_link() {
+        let up = |link, port| Input::LinkUp { link, port };
+        for (link, port) in [(UPLINK, Port::Up), (LISTENING, Port::Down)] {
+            let mut node = node();
+            give(&mut node, up(UPLINK, Port::Up));
+            give(&mut node, up(link, port));
+            let config = ClientConfig {
+                client: WPort::PUBLIC_CLIENT.0,
+                server: 1,
+                authentication: Authentication::None,
+                ciphering: None,
+                max_pdu: 512,
+                conformance: Conformance::STANDARD,
+                release: ReleaseForm::Full,
+                answer_timeout: Duration::from_secs(10),
+                attempts: 1,
+            };
+            let mut client = Client::new(config, TransmitCounter::new(), ReceiveCounter::new());
+            client.open(&[], NOW.instant);
+            let mut answered = None;
+            while let Some(output) = client.poll_output() {
+                match output {
+                    ClientOutput::Send(apdu) => {
+                        let frame = wrapper::Frame {
+                            source: WPort::PUBLIC_CLIENT,
+                            destination: WPort::MANAGEMENT,
+                            apdu: &apdu,
+                        }
+                        .to_bytes();
+                        let sent = give(&mut node, Input::Frame { link, frame });
+                        assert_eq!(sent.len(), 1);
+                        assert_eq!(sent[0].0, link);
+                        let back = wrapper::Frame::decode(&sent[0].1).unwrap();
+                        assert_eq!(back.source, WPort::MANAGEMENT);
+                        assert_eq!(back.destination, WPort::PUBLIC_CLIENT);
+                        client.handle_apdu(back.apdu, NOW.instant);
+                    }
+                    ClientOutput::Opened { .. } => client.request(
+                        Request::Get {
+                            attribute: gridloom_dlms::apdu::AttributeDescriptor {
+                                class_id: 8,
+                                instance: gridloom_core::ObisCode([0, 0, 1, 0, 0, 255]),
+                                attribute: 2,
+                            },
+                            access: None,
+                        },
+                        NOW.instant,
+                    ),
+                    ClientOutput::Answered(answer) => answered = Some(answer),
+                    other @ (ClientOutput::Reserve(_)
+                    | ClientOutput::Progress { .. }
+                    | ClientOutput::Notified(_)
+                    | ClientOutput::Released
+                    | ClientOutput::Failed(_)) => panic!("{other:?}"),
+                }
+            }
+            assert!(matches!(answered, Some(Ok(_))), "{answered:?}");
+            // The link ends, and the association with it.
+            let frame = || {
+                wrapper::Frame {
+                    source: WPort::PUBLIC_CLIENT,
+                    destination: WPort::MANAGEMENT,
+                    apdu: &[0xC0, 1, 0xC1, 0, 8, 0, 0, 1, 0, 0, 255, 2, 0],
+                }
+                .to_bytes()
+            };
+            let read = |node: &mut MeterNode| {
+                let input = Input::Frame {
+                    link,
+                    frame: frame(),
+                };
+                let sent = give(node, input);
+                wrapper::Frame::decode(&sent[0].1).unwrap().apdu[0]
+            };
+            assert_eq!(read(&mut node), 0xC4, "a value");
+            give(&mut node, Input::LinkDown { link });
+            assert_eq!(read(&mut node), 0xD8, "no association");
+        }
+    }
+}

@@ -27,6 +27,7 @@ use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
+use crate::objects::event_code::IndianEvent;
 use crate::objects::event_log::Dial;
 use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
 use crate::profile::{Entry, Profile};
@@ -35,13 +36,16 @@ use crate::profile::{Entry, Profile};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// Fills bytes that nobody can guess.
+pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
+
 impl Meter {
     /// Connections served at once; a further one is closed by [`Output::Disconnect`].
     pub const CONNECTIONS_MAX: usize = 4;
 
     /// Gives the source of the challenges that clients must answer: the operating system's, in
     /// every deployment. Without it they follow from the seed, and a simulation repeats itself.
-    pub fn set_entropy(&mut self, entropy: Box<dyn FnMut(&mut [u8]) + Send>) {
+    pub fn set_entropy(&mut self, entropy: Entropy) {
         self.entropy = Some(entropy);
     }
 
@@ -139,6 +143,7 @@ impl Meter {
             push_asked: false,
             changed: false,
         };
+        let keys = self.link.security().keys().clone();
         let server = self.connections.get_mut(&connection);
         let answer = server.expect("the caller has looked").handle_apdu(
             client,
@@ -174,6 +179,9 @@ impl Meter {
         if let Some(step) = step {
             self.stepped(step, now);
             changed = true;
+        }
+        if *self.link.security().keys() != keys {
+            self.note(IndianEvent::GlobalKeysChanged, now);
         }
         if self.link.has_changed() || changed {
             self.keeper.touch(Urgency::Now, now);

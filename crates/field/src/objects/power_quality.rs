@@ -4,6 +4,7 @@
 mod week;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::UtcTime;
@@ -154,7 +155,7 @@ struct Watch {
 /// The power quality of one meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PowerQuality {
-    config: PowerQualityConfig,
+    config: Arc<PowerQualityConfig>,
     watches: [[Watch; Disturbance::ALL.len()]; PHASES],
     /// The voltages since the last input; `None` where nobody measures.
     voltages: Option<[u32; PHASES]>,
@@ -170,7 +171,7 @@ impl PowerQuality {
     /// # Panics
     ///
     /// If there are other than 1 or 3 phases, or the limits are out of order.
-    pub fn new(config: PowerQualityConfig, at: UtcTime) -> Self {
+    pub fn new(config: Arc<PowerQualityConfig>, at: UtcTime) -> Self {
         assert!(
             matches!(config.phases, 1 | 3)
                 && config.cut_milli < config.sag_milli
@@ -280,7 +281,7 @@ impl PowerQuality {
         usize::from(self.config.phases)
     }
 
-    const fn persistence(&self, disturbance: Disturbance) -> Persistence {
+    fn persistence(&self, disturbance: Disturbance) -> Persistence {
         self.config.persistence[disturbance as usize]
     }
 
@@ -385,7 +386,7 @@ impl PowerQuality {
     /// # Errors
     ///
     /// Bytes that no power quality wrote.
-    pub fn decode(config: PowerQualityConfig, bytes: &[u8]) -> Result<Self, RetainedError> {
+    pub fn decode(config: Arc<PowerQualityConfig>, bytes: &[u8]) -> Result<Self, RetainedError> {
         let mut kept = Kept::open(OBJECT, VERSION, bytes)?;
         let mut quality = Self::new(config, UtcTime::from_secs(0));
         for watch in quality.watches.iter_mut().flatten() {

@@ -6,6 +6,9 @@ use gridloom_core::{ObisCode, UtcTime};
 use gridloom_dlms::axdr::{Data, Encoder};
 use gridloom_dlms::datetime::CosemDateTime;
 
+/// The years 1 to 9999, in milliseconds since 1970.
+const TIMES_MS: core::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
 /// Why an object cannot be taken over from memory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -161,8 +164,7 @@ impl<'a> Kept<'a> {
     /// A time of the years 1 to 9999: calendar arithmetic relies on it.
     pub(crate) fn time(&mut self) -> Result<UtcTime, RetainedError> {
         let time = self.i64().map(UtcTime::from_millis)?;
-        let second = UtcTime::from_secs(time.as_secs());
-        self.require(CosemDateTime::from_utc(second).is_ok(), "time")?;
+        self.require(TIMES_MS.contains(&time.as_millis()), "time")?;
         Ok(time)
     }
 

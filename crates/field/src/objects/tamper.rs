@@ -2,6 +2,7 @@
 //! only after it has lasted, with counts and durations.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::UtcTime;
@@ -246,7 +247,7 @@ impl TamperRecord {
 /// The tamper supervision of one meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TamperWatch {
-    config: TamperConfig,
+    config: Arc<TamperConfig>,
     records: [TamperRecord; Tamper::ALL.len()],
     /// At most two for each condition and input.
     events: VecDeque<TamperEvent>,
@@ -254,7 +255,7 @@ pub struct TamperWatch {
 
 impl TamperWatch {
     /// Nothing has happened.
-    pub fn new(config: TamperConfig) -> Self {
+    pub fn new(config: Arc<TamperConfig>) -> Self {
         Self {
             config,
             records: [TamperRecord::default(); Tamper::ALL.len()],
@@ -336,7 +337,7 @@ impl TamperWatch {
     /// # Errors
     ///
     /// Bytes that no supervision wrote.
-    pub fn decode(config: TamperConfig, bytes: &[u8]) -> Result<Self, RetainedError> {
+    pub fn decode(config: Arc<TamperConfig>, bytes: &[u8]) -> Result<Self, RetainedError> {
         let mut kept = Kept::open(OBJECT, VERSION, bytes)?;
         let records = kept.list("records", Tamper::ALL.len(), |kept| {
             Ok(TamperRecord {

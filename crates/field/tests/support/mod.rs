@@ -1,6 +1,8 @@
 //! A meter with a disk that can fail and a head-end that can misbehave, in virtual time.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod session;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 

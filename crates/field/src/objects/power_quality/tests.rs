@@ -11,7 +11,7 @@ fn quality(phases: u8) -> PowerQuality {
         phases,
         ..PowerQualityConfig::EN_50160
     };
-    PowerQuality::new(config, at(0))
+    PowerQuality::new(Arc::new(config), at(0))
 }
 
 fn events(quality: &mut PowerQuality) -> Vec<PowerQualityEvent> {
@@ -92,7 +92,7 @@ fn disturbances_have_depth_and_duration() {
 fn short_disturbances_do_not_count_where_they_must_last() {
     let mut config = PowerQualityConfig::EN_50160;
     config.persistence[Disturbance::Sag as usize].onset = Duration::from_secs(30);
-    let mut quality = PowerQuality::new(config, at(0));
+    let mut quality = PowerQuality::new(Arc::new(config), at(0));
     quality.handle_voltages([200_000, 0, 0], at(0));
     assert_eq!(quality.wake(), Some((at(30), "power quality persistence")));
     quality.handle_voltages([230_000, 0, 0], at(29));
@@ -199,6 +199,6 @@ fn time_without_a_meter_has_no_means() {
     assert_eq!(week.means, 1_007, "the first ten minutes were not whole");
     events(&mut quality);
     assert_survives(&quality, PowerQuality::encode, |bytes| {
-        PowerQuality::decode(PowerQualityConfig::EN_50160, bytes)
+        PowerQuality::decode(Arc::new(PowerQualityConfig::EN_50160), bytes)
     });
 }

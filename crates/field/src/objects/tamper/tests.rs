@@ -154,7 +154,7 @@ fn each_condition_is_seen_and_not_taken_for_another() {
         ..TamperConfig::INDIAN
     };
     for (seen, expected) in cases {
-        let mut watch = TamperWatch::new(config);
+        let mut watch = TamperWatch::new(Arc::new(config));
         watch.handle_terminals(&seen, at(0));
         let began: Vec<Tamper> = events(&mut watch)
             .into_iter()
@@ -168,7 +168,7 @@ fn each_condition_is_seen_and_not_taken_for_another() {
         feeding: Feeding::Allowed,
         ..config
     };
-    let mut watch = TamperWatch::new(feeding);
+    let mut watch = TamperWatch::new(Arc::new(feeding));
     let export = Terminals {
         active_mw: [-2_300_000; 3],
         ..loaded
@@ -179,7 +179,7 @@ fn each_condition_is_seen_and_not_taken_for_another() {
 
 #[test]
 fn a_condition_counts_after_it_has_lasted_and_is_timed() {
-    let mut watch = TamperWatch::new(TamperConfig::INDIAN);
+    let mut watch = TamperWatch::new(Arc::new(TamperConfig::INDIAN));
     let quiet = Terminals::quiet(1);
     let magnet = Terminals {
         field_ut: 300_000,
@@ -218,7 +218,7 @@ fn a_condition_counts_after_it_has_lasted_and_is_timed() {
 
 #[test]
 fn it_survives_and_goes_on_waiting() {
-    let mut watch = TamperWatch::new(TamperConfig::INDIAN);
+    let mut watch = TamperWatch::new(Arc::new(TamperConfig::INDIAN));
     let open = Terminals {
         cover_open: true,
         field_ut: 300_000,
@@ -226,7 +226,7 @@ fn it_survives_and_goes_on_waiting() {
     };
     watch.handle_terminals(&open, at(0));
     events(&mut watch);
-    let decode = |bytes: &[u8]| TamperWatch::decode(TamperConfig::INDIAN, bytes);
+    let decode = |bytes: &[u8]| TamperWatch::decode(Arc::new(TamperConfig::INDIAN), bytes);
     assert_survives(&watch, TamperWatch::encode, decode);
     let mut bytes = Vec::new();
     watch.encode(&mut bytes);
