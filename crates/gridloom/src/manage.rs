@@ -136,11 +136,11 @@ impl Supply {
             let Data::Boolean(connected) = output else {
                 bail!("object: the output state is {}", show::text(&output));
             };
-            let state = match state {
-                Data::Enum(0) => "disconnected",
-                Data::Enum(1) => "connected",
-                Data::Enum(2) => "ready for reconnection",
-                _ => "unknown",
+            let state = match show::integer(&state) {
+                Some(0) => "disconnected",
+                Some(1) => "connected",
+                Some(2) => "ready for reconnection",
+                Some(_) | None => "unknown",
             };
             if self.json {
                 let answer = json!({"supply": connected, "state": state});
@@ -199,10 +199,12 @@ impl SyncClock {
 async fn offset(meter: &mut MeterSession) -> anyhow::Result<String> {
     let data = meter.value(CLASS_CLOCK, CLOCK, 2).await?;
     let now = meter.now();
-    let bytes = match &data {
-        Data::OctetString(bytes) => bytes.as_slice(),
-        Data::DateTime(bytes) => bytes.as_slice(),
-        other => bail!("object: the clock says {}", show::text(other)),
+    let bytes = if let Data::OctetString(bytes) = &data {
+        bytes.as_slice()
+    } else if let Data::DateTime(bytes) = &data {
+        bytes.as_slice()
+    } else {
+        bail!("object: the clock says {}", show::text(&data));
     };
     let time = CosemDateTime::decode(bytes).context("object: the clock")?;
     // A clock that does not say where it is is taken to be in UTC, as it was set.

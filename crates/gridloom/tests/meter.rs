@@ -7,9 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use process::{gridloom, pause, text};
+use process::{gridloom, text};
 use serde_json::Value;
-use std::time::Duration;
 
 const EK: &str = "000102030405060708090A0B0C0D0E0F";
 const AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF";
@@ -234,7 +233,10 @@ fn errors_name_the_layer() {
         (
             with(
                 manager(),
-                &with(energy.to_vec(), &["--meter-title", "474C4D00000000FF"]),
+                &with(
+                    energy.to_vec(),
+                    &["--timeout", "1", "--meter-title", "474C4D00000000FF"],
+                ),
             ),
             1,
             "association: server title",
@@ -382,7 +384,6 @@ fn rubbish_on_one_connection_harms_no_other() {
                 stream
             })
             .collect();
-        pause(Duration::from_millis(50));
         let out = meters.ask_well(state.path(), "read", &["--obis", "0.0.42.0.0.255"]);
         assert!(out.contains("Logical device name"), "{out}");
         drop(held);

@@ -130,9 +130,10 @@ fn access(data: &Data) -> Option<(i8, u8)> {
     let [Data::Integer(id), mode, ..] = parts.as_slice() else {
         return None;
     };
-    let mode = match mode {
-        Data::Boolean(may) => u8::from(*may),
-        mode => u8::try_from(crate::show::integer(mode)?).ok()?,
+    let mode = if let Data::Boolean(may) = mode {
+        u8::from(*may)
+    } else {
+        u8::try_from(crate::show::integer(mode)?).ok()?
     };
     Some((*id, mode))
 }

@@ -180,15 +180,20 @@ fn capture_objects(data: &Data) -> anyhow::Result<Vec<CaptureObject>> {
 }
 
 fn rows(buffer: Data) -> anyhow::Result<Vec<Vec<Data>>> {
-    let rows = match buffer {
-        Data::Array(rows) => rows,
-        Data::CompactArray(array) => array.elements().to_vec(),
-        other => bail!("object: the buffer is no array: {}", show::text(&other)),
+    let rows = if let Data::Array(rows) = buffer {
+        rows
+    } else if let Data::CompactArray(array) = &buffer {
+        array.elements().to_vec()
+    } else {
+        bail!("object: the buffer is no array: {}", show::text(&buffer));
     };
     rows.into_iter()
-        .map(|row| match row {
-            Data::Structure(row) => Ok(row),
-            other => bail!("object: a row is no structure: {}", show::text(&other)),
+        .map(|row| {
+            if let Data::Structure(row) = row {
+                Ok(row)
+            } else {
+                bail!("object: a row is no structure: {}", show::text(&row))
+            }
         })
         .collect()
 }

@@ -1,4 +1,6 @@
-//! The wrapper over UDP: one socket, a link for every address that asks.
+//! The wrapper over UDP: one socket, a link for every client and server port of every address
+//! that asks. Nothing tells when a client is gone, so a link ends with the release of its
+//! association, or after a minute of silence.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gridloom_core::Instant;
-use gridloom_dlms::wrapper::{self, HEADER_LEN};
+use gridloom_dlms::association::Rlre;
+use gridloom_dlms::wrapper::{self, HEADER_LEN, WPort};
 use gridloom_nodes::LinkId;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
@@ -15,13 +18,13 @@ use tokio::sync::{mpsc, watch};
 use super::hdlc::stopped;
 use crate::net::{LinkEvent, LinkSpec, LinkWriter, SharedOrder, add, count};
 
-/// Addresses that one socket remembers; datagrams of one more are dropped.
+/// Clients that one socket remembers; datagrams of one more are dropped.
 pub const UDP_PEERS_MAX: usize = 20_000;
 
-/// An address that is silent for this long is forgotten, where the listener sets no other bound.
-const SILENCE_MAX: Duration = Duration::from_secs(600);
+/// A client that is silent for this long is forgotten: a meter serves few at a time.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How often silent addresses are looked for.
+/// How often silent clients are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Once the runner stops, how often it is seen whether answers may still come.
@@ -29,6 +32,14 @@ const STOP_CHECK: Duration = Duration::from_millis(20);
 
 /// The longest datagram.
 const DATAGRAM_MAX: usize = 65_535;
+
+/// Who asks whom, from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Asker {
+    address: SocketAddr,
+    client: WPort,
+    server: WPort,
+}
 
 struct Peer {
     link: LinkId,
@@ -43,7 +54,7 @@ pub(super) async fn run(socket: UdpSocket, spec: LinkSpec, mut stop: watch::Rece
         orders_in,
         queued_bytes: Arc::default(),
         peers: BTreeMap::new(),
-        addresses: BTreeMap::new(),
+        askers: BTreeMap::new(),
     };
     let mut datagram = vec![0; DATAGRAM_MAX];
     let mut stopping = *stop.borrow();
@@ -84,22 +95,29 @@ struct Table<'a> {
     spec: &'a LinkSpec,
     orders_in: mpsc::Sender<SharedOrder>,
     queued_bytes: Arc<AtomicUsize>,
-    peers: BTreeMap<SocketAddr, Peer>,
-    addresses: BTreeMap<LinkId, SocketAddr>,
+    peers: BTreeMap<Asker, Peer>,
+    askers: BTreeMap<LinkId, Asker>,
 }
 
 impl Table<'_> {
     async fn receive(&mut self, datagram: &[u8], from: SocketAddr) -> Result<(), Gone> {
         let counters = self.spec.net.counters();
         add(&counters.bytes_in, datagram.len());
-        if let Err(error) = wrapper::Frame::decode(datagram) {
-            count(&counters.malformed);
-            tracing::debug!(%from, %error, "dropped a datagram");
-            return Ok(());
-        }
+        let asker = match wrapper::Frame::decode(datagram) {
+            Ok(frame) => Asker {
+                address: from,
+                client: frame.source,
+                server: frame.destination,
+            },
+            Err(error) => {
+                count(&counters.malformed);
+                tracing::debug!(%from, %error, "dropped a datagram");
+                return Ok(());
+            }
+        };
         count(&counters.frames_in);
         let now = self.spec.net.clock().now().instant;
-        let known = self.peers.get_mut(&from).map(|peer| {
+        let known = self.peers.get_mut(&asker).map(|peer| {
             peer.heard_at = now;
             peer.link
         });
@@ -109,17 +127,17 @@ impl Table<'_> {
                 self.spec.net.note_refused(from, UDP_PEERS_MAX);
                 return Ok(());
             }
-            None => self.admit(from, now).await?,
+            None => self.admit(asker, now).await?,
         };
         let frame = datagram.to_vec();
         self.tell(LinkEvent::Frame { link, frame }).await
     }
 
-    async fn admit(&mut self, from: SocketAddr, now: Instant) -> Result<LinkId, Gone> {
+    async fn admit(&mut self, asker: Asker, now: Instant) -> Result<LinkId, Gone> {
         let link = self.spec.net.next_link();
         let heard_at = now;
-        self.peers.insert(from, Peer { link, heard_at });
-        self.addresses.insert(link, from);
+        self.peers.insert(asker, Peer { link, heard_at });
+        self.askers.insert(link, asker);
         count(&self.spec.net.counters().accepted);
         let writer = LinkWriter::shared(
             self.spec,
@@ -141,10 +159,10 @@ impl Table<'_> {
         match order {
             SharedOrder::Frame(link, frame) => {
                 self.queued_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
-                let Some(to) = self.addresses.get(&link) else {
+                let Some(asker) = self.askers.get(&link).copied() else {
                     return Ok(());
                 };
-                assert!(frame.len() > HEADER_LEN, "a node wraps what it sends");
+                let to = asker.address;
                 match socket.send_to(&frame, to).await {
                     Ok(sent) => {
                         let counters = self.spec.net.counters();
@@ -154,33 +172,41 @@ impl Table<'_> {
                     // Datagrams may be lost; the client asks again.
                     Err(error) => tracing::debug!(%to, %error, "sending a datagram failed"),
                 }
+                // If this answer is lost, the release that is asked again finds a new link.
+                if frame.get(HEADER_LEN) == Some(&Rlre::TAG) {
+                    self.forget(asker).await?;
+                }
                 Ok(())
             }
-            SharedOrder::Close(link) => match self.addresses.get(&link) {
-                Some(address) => self.forget(*address).await,
+            SharedOrder::Close(link) => match self.askers.get(&link).copied() {
+                Some(asker) => self.forget(asker).await,
                 None => Ok(()),
             },
         }
     }
 
     async fn sweep(&mut self) -> Result<(), Gone> {
-        let silence_max = self.spec.limits.idle.unwrap_or(SILENCE_MAX);
+        let silence_max = self
+            .spec
+            .limits
+            .idle
+            .map_or(SILENCE_MAX, |idle| idle.min(SILENCE_MAX));
         let now = self.spec.net.clock().now().instant;
-        let silent: Vec<SocketAddr> = self
+        let silent: Vec<Asker> = self
             .peers
             .iter()
             .filter(|(_, peer)| now >= peer.heard_at + silence_max)
-            .map(|(address, _)| *address)
+            .map(|(asker, _)| *asker)
             .collect();
-        for address in silent {
-            self.forget(address).await?;
+        for asker in silent {
+            self.forget(asker).await?;
         }
         Ok(())
     }
 
-    async fn forget(&mut self, address: SocketAddr) -> Result<(), Gone> {
-        let peer = self.peers.remove(&address).expect("it is known");
-        self.addresses.remove(&peer.link);
+    async fn forget(&mut self, asker: Asker) -> Result<(), Gone> {
+        let peer = self.peers.remove(&asker).expect("it is known");
+        self.askers.remove(&peer.link);
         count(&self.spec.net.counters().ended);
         self.tell(LinkEvent::Down { link: peer.link }).await
     }
