@@ -34,6 +34,7 @@ from dlms_cosem.enumerations import (
     DataAccessResult,
     ReleaseResponseReason,
 )
+from dlms_cosem.exceptions import DecryptionError
 from dlms_cosem.protocol import acse, xdlms
 from dlms_cosem.protocol.acse.user_information import UserInformation
 from dlms_cosem.time import datetime_to_bytes
@@ -76,6 +77,9 @@ OBJECTS = {
 GENERAL_GLO = 0xDB
 SERVICE_GLO = {0xC8: 0xCC, 0xC9: 0xCD, 0xCB: 0xCF}
 
+# The exception response of a meter that could not decipher.
+BAD_TAG = bytes.fromhex("D80205")
+
 PROTECTED = security.SecurityControlField(0, authenticated=True, encrypted=True)
 AUTHENTICATED = security.SecurityControlField(0, authenticated=True)
 
@@ -92,6 +96,11 @@ def obis_bytes(obis: str) -> bytes:
 
 def moment(time: datetime.datetime) -> OctetStringData:
     return OctetStringData(datetime_to_bytes(time))
+
+
+def aware(time: datetime.datetime) -> datetime.datetime:
+    """A time without a deviation is the meter's own, which is UTC here."""
+    return time if time.tzinfo else time.replace(tzinfo=datetime.timezone.utc)
 
 
 def register_at(rows: int) -> int:
@@ -154,6 +163,13 @@ class Null(NullData):
         return bytes([self.TAG])
 
 
+class Flag(BooleanData):
+    """boolean, which the package reads but does not write."""
+
+    def to_bytes(self) -> bytes:
+        return bytes([self.TAG, int(self.value)])
+
+
 class Meter:
     """The state that outlives a connection."""
 
@@ -177,7 +193,7 @@ class Meter:
             (ENERGY, 3): lambda: scaler_unit(0, 30),
             (VOLTAGE, 2): lambda: UnsignedLongData(2314),
             (VOLTAGE, 3): lambda: scaler_unit(-1, 35),
-            (SWITCH, 2): lambda: BooleanData(self.connected),
+            (SWITCH, 2): lambda: Flag(self.connected),
             (SWITCH, 3): lambda: EnumData(1 if self.connected else 0),
             (SWITCH, 4): lambda: EnumData(4),
             (PROFILE, 3): lambda: DataArray([capture_object(8, CLOCK), capture_object(3, ENERGY)]),
@@ -193,7 +209,7 @@ class Meter:
         for number in range(1, ROWS + 1):
             time = START + datetime.timedelta(seconds=PERIOD_SECONDS * number)
             if selection is not None and hasattr(selection, "from_value"):
-                if not selection.from_value <= time <= selection.to_value:
+                if not aware(selection.from_value) <= time <= aware(selection.to_value):
                     continue
             elif selection is not None and hasattr(selection, "from_entry"):
                 last = selection.to_entry or ROWS
@@ -235,16 +251,24 @@ class Conversation:
             return self.serve(apdu)
         if title != self.peer or counter <= self.meter.heard:
             return bytes.fromhex("D80206") + (self.meter.heard + 1).to_bytes(4, "big")
-        plain = security.decrypt(
-            security_control=PROTECTED,
-            system_title=title,
-            invocation_counter=counter,
-            key=agreed.ENCRYPTION_KEY,
-            auth_key=agreed.AUTHENTICATION_KEY,
-            cipher_text=ciphered,
-        )
+        plain = self.open_sealed(title, counter, ciphered)
+        if plain is None:
+            return BAD_TAG
         self.meter.heard = counter
         return self.seal(self.serve(plain), tag)
+
+    def open_sealed(self, title: bytes, counter: int, ciphered: bytes) -> bytes | None:
+        try:
+            return security.decrypt(
+                security_control=PROTECTED,
+                system_title=title,
+                invocation_counter=counter,
+                key=agreed.ENCRYPTION_KEY,
+                auth_key=agreed.AUTHENTICATION_KEY,
+                cipher_text=ciphered,
+            )
+        except DecryptionError:
+            return None
 
     def seal(self, plain: bytes, tag: int) -> bytes:
         """Ciphers an answer in the form in which its request came."""
@@ -257,14 +281,11 @@ class Conversation:
             auth_key=agreed.AUTHENTICATION_KEY,
             plain_text=plain,
         )
-        if tag == GENERAL_GLO:
-            return xdlms.GeneralGlobalCipher(
-                system_title=agreed.FOREIGN_METER_TITLE,
-                security_control=PROTECTED,
-                invocation_counter=self.meter.counter,
-                ciphered_text=ciphered,
-            ).to_bytes()
         body = PROTECTED.to_bytes() + self.meter.counter.to_bytes(4, "big") + ciphered
+        if tag == GENERAL_GLO:
+            # The package writes this header for short APDUs only.
+            title = agreed.FOREIGN_METER_TITLE
+            return bytes([tag, len(title)]) + title + ber_length(len(body)) + body
         return bytes([SERVICE_GLO[tag]]) + ber_length(len(body)) + body
 
     def associate(self, client: int, request) -> bytes:
@@ -282,14 +303,11 @@ class Conversation:
         self.client, self.peer = client, request.system_title
         content = request.user_information.content
         if isinstance(content, xdlms.GlobalCipherInitiateRequest):
-            plain = security.decrypt(
-                security_control=content.security_control,
-                system_title=self.peer,
-                invocation_counter=content.invocation_counter,
-                key=agreed.ENCRYPTION_KEY,
-                auth_key=agreed.AUTHENTICATION_KEY,
-                cipher_text=content.ciphered_text,
+            plain = self.open_sealed(
+                self.peer, content.invocation_counter, content.ciphered_text
             )
+            if plain is None:
+                return BAD_TAG
             self.meter.heard = max(self.meter.heard, content.invocation_counter)
             content = xdlms.InitiateRequest.from_bytes(plain)
         accepted = xdlms.InitiateResponse(

@@ -96,8 +96,9 @@ class GuruxClient:
     def find(self, obis: str):
         return self.dlms.objects.findByLN(ObjectType.NONE, obis)
 
-    def invoke(self, item, method: int, value=0, kind=DataType.INT8) -> None:
-        self.exchange(self.dlms.method(item, method, value, kind))
+    def invoke(self, item, method: int, value=0, kind=DataType.INT8) -> int:
+        """Returns the action-result: 0 is success."""
+        return self.exchange(self.dlms.method(item, method, value, kind)).error
 
     def read(self, item, attribute: int):
         reply = self.exchange(self.dlms.read(item, attribute))

@@ -7,7 +7,7 @@ from dlms_cosem import utils
 from dlms_cosem.cosem import CosemAttribute, Obis
 from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.cosem.selective_access import RangeDescriptor
-from dlms_cosem.exceptions import ApplicationAssociationError
+from dlms_cosem.exceptions import DlmsClientException
 from dlms_cosem.time import datetime_from_bytes
 
 import agreed
@@ -83,6 +83,6 @@ def test_a_wrong_password_is_refused(our_meter):
     client = cosem_client(
         address, agreed.READER, transport=transport, password=b"wrong-password"
     )
-    with pytest.raises(ApplicationAssociationError):
+    with pytest.raises(DlmsClientException, match="AUTHENTICATION_FAILED"):
         with client.session():
             pass

@@ -12,6 +12,7 @@ PROFILE = "1.0.99.1.0.255"
 CLOCK = "0.0.1.0.0.255"
 SWITCH = "0.0.96.3.10.255"
 ROWS = 96
+READ_WRITE_DENIED = 3
 
 CLIENTS = [
     pytest.param(agreed.READER, None, id="lls"),
@@ -89,9 +90,9 @@ def test_disconnect_and_reconnect(our_meter, counters, dedicated):
         meter.browse()
         switch = meter.find(SWITCH)
         assert meter.read(switch, 2) is True
-        meter.invoke(switch, 1)
+        assert meter.invoke(switch, 1) == 0
         assert meter.read(switch, 2) is False
-        meter.invoke(switch, 2)
+        assert meter.invoke(switch, 2) == 0
         assert meter.read(switch, 2) is True
 
 
@@ -99,8 +100,7 @@ def test_a_reader_cannot_disconnect(our_meter, counters):
     with connect(our_meter, agreed.READER, counters) as meter:
         meter.browse()
         switch = meter.find(SWITCH)
-        with pytest.raises(Exception):
-            meter.invoke(switch, 1)
+        assert meter.invoke(switch, 1) == READ_WRITE_DENIED
         assert meter.read(switch, 2) is True
 
 

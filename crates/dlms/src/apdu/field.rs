@@ -210,6 +210,22 @@ macro_rules! codes {
                 self as u8
             }
         }
+
+        impl core::fmt::Display for $name {
+            /// As the standard writes it, such as `object-undefined`.
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                let name = match self {
+                    $(Self::$variant => stringify!($variant),)*
+                };
+                for (index, letter) in name.char_indices() {
+                    if letter.is_uppercase() && index > 0 {
+                        f.write_str("-")?;
+                    }
+                    write!(f, "{}", letter.to_ascii_lowercase())?;
+                }
+                Ok(())
+            }
+        }
     };
 }
 pub(super) use codes;

@@ -99,7 +99,7 @@ pub enum ClientError {
         what: &'static str,
     },
     /// The server does not accept our proof, though it took the first steps.
-    #[error("association: the server refused our proof by {mechanism}: {result:?}; check the keys")]
+    #[error("association: the server refused our proof by {mechanism}: {result}; check the keys")]
     ProofRefused {
         /// The mechanism.
         mechanism: Mechanism,
@@ -189,13 +189,21 @@ pub enum ClientError {
     #[error("association: the server answers {0:?}")]
     Service(ConfirmedServiceError),
     /// An attribute cannot be read or written.
-    #[error("{}: {:?} for attribute {} of {:?} (class {})", self.layer(), .0, .1.attribute, .1.instance, .1.class_id)]
+    #[error(
+        "{}: the meter answers {} to attribute {} of {} (class {}); browse the meter for what this \
+         client may see",
+        self.layer(), .0, .1.attribute, .1.instance, .1.class_id
+    )]
     Object(DataAccessResult, AttributeDescriptor),
     /// A method cannot be invoked.
-    #[error("{}: {:?} for method {} of {:?} (class {})", self.layer(), .0, .1.method, .1.instance, .1.class_id)]
+    #[error(
+        "{}: the meter answers {} to method {} of {} (class {}); browse the meter for what this \
+         client may do",
+        self.layer(), .0, .1.method, .1.instance, .1.class_id
+    )]
     Method(ActionResult, MethodDescriptor),
     /// A method has run, but what it returned cannot be had.
-    #[error("object: method {} of {:?} (class {}) has run, but its result: {:?}", .1.method, .1.instance, .1.class_id, .0)]
+    #[error("object: method {} of {} (class {}) has run, but its result: {}", .1.method, .1.instance, .1.class_id, .0)]
     Returned(DataAccessResult, MethodDescriptor),
     /// A service that both sides did not agree on.
     #[error("association: {service} was not negotiated; the server does not speak it")]
