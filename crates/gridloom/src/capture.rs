@@ -1,5 +1,7 @@
 //! `gridloom capture-events`: a meter's event logs as they grow, and what it says unasked.
 
+mod push;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
@@ -15,11 +17,15 @@ use crate::obis_names;
 use crate::read::{ObjectList, Profile};
 use crate::show;
 use crate::usage::usage;
+use push::PushListener;
 
 /// Rows asked for each time, where a meter selects by entry: a log holds about a hundred.
 const ROWS_MAX: u32 = 1_000;
 
-/// Follows a meter's event logs
+/// How often pushes are looked for while the association is quiet.
+const PUSH_CHECK: Duration = Duration::from_millis(200);
+
+/// Follows a meter's event logs, and takes pushes
 #[derive(clap::Args)]
 pub(crate) struct CaptureEvents {
     #[command(flatten)]
@@ -27,6 +33,9 @@ pub(crate) struct CaptureEvents {
     /// Seconds between two looks
     #[arg(long, default_value_t = 10)]
     interval: u64,
+    /// Address to take pushes at, of this and other meters with the same keys
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
     /// Print what is there and stop
     #[arg(long)]
     once: bool,
@@ -60,6 +69,16 @@ impl CaptureEvents {
             writeln!(out, "following {} event logs", logs.len())?;
             out.flush()?;
         }
+        let mut pushes = match &self.listen {
+            Some(text) => Some(PushListener::bind(text, self.meter.push_keys()?.as_ref()).await?),
+            None => None,
+        };
+        if let Some(pushes) = &pushes
+            && !self.json
+        {
+            writeln!(out, "pushes to {}", pushes.address())?;
+            out.flush()?;
+        }
         let mut last: BTreeMap<ObisCode, String> = BTreeMap::new();
         loop {
             for log in &logs {
@@ -77,7 +96,7 @@ impl CaptureEvents {
             if self.once {
                 return Ok(());
             }
-            self.listen(meter, out).await?;
+            self.wait(meter, pushes.as_mut(), out).await?;
         }
     }
 
@@ -98,21 +117,55 @@ impl CaptureEvents {
         Ok(())
     }
 
-    /// Waits until the next look; prints what the meter says meanwhile.
-    async fn listen(&self, meter: &mut MeterSession, out: &mut impl Write) -> anyhow::Result<()> {
-        let mut wait = Duration::from_secs(self.interval);
+    /// Waits until the next look; prints what meters say meanwhile.
+    async fn wait(
+        &self,
+        meter: &mut MeterSession,
+        mut pushes: Option<&mut PushListener>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let interval = Duration::from_secs(self.interval);
+        let slice = if pushes.is_some() {
+            PUSH_CHECK
+        } else {
+            interval
+        };
         let started = meter.now();
-        while let Some(apdu) = meter.notification(wait).await? {
-            let (time, what) = notification(&apdu);
-            if self.json {
-                writeln!(out, "{}", json!({"notified": what, "time": time}))?;
-            } else {
-                writeln!(out, "{time}  notified  {what}")?;
+        loop {
+            let left = interval.saturating_sub(meter.now().since(started));
+            if left.is_zero() {
+                return Ok(());
             }
-            out.flush()?;
-            let waited = meter.now().since(started);
-            wait = Duration::from_secs(self.interval).saturating_sub(waited);
+            if let Some(apdu) = meter.notification(left.min(slice)).await? {
+                self.print_notification("association", Ok(&apdu), out)?;
+            }
+            while let Some((from, push)) = pushes.as_mut().and_then(|pushes| pushes.next()) {
+                let push = push.as_deref().map_err(String::as_str);
+                self.print_notification(&from, push, out)?;
+            }
         }
+    }
+
+    fn print_notification(
+        &self,
+        from: &str,
+        apdu: Result<&[u8], &str>,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let (time, what) = match apdu {
+            Ok(apdu) => notification(apdu),
+            Err(error) => (String::new(), error.to_owned()),
+        };
+        if self.json {
+            let told = json!({
+                "from": from, "time": time, "notified": what, "believed": apdu.is_ok(),
+            });
+            writeln!(out, "{told}")?;
+        } else {
+            let how = if apdu.is_ok() { "notified" } else { "refused" };
+            writeln!(out, "{time}  {how} by {from}  {what}")?;
+        }
+        out.flush()?;
         Ok(())
     }
 }

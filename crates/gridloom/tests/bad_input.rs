@@ -25,7 +25,7 @@ const READINGS_MAX: Duration = Duration::from_secs(60);
 fn rubbish(draws: &mut Draws) -> Vec<Vec<u8>> {
     let wrapped = |apdu: &[u8]| {
         let length = u16::try_from(apdu.len()).expect("a short APDU");
-        let mut frame = vec![0, 1, 0, 1, 0, 1];
+        let mut frame = vec![0, 1, 0, 1, 0, 102];
         frame.extend(length.to_be_bytes());
         frame.extend_from_slice(apdu);
         frame

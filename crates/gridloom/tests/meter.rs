@@ -203,6 +203,47 @@ fn a_meter_is_browsed_switched_set_and_followed() {
 }
 
 #[test]
+fn pushes_are_heard_while_logs_are_followed() {
+    let state = tempfile::tempdir().expect("a folder");
+    let meters = Meters::start("wrapper", &["--days", "0"]);
+    let mut child = gridloom()
+        .env("XDG_STATE_HOME", state.path())
+        .args(["capture-events", &meters.address.to_string()])
+        .args(with(manager(), &["--listen", "127.0.0.1:0"]))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("another line").expect("text");
+    assert!(line().starts_with("following "));
+    let listens = line();
+    let address = listens.strip_prefix("pushes to ").expect("an address");
+    // A data-notification of the number 5, and what is ciphered under no key of ours.
+    let pushes: [(&[u8], &str); 2] = [
+        (&[0x0F, 0, 0, 0, 1, 0, 0x11, 5], "notified by plain  5"),
+        (
+            &[
+                0xDB, 8, 1, 2, 3, 4, 5, 6, 7, 8, 18, 0x30, 0, 0, 0, 1, 9, 1, 2, 3, 4, 5, 6, 7, 8,
+                9, 10, 11, 12,
+            ],
+            "refused by 0102030405060708",
+        ),
+    ];
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    for (apdu, words) in pushes {
+        let length = u8::try_from(apdu.len()).expect("a short APDU");
+        let mut frame = vec![0, 1, 0, 1, 0, 102, 0, length];
+        frame.extend_from_slice(apdu);
+        stream.write_all(&frame).expect("it reads");
+        let said = line();
+        assert!(said.contains(words), "{said}");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    meters.stop();
+}
+
+#[test]
 fn errors_name_the_layer() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path();

@@ -162,6 +162,15 @@ impl MeterOptions {
         })
     }
 
+    /// The keys that open pushes.
+    pub(crate) fn push_keys(&self) -> anyhow::Result<Option<Keys>> {
+        Ok(self
+            .plan()?
+            .config
+            .ciphering
+            .map(|ciphering| ciphering.keys))
+    }
+
     /// The way to the meter for the public client, who may read counters.
     pub(crate) fn public_route(&self) -> anyhow::Result<ClientRoute> {
         self.route(WPort::PUBLIC_CLIENT.0)
