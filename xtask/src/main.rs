@@ -9,10 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .parent()
+    // Asked at run time: one target folder may serve checkouts in several places.
+    let Some(root) = std::env::var_os("CARGO_MANIFEST_DIR")
         .map(PathBuf::from)
-        .expect("xtask lies one folder below the root");
+        .and_then(|folder| folder.parent().map(PathBuf::from))
+    else {
+        eprintln!("xtask: start it with cargo xtask, which says where the workspace is");
+        return ExitCode::from(2);
+    };
     let task = std::env::args().nth(1).unwrap_or_default();
     let result = match task.as_str() {
         "ci" => ci::run(&root),

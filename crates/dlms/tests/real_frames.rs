@@ -17,10 +17,8 @@ struct Row {
 
 /// The rows of `meter_frames/FOLDER/hex_frames.csv`: source file, symbol, hexadecimal.
 fn rows(folder: &str) -> Option<Vec<Row>> {
-    let data = std::env::var_os("GRIDLOOM_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let data = std::env::var_os("GRIDLOOM_DATA")
+        .map_or_else(|| PathBuf::from("../../../shared/data"), PathBuf::from);
     let path = data
         .join("meter_frames")
         .join(folder)

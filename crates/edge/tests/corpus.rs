@@ -14,7 +14,7 @@ use rand_core::Rng as _;
 const MUTANTS: u32 = 300;
 
 fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz-corpus/packet");
+    let folder = Path::new("fuzz-corpus/packet");
     let mut paths: Vec<_> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a readable folder").path())

@@ -174,9 +174,7 @@ fn journal_bytes() -> Vec<u8> {
 
 /// Reads every file of a corpus, and mutations of it.
 fn with_corpus(name: &str, seeds: &[Vec<u8>], probe: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz-corpus")
-        .join(name);
+    let folder = Path::new("fuzz-corpus").join(name);
     let mut corpus: Vec<Vec<u8>> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|file| std::fs::read(file.unwrap().path()).unwrap())

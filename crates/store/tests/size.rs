@@ -35,10 +35,8 @@ fn a_reading_of_all_households_takes_at_most_three_bytes() {
 
 /// Measures one home in `stride`.
 fn measure(stride: usize) {
-    let folder = std::env::var_os("GRIDLOOM_DATA").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("GRIDLOOM_DATA")
+        .map_or_else(|| PathBuf::from("../../../shared/data"), PathBuf::from);
     let path = folder.join("lcl/lcl60_halfhourly_2013-01_to_10.csv.zst");
     let Ok(compressed) = std::fs::read(&path) else {
         eprintln!("skipped: {} is not here; set GRIDLOOM_DATA", path.display());
