@@ -96,7 +96,8 @@ fn main() -> std::io::Result<()> {
             },
         ),
     ];
-    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("fuzz-corpus/envelope");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").map_err(std::io::Error::other)?)
+        .join("fuzz-corpus/envelope");
     std::fs::create_dir_all(&folder)?;
     for (name, message) in files {
         std::fs::write(folder.join(name), message.encode())?;
