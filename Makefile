@@ -17,6 +17,7 @@ demo: console
 test: console
 	@scripts/setup build test
 	cargo xtask ci
+	scripts/test-interop
 	scripts/test-console
 
 build: console
