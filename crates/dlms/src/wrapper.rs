@@ -27,6 +27,8 @@ impl WPort {
     pub const MANAGEMENT: Self = Self(1);
     /// The public client.
     pub const PUBLIC_CLIENT: Self = Self(16);
+    /// The pre-established client, to whom a meter pushes and who confirms.
+    pub const PRE_ESTABLISHED_CLIENT: Self = Self(102);
 }
 
 /// Why a byte stream is no sequence of wrapped APDUs. The stream has lost its frame boundaries:
@@ -51,6 +53,12 @@ pub enum WrapperError {
     /// An APDU without any byte.
     #[error("frame: empty APDU announced; the peer must reconnect")]
     Empty,
+    /// One frame was expected, and its header does not announce exactly these bytes.
+    #[error("frame: {bytes} bytes are not one wrapped APDU; its header announces another length")]
+    Length {
+        /// How many there are.
+        bytes: usize,
+    },
     /// More bytes were pushed than [`BACKLOG_MAX`] without pulling frames.
     #[error("frame: {bytes} bytes are waiting, at most {BACKLOG_MAX}; pull frames after a push")]
     Backlog {
@@ -70,7 +78,49 @@ pub struct Frame<'a> {
     pub apdu: &'a [u8],
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    /// Reads exactly one frame from all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// Anything else; what follows a whole frame is [`WrapperError::Length`] too.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WrapperError> {
+        let mut header = Reader::new(bytes);
+        let mut field = || header.u16();
+        let wrong = WrapperError::Length { bytes: bytes.len() };
+        let (Ok(version), Ok(source), Ok(destination), Ok(length)) =
+            (field(), field(), field(), field())
+        else {
+            return Err(wrong);
+        };
+        if version != VERSION {
+            return Err(WrapperError::Version { got: version });
+        }
+        let apdu = header.rest();
+        if apdu.is_empty() {
+            return Err(WrapperError::Empty);
+        }
+        if apdu.len() != usize::from(length) {
+            return Err(wrong);
+        }
+        Ok(Self {
+            source: WPort(source),
+            destination: WPort(destination),
+            apdu,
+        })
+    }
+
+    /// The bytes of the frame.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::encode`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_LEN + self.apdu.len());
+        self.encode(&mut out);
+        out
+    }
+
     /// Appends the frame to `out`.
     ///
     /// # Panics
@@ -189,14 +239,32 @@ mod tests {
     use super::*;
 
     fn frame(source: u16, apdu: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
         Frame {
             source: WPort(source),
             destination: WPort(1),
             apdu,
         }
-        .encode(&mut out);
-        out
+        .to_bytes()
+    }
+
+    #[test]
+    fn one_frame_is_exactly_its_bytes() {
+        let bytes = frame(102, b"apdu");
+        let whole = Frame::decode(&bytes).unwrap();
+        assert_eq!((whole.source, whole.apdu), (WPort(102), &b"apdu"[..]));
+        let mut long = bytes.clone();
+        long.push(0);
+        let length = |bytes| Err(WrapperError::Length { bytes });
+        assert_eq!(Frame::decode(&long), length(13));
+        for cut in (0..8).chain(9..12) {
+            assert_eq!(Frame::decode(&bytes[..cut]), length(cut), "cut at {cut}");
+        }
+        assert_eq!(Frame::decode(&bytes[..8]), Err(WrapperError::Empty));
+        let foreign = [&[0, 2], &bytes[2..]].concat();
+        assert_eq!(
+            Frame::decode(&foreign),
+            Err(WrapperError::Version { got: 2 })
+        );
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct Edge {
     registry: Registry,
     screen: Screen,
     meters: BTreeMap<SystemTitle, MeterState>,
+    /// Each meter's [`MeterState::path`], the other way round.
+    by_path: BTreeMap<Path, SystemTitle>,
     prices: PriceCache,
     transmit: TransmitCounter,
     /// Plain APDUs that wait for a counter reservation.
@@ -125,6 +127,7 @@ impl Edge {
                 .titles()
                 .map(|title| (title, MeterState::default()))
                 .collect(),
+            by_path: BTreeMap::new(),
             prices: PriceCache::default(),
             transmit: TransmitCounter::resume(memory.reserved),
             waiting: VecDeque::new(),
@@ -158,10 +161,16 @@ impl Edge {
         }
         let (title, said) = screened?;
         let meter = self.meters.entry(title).or_default();
-        if meter.path.is_none() {
-            self.status.heard += 1;
+        if meter.path != Some(path) {
+            match meter.path.replace(path) {
+                None => self.status.heard += 1,
+                Some(old) if self.by_path.get(&old) == Some(&title) => {
+                    self.by_path.remove(&old);
+                }
+                Some(_) => {}
+            }
+            self.by_path.insert(path, title);
         }
-        meter.path = Some(path);
         match said {
             Said::Reading(reading) => {
                 meter.prices.meter_lacks(reading.billing.oldest_unpriced);
@@ -183,6 +192,23 @@ impl Edge {
             }
         }
         Ok(())
+    }
+
+    /// Something came up that is no wrapped APDU at all.
+    pub fn handle_unframed(&mut self) {
+        self.screen.refuse(Refusal::Malformed);
+    }
+
+    /// The way on which a meter was last heard.
+    pub fn path_to(&self, meter: MeterId) -> Option<Path> {
+        let title = self.registry.title_of(meter)?;
+        self.meters.get(&title)?.path
+    }
+
+    /// The meter that was last heard on a way: whose answer an unverified APDU from there may be.
+    pub fn meter_on(&self, path: Path) -> Option<MeterId> {
+        let title = self.by_path.get(&path)?;
+        Some(self.registry.by_title(*title)?.meter)
     }
 
     /// The utility decided a price.
@@ -214,6 +240,7 @@ impl Edge {
 
     /// A gateway's link is gone: nothing goes down that way any more.
     pub fn handle_gateway_gone(&mut self, gateway: u64) {
+        self.by_path.retain(|path, _| path.gateway != gateway);
         for meter in self.meters.values_mut() {
             if meter.path.is_some_and(|path| path.gateway == gateway) {
                 meter.path = None;

@@ -148,6 +148,11 @@ impl Screen {
         }
     }
 
+    /// Counts a packet that was refused before it got here.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
+        self.counters.count(refusal);
+    }
+
     pub(crate) fn counters(&self) -> RefusalCounters {
         self.counters
     }

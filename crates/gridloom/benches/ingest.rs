@@ -105,7 +105,7 @@ fn frames(town: &Town) -> Vec<u8> {
             context.protect(protection, &plain, &mut apdu);
             Frame {
                 source: WPort(1),
-                destination: WPort(1),
+                destination: WPort::PRE_ESTABLISHED_CLIENT,
                 apdu: &apdu,
             }
             .encode(&mut bytes);

@@ -1,12 +1,6 @@
 //! Cuts a byte stream into frames, and puts frames onto one.
 
-use gridloom_dlms::wrapper::{self, WPort, WrapperError};
-
-/// The wrapper port of the client, at the upper end of a DLMS link.
-pub const CLIENT_WPORT: WPort = WPort(1);
-
-/// The wrapper port of the server, the meter's management logical device.
-pub const SERVER_WPORT: WPort = WPort(1);
+use gridloom_dlms::wrapper::{self, WrapperError};
 
 /// Bytes in front of an envelope: its length, big-endian.
 const ENVELOPE_HEADER_LEN: usize = 4;
@@ -17,10 +11,13 @@ const BUFFER_KEPT_MAX: usize = 64 * 1024;
 /// How frames lie in a byte stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// The wrapper of IEC 62056-47, between meters and gateways.
+    /// The wrapper of IEC 62056-47, between meters and gateways. A frame is a wrapped APDU with its
+    /// header, because its ports say who speaks to whom.
     DlmsWrapper,
     /// A 32-bit big-endian length and the frame, between our own tiers.
     Envelope,
+    /// No frames: pieces of the stream as they come, for a node that cuts them itself.
+    Bytes,
 }
 
 impl Framing {
@@ -28,8 +25,8 @@ impl Framing {
     /// mistake of ours and panics.
     pub const fn frame_max(self) -> usize {
         match self {
-            Self::DlmsWrapper => wrapper::APDU_MAX as usize,
-            Self::Envelope => ENVELOPE_MAX,
+            Self::DlmsWrapper => wrapper::HEADER_LEN + wrapper::APDU_MAX as usize,
+            Self::Envelope | Self::Bytes => ENVELOPE_MAX,
         }
     }
 
@@ -37,7 +34,8 @@ impl Framing {
     ///
     /// # Panics
     ///
-    /// If it is empty or longer than [`Self::frame_max`]: nodes bound what they send.
+    /// If it is empty or longer than [`Self::frame_max`], or not one wrapped APDU where that is
+    /// what the link carries: nodes bound and wrap what they send.
     pub(crate) fn assert_sendable(self, frame: &[u8]) {
         assert!(
             !frame.is_empty() && frame.len() <= self.frame_max(),
@@ -45,22 +43,20 @@ impl Framing {
             self.frame_max(),
             frame.len()
         );
+        if self == Self::DlmsWrapper {
+            wrapper::Frame::decode(frame).expect("a node wraps what it sends to a meter");
+        }
     }
 
     /// Appends `frame` to `stream`.
     ///
     /// # Panics
     ///
-    /// If the frame is empty or longer than [`Self::frame_max`]: nodes bound what they send.
+    /// If [`Self::frame_max`] or the link's kind does not allow it.
     pub fn encode(self, frame: &[u8], stream: &mut Vec<u8>) {
         self.assert_sendable(frame);
         match self {
-            Self::DlmsWrapper => wrapper::Frame {
-                source: SERVER_WPORT,
-                destination: CLIENT_WPORT,
-                apdu: frame,
-            }
-            .encode(stream),
+            Self::DlmsWrapper | Self::Bytes => stream.extend_from_slice(frame),
             Self::Envelope => {
                 let length = u32::try_from(frame.len()).expect("ENVELOPE_MAX fits 32 bits");
                 stream.extend(length.to_be_bytes());
@@ -105,6 +101,7 @@ pub struct Deframer {
 enum Cutter {
     Wrapper(wrapper::Deframer),
     Envelope { buffer: Vec<u8>, taken: usize },
+    Bytes(Vec<u8>),
 }
 
 impl Deframer {
@@ -116,6 +113,7 @@ impl Deframer {
                 buffer: Vec::new(),
                 taken: 0,
             },
+            Framing::Bytes => Cutter::Bytes(Vec::new()),
         };
         Self { cutter, waiting: 0 }
     }
@@ -136,6 +134,7 @@ impl Deframer {
                 }
                 buffer.extend_from_slice(bytes);
             }
+            Cutter::Bytes(waiting) => waiting.extend_from_slice(bytes),
         }
         self.waiting += bytes.len();
         Ok(())
@@ -148,12 +147,13 @@ impl Deframer {
     /// [`FrameError`] for anything but a frame; the connection must be closed.
     pub fn pull(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let (frame, header_len) = match &mut self.cutter {
-            Cutter::Wrapper(deframer) => {
-                let frame = deframer.pull()?.map(|frame| frame.apdu.to_vec());
-                (frame, wrapper::HEADER_LEN)
-            }
+            Cutter::Wrapper(deframer) => (deframer.pull()?.map(|frame| frame.to_bytes()), 0),
             Cutter::Envelope { buffer, taken } => {
                 (pull_envelope(buffer, taken)?, ENVELOPE_HEADER_LEN)
+            }
+            Cutter::Bytes(waiting) => {
+                let piece = std::mem::take(waiting);
+                ((!piece.is_empty()).then_some(piece), 0)
             }
         };
         if let Some(frame) = &frame {
@@ -192,11 +192,25 @@ fn pull_envelope(buffer: &[u8], taken: &mut usize) -> Result<Option<Vec<u8>>, Fr
 mod tests {
     use super::*;
     use gridloom_core::Seed;
+    use gridloom_dlms::wrapper::WPort;
 
-    fn stream_of(framing: Framing, frames: &[&[u8]]) -> Vec<u8> {
+    /// A frame as a node sends it on such a link.
+    fn frame_of(framing: Framing, payload: &[u8]) -> Vec<u8> {
+        match framing {
+            Framing::DlmsWrapper => wrapper::Frame {
+                source: WPort(1),
+                destination: WPort(102),
+                apdu: payload,
+            }
+            .to_bytes(),
+            Framing::Envelope | Framing::Bytes => payload.to_vec(),
+        }
+    }
+
+    fn stream_of(framing: Framing, payloads: &[&[u8]]) -> Vec<u8> {
         let mut stream = Vec::new();
-        for frame in frames {
-            framing.encode(frame, &mut stream);
+        for payload in payloads {
+            framing.encode(&frame_of(framing, payload), &mut stream);
         }
         stream
     }
@@ -209,14 +223,14 @@ mod tests {
         );
         assert_eq!(
             stream_of(Framing::DlmsWrapper, &[b"ab"]),
-            [0, 1, 0, 1, 0, 1, 0, 2, b'a', b'b']
+            [0, 1, 0, 1, 0, 102, 0, 2, b'a', b'b']
         );
     }
 
     #[test]
     fn frames_come_out_however_the_stream_is_cut() {
         for framing in [Framing::DlmsWrapper, Framing::Envelope] {
-            let long = vec![9; framing.frame_max().min(65_535)];
+            let long = vec![9; 65_535];
             let frames: [&[u8]; 4] = [b"a", &long, b"bc", &[0; 500]];
             let stream = stream_of(framing, &frames);
             for chunk in [1, 3, 4, 5, 9, 4_096, stream.len()] {
@@ -228,7 +242,8 @@ mod tests {
                         found.push(frame);
                     }
                 }
-                assert_eq!(found, frames, "{framing:?} in {chunk}s");
+                let sent = frames.map(|payload| frame_of(framing, payload));
+                assert_eq!(found, sent, "{framing:?} in {chunk}s");
                 assert!(!deframer.is_partial());
             }
         }
@@ -246,9 +261,19 @@ mod tests {
                 assert!(deframer.is_partial());
             }
             deframer.push(&stream[stream.len() - 1..]).unwrap();
-            assert_eq!(deframer.pull(), Ok(Some(b"abc".to_vec())));
+            assert_eq!(deframer.pull(), Ok(Some(frame_of(framing, b"abc"))));
             assert!(!deframer.is_partial());
         }
+    }
+
+    #[test]
+    fn bytes_come_as_they_are() {
+        let mut deframer = Deframer::new(Framing::Bytes);
+        assert_eq!(deframer.pull(), Ok(None));
+        deframer.push(b"ab").unwrap();
+        assert_eq!(deframer.pull(), Ok(Some(b"ab".to_vec())));
+        assert_eq!(deframer.pull(), Ok(None));
+        assert!(!deframer.is_partial());
     }
 
     #[test]
@@ -309,8 +334,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a node sends frames of 1 to 65535 bytes in DlmsWrapper, not 65536")]
+    #[should_panic(expected = "a node wraps what it sends to a meter")]
+    fn sending_what_is_not_wrapped_is_our_mistake() {
+        Framing::DlmsWrapper.encode(b"bare APDU", &mut Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "a node sends frames of 1 to 65543 bytes in DlmsWrapper, not 65544")]
     fn sending_a_frame_that_is_too_long_is_our_mistake() {
-        Framing::DlmsWrapper.encode(&[0; 65_536], &mut Vec::new());
+        Framing::DlmsWrapper.encode(&[0; 65_544], &mut Vec::new());
     }
 }

@@ -16,6 +16,6 @@ pub use link::{
 };
 pub use listener::{CONNECTIONS_MAX, ListenOptions};
 
-pub(crate) use dialer::dial;
+pub(crate) use dialer::{dial, dial_once};
 pub(crate) use link::{LinkEvent, LinkSpec, LinkWriter, SendError};
 pub(crate) use listener::listen;

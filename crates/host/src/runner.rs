@@ -19,7 +19,7 @@ use crate::net::{
     self, DialAddress, DialOptions, LinkEvent, LinkLimits, LinkSpec, ListenOptions, Listener, Net,
 };
 
-pub use fleet::{BATCH_MAX, DISK_OUTSTANDING_MAX, STOP_TIMEOUT};
+pub use fleet::{BATCH_MAX, DIALS_MAX, DISK_OUTSTANDING_MAX, STOP_TIMEOUT};
 
 /// Link events that wait for the nodes of one runner; above it sockets are not read.
 pub const EVENTS_MAX: usize = 512;
@@ -167,8 +167,12 @@ impl<N: Node + Send + 'static> Runner<N> {
         for planned in self.planned {
             spawn_planned(planned, &self.net, &events_in, &stop);
         }
-        let clock = self.net.clock().clone();
-        let fleet = fleet::Fleet::new(self.members, clock, self.disk, events, stop_in);
+        let dialing = fleet::Dialing {
+            net: self.net,
+            events: events_in,
+            stop,
+        };
+        let fleet = fleet::Fleet::new(self.members, dialing, self.disk, events, stop_in);
         let task = tokio::spawn(fleet.run(calls));
         Running {
             handle: Handle { calls: calls_in },

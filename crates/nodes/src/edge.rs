@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use gridloom_core::{Instant, Now, Wake};
+use gridloom_core::{Instant, MeterId, Now, Wake};
+use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{AcceptedReading, Edge, EdgeStatus, Effect, Path};
 
 use crate::envelope::{LIST_MAX, Message, Role};
@@ -79,10 +80,7 @@ impl EdgeNode {
                     gateway: link.0,
                     down: path,
                 };
-                if let Err(refusal) = self.edge.handle_packet(path, &frame, now) {
-                    tracing::debug!(?refusal, gateway = link.0, "packet refused");
-                    self.report_soon(now);
-                }
+                self.take_from_meter(path, &frame, now);
             }
             Ok(Message::Hello {
                 role: Role::Gateway,
@@ -97,6 +95,48 @@ impl EdgeNode {
         }
     }
 
+    /// A push or a confirmation is for the edge itself; what a meter answers to another client
+    /// goes to the head-end, which alone can verify it.
+    fn take_from_meter(&mut self, path: Path, frame: &[u8], now: Now) {
+        let Ok(frame) = wrapper::Frame::decode(frame) else {
+            self.edge.handle_unframed();
+            self.report_soon(now);
+            return;
+        };
+        if frame.destination == WPort::PRE_ESTABLISHED_CLIENT {
+            if let Err(refusal) = self.edge.handle_packet(path, frame.apdu, now) {
+                tracing::debug!(?refusal, gateway = path.gateway, "packet refused");
+                self.report_soon(now);
+            }
+        } else if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
+            let message = Message::FromMeter {
+                meter,
+                client: frame.destination,
+                apdu: frame.apdu.to_vec(),
+            };
+            self.send(utility, &message);
+        }
+    }
+
+    fn send_to_meter(&mut self, utility: LinkId, meter: MeterId, client: WPort, apdu: &[u8]) {
+        let Some(path) = self.edge.path_to(meter) else {
+            self.send(utility, &Message::MeterUnreachable { meter });
+            return;
+        };
+        let frame = wrapper::Frame {
+            source: client,
+            destination: WPort::MANAGEMENT,
+            apdu,
+        };
+        self.send(
+            LinkId(path.gateway),
+            &Message::Downlink {
+                path: path.down,
+                frame: frame.to_bytes(),
+            },
+        );
+    }
+
     fn take_from_utility(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
             Ok(Message::Stored(keys)) => {
@@ -109,6 +149,14 @@ impl EdgeNode {
                     self.edge.handle_price(point.period, point.end, point.price);
                 }
                 self.edge.offer_prices_to_all(now.instant);
+            }
+            // The pre-established client is this edge itself: nobody else speaks in its name.
+            Ok(Message::ToMeter {
+                meter,
+                client,
+                apdu,
+            }) if client != WPort::PRE_ESTABLISHED_CLIENT => {
+                self.send_to_meter(link, meter, client, &apdu);
             }
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
@@ -141,7 +189,12 @@ impl EdgeNode {
                     LinkId(path.gateway),
                     &Message::Downlink {
                         path: path.down,
-                        frame,
+                        frame: wrapper::Frame {
+                            source: WPort::PRE_ESTABLISHED_CLIENT,
+                            destination: WPort::MANAGEMENT,
+                            apdu: &frame,
+                        }
+                        .to_bytes(),
                     },
                 ),
                 Effect::Accept(reading) => {
@@ -191,6 +244,12 @@ impl Node for EdgeNode {
                 self.send(link, &hello);
                 self.report_soon(now);
             }
+            // It dials nobody by itself.
+            Input::LinkUp {
+                port: Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
                     self.edge.handle_gateway_gone(link.0);

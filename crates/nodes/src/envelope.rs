@@ -7,6 +7,7 @@ use gridloom_core::{
     SystemTitle, UtcTime, Watts,
 };
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
+use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{AcceptedReading, RefusalCounters};
 use gridloom_headend::ReadingKey;
 use gridloom_store::PricePoint;
@@ -55,6 +56,8 @@ pub enum Role {
     Utility,
     /// The archive.
     Archive,
+    /// The head-end, which reads meters and commands them.
+    HeadEnd,
 }
 
 /// Everything our tiers say to each other.
@@ -91,6 +94,29 @@ pub enum Message {
     Prices(Vec<PricePoint>),
     /// Edge to utility: what it has refused since it started.
     Refusals(RefusalCounters),
+    /// Head-end to utility to edge: an APDU for a meter, sealed for its association.
+    ToMeter {
+        /// For whom.
+        meter: MeterId,
+        /// The client that asks.
+        client: WPort,
+        /// The APDU.
+        apdu: Vec<u8>,
+    },
+    /// Edge to utility to head-end: what a meter answered, as unverified as it came.
+    FromMeter {
+        /// Who answered.
+        meter: MeterId,
+        /// The client that had asked.
+        client: WPort,
+        /// The APDU.
+        apdu: Vec<u8>,
+    },
+    /// The answer to a [`Self::ToMeter`] that found no way to its meter.
+    MeterUnreachable {
+        /// Which.
+        meter: MeterId,
+    },
     /// Utility to archive: keep this.
     Object {
         /// Comes back in the answer.
@@ -132,6 +158,7 @@ impl Message {
                     Role::Edge => 2,
                     Role::Utility => 3,
                     Role::Archive => 4,
+                    Role::HeadEnd => 5,
                 });
                 out.bytes(name.as_bytes());
             }
@@ -169,6 +196,21 @@ impl Message {
                 out.u64(*ticket);
                 out.u8(u8::from(*stored));
             }
+            Self::ToMeter {
+                meter,
+                client,
+                apdu,
+            }
+            | Self::FromMeter {
+                meter,
+                client,
+                apdu,
+            } => {
+                out.u32(meter.0);
+                out.u16(client.0);
+                out.bytes(apdu);
+            }
+            Self::MeterUnreachable { meter } => out.u32(meter.0),
         }
         out.0
     }
@@ -191,6 +233,7 @@ impl Message {
                     2 => Role::Edge,
                     3 => Role::Utility,
                     4 => Role::Archive,
+                    5 => Role::HeadEnd,
                     _ => return Err(EnvelopeError::Field { field: "role" }),
                 },
                 name: from.text("name")?,
@@ -227,6 +270,25 @@ impl Message {
                     _ => return Err(EnvelopeError::Field { field: "stored" }),
                 },
             },
+            10 => {
+                let (meter, client, apdu) = from.tunnelled()?;
+                Self::ToMeter {
+                    meter,
+                    client,
+                    apdu,
+                }
+            }
+            11 => {
+                let (meter, client, apdu) = from.tunnelled()?;
+                Self::FromMeter {
+                    meter,
+                    client,
+                    apdu,
+                }
+            }
+            12 => Self::MeterUnreachable {
+                meter: MeterId(from.0.u32()?),
+            },
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -246,6 +308,9 @@ impl Message {
             Self::Refusals(_) => 7,
             Self::Object { .. } => 8,
             Self::ObjectStored { .. } => 9,
+            Self::ToMeter { .. } => 10,
+            Self::FromMeter { .. } => 11,
+            Self::MeterUnreachable { .. } => 12,
         }
     }
 }
@@ -398,6 +463,16 @@ impl Source<'_> {
         Ok(items)
     }
 
+    /// An APDU that can travel in one wrapper frame.
+    fn tunnelled(&mut self) -> Result<(MeterId, WPort, Vec<u8>), EnvelopeError> {
+        let (meter, client) = (MeterId(self.0.u32()?), WPort(self.0.u16()?));
+        let apdu = self.bytes()?;
+        if apdu.is_empty() || apdu.len() > usize::from(wrapper::APDU_MAX) {
+            return Err(EnvelopeError::Field { field: "apdu" });
+        }
+        Ok((meter, client, apdu))
+    }
+
     fn period(&mut self) -> Result<Period, EnvelopeError> {
         Period::from_secs(self.0.u32()?).ok_or(EnvelopeError::Field { field: "period" })
     }
@@ -529,6 +604,18 @@ mod tests {
                 ticket: 1,
                 stored: true,
             },
+            Message::hello(Role::HeadEnd, "head-end"),
+            Message::ToMeter {
+                meter: MeterId(9),
+                client: WPort::MANAGEMENT,
+                apdu: vec![0xC0, 1],
+            },
+            Message::FromMeter {
+                meter: MeterId(9),
+                client: WPort::PUBLIC_CLIENT,
+                apdu: vec![0xC4],
+            },
+            Message::MeterUnreachable { meter: MeterId(9) },
         ]
     }
 

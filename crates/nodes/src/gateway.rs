@@ -131,6 +131,12 @@ impl Node for GatewayNode {
                     self.carry_up(message);
                 }
             }
+            // It dials nobody by itself.
+            Input::LinkUp {
+                port: Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
                 self.meters.remove(&link);
                 if self.uplink == Some(link) {

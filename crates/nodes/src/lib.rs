@@ -16,5 +16,7 @@ pub use archive::ArchiveNode;
 pub use edge::EdgeNode;
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use meter::MeterNode;
-pub use node::{Answer, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query};
+pub use node::{
+    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query, Wire,
+};
 pub use utility::{ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus};

@@ -1,6 +1,7 @@
 //! The meter node: one emulated meter on one link.
 
 use gridloom_core::{Now, Wake};
+use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_field::meter::{Event, Meter, Output as MeterOutput};
 use gridloom_field::status::MeterStatus;
 
@@ -41,15 +42,26 @@ impl Node for MeterNode {
             }
             // A meter that listens for head-ends is another assembly.
             Input::LinkUp {
-                port: Port::Down, ..
-            } => {}
+                port: Port::Down | Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
                 if self.link == Some(link) {
                     self.link = None;
                     self.meter.handle_link_down(now);
                 }
             }
-            Input::Frame { frame, .. } => self.meter.handle_frame(&frame, now),
+            Input::Frame { frame, .. } => match wrapper::Frame::decode(&frame) {
+                Ok(wrapper::Frame {
+                    source: WPort::PRE_ESTABLISHED_CLIENT,
+                    destination: WPort::MANAGEMENT,
+                    apdu,
+                }) => self.meter.handle_frame(apdu, now),
+                Ok(_) | Err(_) => {
+                    tracing::debug!(meter = %self.meter.config().id, "frame for nobody here");
+                }
+            },
             Input::Disk(DiskReply::Done { ticket, result }) => {
                 self.meter.handle_remembered(ticket, result, now);
             }
@@ -63,6 +75,12 @@ impl Node for MeterNode {
             match self.meter.poll_output()? {
                 MeterOutput::Send { frame } => {
                     if let Some(link) = self.link {
+                        let frame = wrapper::Frame {
+                            source: WPort::MANAGEMENT,
+                            destination: WPort::PRE_ESTABLISHED_CLIENT,
+                            apdu: &frame,
+                        }
+                        .to_bytes();
                         return Some(Output::Send { link, frame });
                     }
                 }

@@ -14,6 +14,21 @@ pub enum Port {
     Down,
     /// Towards the cloud; the node dials, and the host dials again when the link goes down.
     Up,
+    /// To whom the node itself wanted to be connected, once.
+    Dialled(DialId),
+}
+
+/// An attempt to connect, numbered by the node that makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// What the frames are of a link that a node dials itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wire {
+    /// Wrapped APDUs (IEC 62056-47).
+    Wrapper,
+    /// Pieces of a byte stream, cut anywhere; the node finds its frames in them.
+    Bytes,
 }
 
 /// What happens to a node.
@@ -38,6 +53,13 @@ pub enum Input {
         /// Which.
         link: LinkId,
     },
+    /// The answer to an [`Output::Dial`] that came to nothing.
+    DialFailed {
+        /// Which attempt.
+        dial: DialId,
+        /// The system's words.
+        reason: String,
+    },
     /// The disk finished a request.
     Disk(DiskReply),
     /// A deadline of [`Node::wake`] has passed.
@@ -60,6 +82,15 @@ pub enum Output {
         link: LinkId,
         /// Why, for the log.
         reason: &'static str,
+    },
+    /// Connect, once. Answered by [`Input::LinkUp`] or [`Input::DialFailed`].
+    Dial {
+        /// Comes back in the answer.
+        dial: DialId,
+        /// Where to, as `HOST:PORT`.
+        address: String,
+        /// What the frames of the link will be.
+        wire: Wire,
     },
     /// Do something on disk. Requests of one node are carried out in order.
     Disk(DiskRequest),

@@ -104,6 +104,9 @@ pub struct UtilityNode {
     closing: Option<Closing>,
     archive: ArchiveQueue,
     edges: BTreeSet<LinkId>,
+    /// The edge that last brought a reading of each meter.
+    edge_of: BTreeMap<MeterId, LinkId>,
+    head_end: Option<LinkId>,
     archive_link: Option<LinkId>,
     refusals: BTreeMap<LinkId, RefusalCounters>,
     newest: BTreeMap<MeterId, Newest>,
@@ -156,6 +159,8 @@ impl UtilityNode {
             closing: None,
             archive: ArchiveQueue::new(config.period, memory.archived_before, memory.sealed_before),
             edges: BTreeSet::new(),
+            edge_of: BTreeMap::new(),
+            head_end: None,
             archive_link: None,
             refusals: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -259,9 +264,14 @@ impl UtilityNode {
 
     fn handle_frame(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
-            Ok(Message::Readings(readings)) if self.edges.contains(&link) => {
+            Ok(Message::Readings(readings))
+                if self.edges.contains(&link) || self.head_end == Some(link) =>
+            {
                 for accepted in &readings {
                     self.take(link, accepted, now);
+                    if self.head_end != Some(link) {
+                        self.edge_of.insert(accepted.reading.meter, link);
+                    }
                 }
                 // A redelivered reading is durable already; no write will say so again.
                 self.acknowledge();
@@ -273,6 +283,27 @@ impl UtilityNode {
             Ok(Message::Hello {
                 role: Role::Edge, ..
             }) => self.greet_edge(link),
+            Ok(Message::Hello {
+                role: Role::HeadEnd,
+                ..
+            }) => {
+                self.head_end = Some(link);
+                let hello = Message::hello(Role::Utility, &self.config.name);
+                self.send(link, &hello);
+            }
+            Ok(request @ Message::ToMeter { meter, .. }) if self.head_end == Some(link) => {
+                match self.edge_of.get(&meter).copied() {
+                    Some(edge) => self.send(edge, &request),
+                    None => self.send(link, &Message::MeterUnreachable { meter }),
+                }
+            }
+            Ok(answer @ (Message::FromMeter { .. } | Message::MeterUnreachable { .. }))
+                if self.edges.contains(&link) =>
+            {
+                if let Some(head_end) = self.head_end {
+                    self.send(head_end, &answer);
+                }
+            }
             Ok(Message::Hello {
                 role: Role::Archive,
                 ..
@@ -605,8 +636,19 @@ impl Node for UtilityNode {
             Input::LinkUp {
                 port: Port::Down, ..
             } => {}
+            // It dials nobody by itself.
+            Input::LinkUp {
+                port: Port::Dialled(_),
+                ..
+            }
+            | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
-                self.edges.remove(&link);
+                if self.edges.remove(&link) {
+                    self.edge_of.retain(|_, edge| *edge != link);
+                }
+                if self.head_end == Some(link) {
+                    self.head_end = None;
+                }
                 self.collector.source_gone(Source(link.0));
                 if let Some(refusals) = self.refusals.remove(&link) {
                     self.counters.past_refusals.add(&refusals);

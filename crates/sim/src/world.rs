@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use gridloom_core::seed;
 use gridloom_core::{Instant, Now, Seed, UtcTime};
-use gridloom_nodes::{DiskReply, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode};
+use gridloom_nodes::{
+    DialId, DiskReply, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+};
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 use serde::Serialize;
 
@@ -178,6 +180,11 @@ enum What {
     },
     Dial {
         cable: usize,
+    },
+    DialFailed {
+        place: usize,
+        life: u32,
+        dial: DialId,
     },
     /// An end of a connection notices that it is gone.
     Hangup {
@@ -509,6 +516,12 @@ impl World {
     fn carry_out(&mut self, what: What) -> Result<Option<Happened>, WorldError> {
         match what {
             What::Frame { link, to, frame } => self.arrive(link, to, frame)?,
+            What::DialFailed { place, life, dial } => {
+                if self.places[place].life == life {
+                    let reason = "no cable of this world leads there".to_owned();
+                    self.give(place, Input::DialFailed { dial, reason })?;
+                }
+            }
             What::Wake { place, number } => self.wake(place, number)?,
             What::DiskDone { place, life } => self.disk_done(place, life)?,
             What::Dial { cable } => self.connect(cable)?,
@@ -740,6 +753,11 @@ impl World {
                         self.push(self.time, What::Hangup { link, end });
                         self.tell_peer(cable, end);
                     }
+                }
+                Output::Dial { dial, .. } => {
+                    let life = self.places[index].life;
+                    let place = index;
+                    self.push(self.time, What::DialFailed { place, life, dial });
                 }
                 Output::Disk(request) => {
                     let place = &mut self.places[index];

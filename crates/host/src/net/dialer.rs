@@ -73,6 +73,30 @@ pub(crate) async fn dial(
     }
 }
 
+/// Connects once, and runs the link until it ends or `stop` turns true; says why it did not come
+/// to stand.
+pub(crate) async fn dial_once(
+    target: DialAddress,
+    spec: LinkSpec,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let connected = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        connected = connect_after(Duration::ZERO, &target) => connected,
+    };
+    match connected {
+        Ok(stream) => {
+            count(&spec.net.counters().dialled);
+            link::run(stream, &spec).await;
+            Ok(())
+        }
+        Err(error) => {
+            spec.net.note_dial_failure(&target, &error);
+            Err(error)
+        }
+    }
+}
+
 async fn connect_after(
     pause: Duration,
     target: &DialAddress,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gridloom_core::Instant;
-use gridloom_nodes::{LinkId, Port};
+use gridloom_nodes::{DialId, LinkId, Port};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -86,6 +86,11 @@ pub(crate) enum LinkEvent {
     },
     Down {
         link: LinkId,
+    },
+    DialFailed {
+        slot: usize,
+        dial: DialId,
+        reason: String,
     },
 }
 

@@ -1,17 +1,20 @@
 //! The loop: one input, full drain, next input.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::{Instant, Now};
-use gridloom_nodes::{DiskReply, DiskRequest, Input, LinkId, Node, Output};
+use gridloom_nodes::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
 use tokio::sync::{mpsc, watch};
 
 use super::{Command, Member};
 use crate::clock::Clock;
 use crate::disk::{DiskClient, DiskHandle};
-use crate::net::{LinkEvent, LinkWriter, SendError};
+use crate::framing::Framing;
+use crate::net::{
+    DialAddress, LinkEvent, LinkLimits, LinkSpec, LinkWriter, Net, SendError, dial_once,
+};
 
 /// Inputs of one kind that are handled before the other kinds, and then other tasks, have a turn.
 pub const BATCH_MAX: usize = 128;
@@ -29,6 +32,16 @@ const DRIFT_CHECK: Duration = Duration::from_secs(1);
 
 /// A clock that moved by less than this was slewed, not set: deadlines stay as they are.
 const DRIFT_MILLIS_MAX: u64 = 20;
+
+/// Attempts to connect that the nodes of one runner may have under way; one more fails at once.
+pub const DIALS_MAX: usize = 1_024;
+
+/// What it takes to connect for a node.
+pub(super) struct Dialing {
+    pub(super) net: Net,
+    pub(super) events: mpsc::Sender<LinkEvent>,
+    pub(super) stop: watch::Receiver<bool>,
+}
 
 struct Slot<N> {
     name: Arc<str>,
@@ -55,16 +68,23 @@ pub(crate) struct Fleet<N> {
     drift: Option<i64>,
     drift_checked_at: Instant,
     stop: watch::Sender<bool>,
+    /// `None` once the runner winds down.
+    dialing: Option<Dialing>,
+    /// Attempts without an answer.
+    dials: usize,
+    /// Attempts that failed before they began.
+    failed_dials: VecDeque<(usize, DialId, String)>,
 }
 
 impl<N: Node + Send + 'static> Fleet<N> {
     pub(super) fn new(
         members: Vec<Member<N>>,
-        clock: Clock,
+        dialing: Dialing,
         disk: Option<DiskHandle>,
         events: mpsc::Receiver<LinkEvent>,
         stop: watch::Sender<bool>,
     ) -> Self {
+        let clock = dialing.net.clock().clone();
         let (disk, replies) = match disk {
             Some(disk) => {
                 let (client, replies) = disk.attach();
@@ -92,6 +112,9 @@ impl<N: Node + Send + 'static> Fleet<N> {
             replies,
             outstanding: 0,
             stop,
+            dialing: Some(dialing),
+            dials: 0,
+            failed_dials: VecDeque::new(),
         }
     }
 
@@ -113,6 +136,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
         loop {
             self.check_drift();
             let mut busy = self.take_replies();
+            busy |= self.take_failed_dials();
             if self.disk_has_room() {
                 busy |= self.take_timeouts();
                 busy |= self.take_events();
@@ -215,6 +239,9 @@ impl<N: Node + Send + 'static> Fleet<N> {
             } => {
                 let writer = Some(writer);
                 self.links.insert(link, Link { slot, writer });
+                if let Port::Dialled(_) = port {
+                    self.dials -= 1;
+                }
                 self.input(slot, Input::LinkUp { link, port });
             }
             LinkEvent::Frame { link, frame } => {
@@ -234,7 +261,59 @@ impl<N: Node + Send + 'static> Fleet<N> {
                     .expect("a link goes down once, after it was up");
                 self.input(slot, Input::LinkDown { link });
             }
+            LinkEvent::DialFailed { slot, dial, reason } => {
+                self.dials -= 1;
+                self.input(slot, Input::DialFailed { dial, reason });
+            }
         }
+    }
+
+    fn take_failed_dials(&mut self) -> bool {
+        let failed = std::mem::take(&mut self.failed_dials);
+        let some = !failed.is_empty();
+        for (slot, dial, reason) in failed {
+            self.input(slot, Input::DialFailed { dial, reason });
+        }
+        some
+    }
+
+    fn dial(&mut self, slot: usize, dial: DialId, address: &str, wire: Wire) {
+        let Some(dialing) = &self.dialing else {
+            return; // Nobody waits for an answer any more.
+        };
+        let target = match DialAddress::parse("address", address) {
+            Ok(target) if self.dials < DIALS_MAX => target,
+            Ok(_) => {
+                let reason = format!("{DIALS_MAX} attempts to connect are under way already");
+                self.failed_dials.push_back((slot, dial, reason));
+                return;
+            }
+            Err(error) => {
+                self.failed_dials.push_back((slot, dial, error.to_string()));
+                return;
+            }
+        };
+        self.dials += 1;
+        let events = dialing.events.clone();
+        let spec = LinkSpec {
+            net: dialing.net.clone(),
+            slot,
+            port: Port::Dialled(dial),
+            framing: match wire {
+                Wire::Wrapper => Framing::DlmsWrapper,
+                Wire::Bytes => Framing::Bytes,
+            },
+            limits: LinkLimits::default(),
+            events: events.clone(),
+        };
+        let stop = dialing.stop.clone();
+        tokio::spawn(async move {
+            if let Err(reason) = dial_once(target, spec, stop).await {
+                let failed = LinkEvent::DialFailed { slot, dial, reason };
+                // A runner that is gone needs no news.
+                let _ = events.send(failed).await;
+            }
+        });
     }
 
     fn input(&mut self, slot: usize, input: Input) {
@@ -249,6 +328,11 @@ impl<N: Node + Send + 'static> Fleet<N> {
             match output {
                 Output::Send { link, frame } => self.send(slot, link, frame),
                 Output::Close { link, reason } => self.close(slot, link, reason),
+                Output::Dial {
+                    dial,
+                    address,
+                    wire,
+                } => self.dial(slot, dial, &address, wire),
                 Output::Disk(request) => self.ask_disk(slot, request),
             }
         }
@@ -324,6 +408,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
 
     async fn wind_down(mut self) -> Vec<N> {
         self.stop.send_replace(true);
+        self.dialing = None;
         let clock = self.clock.clone();
         let deadline = Some(clock.now().instant + STOP_TIMEOUT);
         while self.outstanding > 0 {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gridloom_core::{Instant, Now, Seed, UtcTime, Wake};
-use gridloom_nodes::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+use gridloom_nodes::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -56,6 +56,9 @@ fn probe(react: React) -> (Probe, mpsc::UnboundedReceiver<Input>) {
     (probe, hears)
 }
 
+/// A frame in either framing: a wrapped APDU of one byte.
+const HELLO: [u8; 9] = [0, 1, 0, 1, 0, 102, 0, 1, 0xAA];
+
 fn silent(_: &mut Probe, _: &Input, _: Now) {}
 
 fn echo(probe: &mut Probe, input: &Input, _: Now) {
@@ -67,7 +70,7 @@ fn echo(probe: &mut Probe, input: &Input, _: Now) {
 
 fn greet(probe: &mut Probe, input: &Input, _: Now) {
     if let Input::LinkUp { link, .. } = input {
-        let (link, frame) = (*link, b"hello".to_vec());
+        let (link, frame) = (*link, HELLO.to_vec());
         probe.outbox.push_back(Output::Send { link, frame });
     }
 }
@@ -136,7 +139,7 @@ async fn two_nodes_talk_in_both_framings_and_end_cleanly() {
             panic!("the client's link comes up first");
         };
         assert_eq!(port, Port::Up);
-        let frame = b"hello".to_vec();
+        let frame = HELLO.to_vec();
         assert_eq!(next(&mut client_hears).await, Input::Frame { link, frame });
         assert!(matches!(
             next(&mut server.hears).await,
@@ -193,7 +196,7 @@ async fn what_is_no_frame_closes_that_link_only() {
             Input::LinkUp { .. } => ups += 1,
             Input::Frame { frame, .. } => frames.push(frame),
             Input::LinkDown { .. } => {}
-            Input::Disk(_) | Input::Timeout => panic!("not asked for"),
+            Input::DialFailed { .. } | Input::Disk(_) | Input::Timeout => panic!("not asked for"),
         }
     }
     assert_eq!(
@@ -354,9 +357,9 @@ async fn a_neighbour_that_comes_back_is_found_again() {
             None => TcpListener::bind(address).await.unwrap(),
         };
         let (mut stream, _) = within(listening.accept()).await.unwrap();
-        let mut hello = [0; 9];
+        let mut hello = [0; 13];
         within(stream.read_exact(&mut hello)).await.unwrap();
-        assert_eq!(&hello, b"\0\0\0\x05hello");
+        assert_eq!(hello[..], [&[0, 0, 0, 9], &HELLO[..]].concat());
         let Input::LinkUp { link, .. } = next(&mut hears).await else {
             panic!("up before down");
         };
@@ -580,4 +583,51 @@ async fn a_frame_that_is_too_long_stops_the_node_that_sends_it() {
     let mut server = serve(boast, ListenOptions::new(Framing::Envelope)).await;
     let _stream = TcpStream::connect(server.address).await.unwrap();
     within(server.running.ended()).await;
+}
+
+#[tokio::test]
+async fn a_node_connects_to_whom_it_wants_and_hears_why_it_cannot() {
+    let mut server = serve(echo, ListenOptions::new(Framing::DlmsWrapper)).await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = gone.local_addr().unwrap().to_string();
+    drop(gone);
+    let there = server.address.to_string();
+    let (client, mut hears) = probe(greet);
+    let mut runner = Runner::new(real_net());
+    let client = runner.add("client", client);
+    let running = runner.start();
+    let cases = [
+        (there, Wire::Wrapper, None),
+        (nobody, Wire::Bytes, Some("refused")),
+        ("no address".to_owned(), Wire::Bytes, Some("HOST:PORT")),
+    ];
+    for (number, (address, wire, fails)) in (0..).zip(cases) {
+        let dial = DialId(number);
+        let call = move |node: &mut Probe, _: Now| {
+            node.outbox.push_back(Output::Dial {
+                dial,
+                address,
+                wire,
+            });
+        };
+        running.handle().call(client, call).await.unwrap();
+        match (next(&mut hears).await, fails) {
+            (Input::LinkUp { port, link }, None) => {
+                assert_eq!(port, Port::Dialled(dial));
+                let frame = HELLO.to_vec();
+                assert_eq!(next(&mut hears).await, Input::Frame { link, frame });
+            }
+            (Input::DialFailed { dial: of, reason }, Some(words)) => {
+                assert_eq!(of, dial);
+                assert!(reason.contains(words), "{reason}");
+            }
+            (input, expected) => panic!("{input:?}, not {expected:?}"),
+        }
+    }
+    within(running.stop()).await;
+    assert!(matches!(
+        next(&mut server.hears).await,
+        Input::LinkUp { .. }
+    ));
+    within(server.running.stop()).await;
 }
