@@ -5,9 +5,16 @@
 //! - An acknowledgement leaves only after the ledger says that the reading is durable.
 //! - What waits for an acknowledgement is bounded; beyond the bound readings are refused, and
 //!   their meters push them again.
+//! - A key in the clear lives only in a [`vault::Secret`]; what is stored is wrapped.
 
+pub mod audit;
 pub mod collector;
 pub mod presence;
+pub mod template;
+pub mod vault;
 
+pub use audit::AuditRecord;
 pub use collector::{Acknowledgement, Collector, ReadingKey, Refusal, Source};
 pub use presence::{Presence, PresenceBook};
+pub use template::{Channel, ChannelSource, MeterTemplate, TemplateError};
+pub use vault::{Secret, Vault, VaultError};

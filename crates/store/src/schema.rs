@@ -10,7 +10,8 @@ use crate::backend::StoreError;
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE meter (
     meter INTEGER PRIMARY KEY,
     title BLOB NOT NULL UNIQUE,
@@ -91,7 +92,104 @@ CREATE TABLE cell (
     bytes BLOB NOT NULL,
     PRIMARY KEY (node, slot)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- The operations' tables. `device` replaces `meter`, whose rows it takes over below.
+CREATE TABLE device (
+    meter INTEGER PRIMARY KEY,
+    title BLOB NOT NULL,
+    serial TEXT NOT NULL,
+    name TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    transport INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    server INTEGER NOT NULL,
+    physical INTEGER NOT NULL,
+    endpoint TEXT NOT NULL,
+    -- Four bytes per role: client, mechanism, suite (255: none).
+    roles BLOB NOT NULL,
+    template TEXT NOT NULL,
+    service_point TEXT NOT NULL,
+    phases INTEGER NOT NULL
+) STRICT;
+-- State 3 is retired: what such a meter had is free again.
+CREATE UNIQUE INDEX device_title ON device (title) WHERE state <> 3;
+CREATE UNIQUE INDEX device_serial ON device (serial) WHERE state <> 3;
+CREATE UNIQUE INDEX device_endpoint ON device (endpoint) WHERE state <> 3;
+
+CREATE TABLE device_group (
+    meter INTEGER NOT NULL REFERENCES device,
+    name TEXT NOT NULL,
+    PRIMARY KEY (meter, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE master_key (
+    version INTEGER PRIMARY KEY,
+    check_value BLOB NOT NULL,
+    since_millis INTEGER NOT NULL,
+    is_retired INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE meter_key (
+    key INTEGER PRIMARY KEY,
+    meter INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    client INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    master INTEGER NOT NULL,
+    wrapped BLOB NOT NULL,
+    made_at_millis INTEGER NOT NULL
+) STRICT;
+CREATE INDEX meter_key_by_meter ON meter_key (meter);
+-- At most one pending (0) and one current (1) key of a kind and client.
+CREATE UNIQUE INDEX meter_key_single ON meter_key (meter, kind, client, state) WHERE state < 2;
+CREATE TRIGGER meter_key_stays BEFORE DELETE ON meter_key
+BEGIN SELECT RAISE(ABORT, 'a key is retired, never deleted: its number must stay used'); END;
+
+CREATE TABLE key_counter (
+    key INTEGER NOT NULL REFERENCES meter_key,
+    direction INTEGER NOT NULL,
+    title BLOB NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (key, direction, title)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER key_counter_rises BEFORE UPDATE ON key_counter WHEN new.value < old.value
+BEGIN SELECT RAISE(ABORT, 'a counter is never lowered without a new key'); END;
+CREATE TRIGGER key_counter_stays BEFORE DELETE ON key_counter
+BEGIN SELECT RAISE(ABORT, 'a counter is never forgotten'); END;
+
+CREATE TABLE work (
+    kind INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    -- -1: the whole.
+    meter INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    is_finished INTEGER NOT NULL,
+    changed_at_millis INTEGER NOT NULL,
+    PRIMARY KEY (kind, number, meter)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX work_unfinished ON work (kind, number, meter) WHERE is_finished = 0;
+
+CREATE TABLE audit_log (
+    number INTEGER PRIMARY KEY,
+    record BLOB NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER audit_log_fixed BEFORE UPDATE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_log_stays BEFORE DELETE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+
+-- Meters of the first schema push through a gateway of ours under keys of master key 1.
+INSERT INTO device
+SELECT meter, title, 'm' || meter, name, 1, 4, 'm' || meter, 1, 0, 'gateway:m' || meter || '/1/0',
+    x'', 'standard', service_point, phases FROM meter;
+INSERT INTO meter_key (meter, kind, client, state, master, wrapped, made_at_millis)
+SELECT meter, 0, 0, 1, 1, wrapped_ek, 0 FROM meter ORDER BY meter;
+INSERT INTO meter_key (meter, kind, client, state, master, wrapped, made_at_millis)
+SELECT meter, 2, 0, 1, 1, wrapped_ak, 0 FROM meter ORDER BY meter;
+",
+];
 
 /// Sets a connection up and brings its database to the newest schema.
 pub(crate) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {

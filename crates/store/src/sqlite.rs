@@ -1,5 +1,6 @@
 //! The embedded back end: SQLite, on a connection that the host opened.
 
+mod operations;
 mod rows;
 
 use core::ops::RangeInclusive;
@@ -19,6 +20,8 @@ use crate::merge::{
 };
 use crate::record::{BillRow, PricePoint, StoredReading};
 use crate::schema;
+
+pub use operations::SqliteOperations;
 
 /// A gridloom database in SQLite.
 #[derive(Debug)]

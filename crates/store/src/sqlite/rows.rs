@@ -22,6 +22,15 @@ impl From<rusqlite::Error> for RowError {
     }
 }
 
+impl From<RowError> for StoreError {
+    fn from(error: RowError) -> Self {
+        match error {
+            RowError::Database(error) => Self::database("reading rows")(error),
+            RowError::Store(error) => error,
+        }
+    }
+}
+
 impl StoreError {
     /// Wraps the database's own errors.
     pub(crate) fn database(doing: &'static str) -> impl Fn(rusqlite::Error) -> Self {
@@ -39,7 +48,7 @@ pub(super) fn collect<T>(
     params: impl Params,
     read: impl Fn(&Row<'_>) -> Result<T, RowError>,
 ) -> Result<Vec<T>, StoreError> {
-    let all = || {
+    let all = || -> Result<Vec<T>, RowError> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query(params)?;
         let mut all = Vec::new();
@@ -48,10 +57,7 @@ pub(super) fn collect<T>(
         }
         Ok(all)
     };
-    all().map_err(|error| match error {
-        RowError::Database(error) => StoreError::database("reading rows")(error),
-        RowError::Store(error) => error,
-    })
+    all().map_err(StoreError::from)
 }
 
 pub(super) fn checkpoint(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
@@ -147,6 +153,6 @@ fn period(table: &'static str, seconds: u32) -> Result<Period, RowError> {
     Period::from_secs(seconds).ok_or_else(|| damaged(table, format!("a period of {seconds} s")))
 }
 
-fn damaged(table: &'static str, what: String) -> RowError {
+pub(super) fn damaged(table: &'static str, what: String) -> RowError {
     RowError::Store(StoreError::DamagedRow { table, what })
 }
