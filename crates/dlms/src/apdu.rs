@@ -1,92 +1,198 @@
-//! The xDLMS APDUs (IEC 62056-5-3, clause 8) in plaintext: push, GET, SET, ACTION, exceptions.
+//! The xDLMS APDUs (IEC 62056-5-3, clause 8) in plaintext: push, events, GET, SET, ACTION in
+//! every variant, general block transfer, exceptions.
 //!
-//! Ciphered ones are opened by [`crate::security`] first. Block transfer and lists are refused
-//! with a name, as is every tag that is not spoken here.
+//! Ciphered ones are opened by [`crate::security`] first. Every tag that is not spoken here is
+//! refused with a name.
 
+mod action;
 mod error;
+mod event;
 mod exception;
 mod field;
+mod general_block;
+mod get;
 mod notification;
-mod request;
-mod response;
+mod payload;
+mod service;
+mod set;
+#[cfg(test)]
+mod vectors;
 
 use crate::axdr::Decoder;
 
+pub use action::{
+    ActionRequestNextPblock, ActionRequestNormal, ActionRequestWithFirstPblock,
+    ActionRequestWithList, ActionRequestWithListAndFirstPblock, ActionRequestWithPblock,
+    ActionResponseNextPblock, ActionResponseNormal, ActionResponseWithList,
+    ActionResponseWithPblock,
+};
 pub use error::ApduError;
+pub use event::EventNotification;
 pub use exception::{ExceptionResponse, ServiceError, StateError};
 pub use field::{
     ActionResult, AttributeDescriptor, DataAccessResult, InvokeId, LongInvokeId, MethodDescriptor,
     SelectiveAccess,
 };
+pub use general_block::GeneralBlockTransfer;
+pub use get::{
+    GetRequestNext, GetRequestNormal, GetRequestWithList, GetResponseNormal,
+    GetResponseWithDatablock, GetResponseWithList,
+};
 pub use notification::{DataNotification, DataNotificationConfirm};
-pub use request::{ActionRequestNormal, GetRequestNormal, SetRequestNormal};
-pub use response::{ActionResponseNormal, GetResponseNormal, SetResponseNormal};
+pub use payload::{
+    Outcome, decode_outcome, decode_outcomes, decode_results, decode_values, encode_outcome,
+    encode_outcomes, encode_results, encode_values,
+};
+pub use service::{DataBlock, LIST_MAX};
+pub use set::{
+    SetRequestNormal, SetRequestWithDatablock, SetRequestWithFirstDatablock, SetRequestWithList,
+    SetRequestWithListAndFirstDatablock, SetResponseDatablock, SetResponseLastDatablock,
+    SetResponseLastDatablockWithList, SetResponseNormal, SetResponseWithList,
+};
 
-/// Any plaintext APDU that is spoken here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Apdu<'a> {
-    /// A meter pushes.
-    DataNotification(DataNotification<'a>),
-    /// A push has arrived for good.
-    DataNotificationConfirm(DataNotificationConfirm),
-    /// A client reads one attribute.
-    GetRequestNormal(GetRequestNormal),
-    /// What it reads.
-    GetResponseNormal(GetResponseNormal),
-    /// A client writes one attribute.
-    SetRequestNormal(SetRequestNormal),
-    /// Whether that worked.
-    SetResponseNormal(SetResponseNormal),
-    /// A client invokes one method.
-    ActionRequestNormal(ActionRequestNormal),
-    /// Whether that worked, and what came of it.
-    ActionResponseNormal(ActionResponseNormal),
-    /// The server cannot even answer the service.
-    ExceptionResponse(ExceptionResponse),
+macro_rules! apdus {
+    (
+        tagged: { $($(#[$tagged_doc:meta])* $tagged:ident,)* }
+        variants: { $($(#[$variant_doc:meta])* $variant:ident,)* }
+    ) => {
+        /// Any plaintext APDU that is spoken here.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Apdu<'a> {
+            /// A meter pushes.
+            DataNotification(DataNotification<'a>),
+            $($(#[$tagged_doc])* $tagged($tagged),)*
+            $($(#[$variant_doc])* $variant($variant),)*
+        }
+
+        impl<'a> Apdu<'a> {
+            /// Reads exactly one APDU from all of `bytes`.
+            ///
+            /// # Errors
+            ///
+            /// Anything else, each kind by its name.
+            pub fn decode(bytes: &'a [u8]) -> Result<Self, ApduError> {
+                let mut head = Decoder::new(bytes);
+                let tag = head.byte()?;
+                match tag {
+                    DataNotification::TAG => {
+                        return Ok(Self::DataNotification(DataNotification::decode(bytes)?));
+                    }
+                    $($tagged::TAG => return Ok(Self::$tagged($tagged::decode(bytes)?)),)*
+                    GetRequestNormal::TAG
+                    | GetResponseNormal::TAG
+                    | SetRequestNormal::TAG
+                    | SetResponseNormal::TAG
+                    | ActionRequestNormal::TAG
+                    | ActionResponseNormal::TAG => {}
+                    _ => return Err(ApduError::unexpected(tag)),
+                }
+                match (tag, head.byte()?) {
+                    $(($variant::TAG, $variant::CHOICE) => {
+                        Ok(Self::$variant($variant::decode(bytes)?))
+                    })*
+                    (_, choice) => Err(ApduError::UnsupportedChoice { tag, choice }),
+                }
+            }
+
+            /// Whether a client asks for a service: a server owes it an answer, if it is confirmed.
+            pub const fn is_request(&self) -> bool {
+                match self {
+                    $(Self::$variant(_) => is_request_tag($variant::TAG),)*
+                    Self::DataNotification(_) => false,
+                    $(Self::$tagged(_) => false,)*
+                }
+            }
+
+            /// Appends the APDU to `out`.
+            ///
+            /// # Panics
+            ///
+            /// If a list is longer than [`LIST_MAX`], a window wider than
+            /// [`GeneralBlockTransfer::WINDOW_MAX`], or a value deeper than
+            /// [`DEPTH_MAX`](crate::axdr::DEPTH_MAX).
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    Self::DataNotification(apdu) => apdu.encode(out),
+                    $(Self::$tagged(apdu) => apdu.encode(out),)*
+                    $(Self::$variant(apdu) => apdu.encode(out),)*
+                }
+            }
+        }
+    };
 }
 
-impl<'a> Apdu<'a> {
-    /// Reads exactly one APDU from all of `bytes`.
-    ///
-    /// # Errors
-    ///
-    /// Anything else, each kind by its name.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, ApduError> {
-        let tag = Decoder::new(bytes).byte()?;
-        Ok(match tag {
-            DataNotification::TAG => Self::DataNotification(DataNotification::decode(bytes)?),
-            DataNotificationConfirm::TAG => {
-                Self::DataNotificationConfirm(DataNotificationConfirm::decode(bytes)?)
-            }
-            GetRequestNormal::TAG => Self::GetRequestNormal(GetRequestNormal::decode(bytes)?),
-            GetResponseNormal::TAG => Self::GetResponseNormal(GetResponseNormal::decode(bytes)?),
-            SetRequestNormal::TAG => Self::SetRequestNormal(SetRequestNormal::decode(bytes)?),
-            SetResponseNormal::TAG => Self::SetResponseNormal(SetResponseNormal::decode(bytes)?),
-            ActionRequestNormal::TAG => {
-                Self::ActionRequestNormal(ActionRequestNormal::decode(bytes)?)
-            }
-            ActionResponseNormal::TAG => {
-                Self::ActionResponseNormal(ActionResponseNormal::decode(bytes)?)
-            }
-            ExceptionResponse::TAG => Self::ExceptionResponse(ExceptionResponse::decode(bytes)?),
-            _ => return Err(ApduError::unexpected(tag)),
-        })
+apdus! {
+    tagged: {
+        /// A server tells an attribute unasked.
+        EventNotification,
+        /// A push has arrived for good.
+        DataNotificationConfirm,
+        /// A part of any APDU.
+        GeneralBlockTransfer,
+        /// The server cannot even answer the service.
+        ExceptionResponse,
     }
+    variants: {
+        /// A client reads one attribute.
+        GetRequestNormal,
+        /// A client asks for the next block.
+        GetRequestNext,
+        /// A client reads several attributes.
+        GetRequestWithList,
+        /// What it reads.
+        GetResponseNormal,
+        /// A part of what it reads.
+        GetResponseWithDatablock,
+        /// What it reads of each.
+        GetResponseWithList,
+        /// A client writes one attribute.
+        SetRequestNormal,
+        /// A client begins to write one attribute in blocks.
+        SetRequestWithFirstDatablock,
+        /// A client goes on writing in blocks.
+        SetRequestWithDatablock,
+        /// A client writes several attributes.
+        SetRequestWithList,
+        /// A client begins to write several attributes in blocks.
+        SetRequestWithListAndFirstDatablock,
+        /// Whether that worked.
+        SetResponseNormal,
+        /// The server waits for the next block.
+        SetResponseDatablock,
+        /// Whether writing in blocks worked.
+        SetResponseLastDatablock,
+        /// Which writes in blocks worked.
+        SetResponseLastDatablockWithList,
+        /// Which writes worked.
+        SetResponseWithList,
+        /// A client invokes one method.
+        ActionRequestNormal,
+        /// A client asks for the next block.
+        ActionRequestNextPblock,
+        /// A client invokes several methods.
+        ActionRequestWithList,
+        /// A client begins to send one method's parameters in blocks.
+        ActionRequestWithFirstPblock,
+        /// A client begins to send several methods' parameters in blocks.
+        ActionRequestWithListAndFirstPblock,
+        /// A client goes on sending parameters.
+        ActionRequestWithPblock,
+        /// Whether that worked, and what came of it.
+        ActionResponseNormal,
+        /// A part of what came of it.
+        ActionResponseWithPblock,
+        /// Which methods worked, and what came of each.
+        ActionResponseWithList,
+        /// The server waits for the next block.
+        ActionResponseNextPblock,
+    }
+}
 
-    /// Appends the APDU to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::DataNotification(apdu) => apdu.encode(out),
-            Self::DataNotificationConfirm(apdu) => apdu.encode(out),
-            Self::GetRequestNormal(apdu) => apdu.encode(out),
-            Self::GetResponseNormal(apdu) => apdu.encode(out),
-            Self::SetRequestNormal(apdu) => apdu.encode(out),
-            Self::SetResponseNormal(apdu) => apdu.encode(out),
-            Self::ActionRequestNormal(apdu) => apdu.encode(out),
-            Self::ActionResponseNormal(apdu) => apdu.encode(out),
-            Self::ExceptionResponse(apdu) => apdu.encode(out),
-        }
-    }
+const fn is_request_tag(tag: u8) -> bool {
+    matches!(
+        tag,
+        GetRequestNormal::TAG | SetRequestNormal::TAG | ActionRequestNormal::TAG
+    )
 }
 
 #[cfg(test)]
@@ -285,17 +391,17 @@ mod tests {
             ("C8 1E", ApduError::Ciphered { tag: 0xC8 }),
             ("60 1D", ApduError::UnknownTag { tag: 0x60 }),
             (
-                "C0 02 C1 00000001",
+                "C0 04 C1 00000001",
                 ApduError::UnsupportedChoice {
                     tag: 0xC0,
-                    choice: 2,
+                    choice: 4,
                 },
             ),
             (
-                "C4 02 C1 00 00000001",
+                "C4 00 C1 00 00000001",
                 ApduError::UnsupportedChoice {
                     tag: 0xC4,
-                    choice: 2,
+                    choice: 0,
                 },
             ),
             ("C5 01 C1 05", unknown("data-access-result", 5)),

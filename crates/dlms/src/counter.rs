@@ -181,6 +181,13 @@ impl TransmitCounter {
         Ok(next)
     }
 
+    /// How many counters can be given before another reservation is durable.
+    pub fn available(&self) -> u32 {
+        self.next.map_or(0, |next| {
+            (self.durable.saturating_sub(next)).saturating_add(u32::from(next <= self.durable))
+        })
+    }
+
     /// Whether the key should be changed because its counters run out.
     pub fn is_near_end(&self) -> bool {
         self.next.is_none_or(|next| next >= COUNTER_ALARM)
@@ -242,12 +249,16 @@ mod tests {
         assert_eq!(counter.reservation_due(), Some(BLOCK_LEN));
         assert_eq!(counter.reservation_due(), None, "asked once");
         assert!(counter.next().is_err(), "asked is not durable");
+        assert_eq!(counter.available(), 0, "asked is not durable");
         counter.reservation_failed();
         assert_eq!(counter.reservation_due(), Some(BLOCK_LEN), "asked again");
         counter.reserved(BLOCK_LEN);
         let mut persisted = BLOCK_LEN;
+        assert_eq!(counter.available(), BLOCK_LEN);
         for expected in 1..=10 * BLOCK_LEN {
+            let available = counter.available();
             assert_eq!(counter.next(), Ok(expected));
+            assert_eq!(counter.available(), available - 1);
             if let Some(upper) = counter.reservation_due() {
                 assert!(expected < persisted, "asked in time");
                 counter.reserved(upper);

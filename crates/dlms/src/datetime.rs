@@ -1,6 +1,7 @@
 //! COSEM date-time (IEC 62056-6-2, clause 4.1.6.1): twelve bytes in which every field may be
 //! left open, so that converting to [`UtcTime`] can fail and says which field is to blame.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use gridloom_core::{Day, UtcTime};
@@ -149,13 +150,51 @@ impl CosemDateTime {
     /// The point in time.
     ///
     /// A deviation that is not specified is taken as UTC: our meters run on UTC, and a range
-    /// read fails when the two sides disagree on it. Open hundredths are taken as zero. The
-    /// clock status is the caller's to judge.
+    /// read fails when the two sides disagree on it. Where the other side's meter has a time
+    /// zone, use [`Self::to_utc_at`]. Open hundredths are taken as zero. The clock status is
+    /// the caller's to judge.
     ///
     /// # Errors
     ///
     /// An open field, a field out of range, or a date that does not exist.
     pub fn to_utc(&self) -> Result<UtcTime, DateTimeError> {
+        self.to_utc_at(0)
+    }
+
+    /// Which of two times is earlier, as points in time.
+    ///
+    /// A deviation that is not specified is `default_deviation`, on either side; one that is
+    /// specified holds. So a range bound without a deviation compares with a captured time
+    /// that has one. Day of week and clock status do not count: the derived order of the
+    /// fields is not the order of time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::to_utc`], of either time.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::to_utc_at`].
+    pub fn cmp_at(&self, other: &Self, default_deviation: i16) -> Result<Ordering, DateTimeError> {
+        let this = self.to_utc_at(default_deviation)?;
+        Ok(this.cmp(&other.to_utc_at(default_deviation)?))
+    }
+
+    /// The point in time, as [`Self::to_utc`], but a deviation that is not specified is
+    /// `default_deviation`, in minutes as in [`Self::deviation`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::to_utc`].
+    ///
+    /// # Panics
+    ///
+    /// If `default_deviation` is wider than [`Self::DEVIATION_MAX`] either way.
+    pub fn to_utc_at(&self, default_deviation: i16) -> Result<UtcTime, DateTimeError> {
+        assert!(
+            default_deviation.unsigned_abs() <= Self::DEVIATION_MAX.unsigned_abs(),
+            "a default deviation of {default_deviation} minutes is out of range"
+        );
         if self.year == Self::YEAR_OPEN {
             return Err(DateTimeError::Wildcard { field: "year" });
         }
@@ -191,7 +230,7 @@ impl CosemDateTime {
             }
         };
         let deviation = match self.deviation {
-            Self::DEVIATION_OPEN => 0,
+            Self::DEVIATION_OPEN => default_deviation,
             value if value.unsigned_abs() <= Self::DEVIATION_MAX.unsigned_abs() => value,
             value => {
                 return Err(DateTimeError::OutOfRange {
@@ -360,6 +399,38 @@ mod tests {
             CosemDateTime::decode(&[0; 11]),
             Err(DateTimeError::WrongLength { bytes: 11 })
         );
+    }
+
+    #[test]
+    fn an_open_deviation_compares_as_the_default() {
+        use Ordering::{Equal, Greater, Less};
+        // Noon in local time: open, Central European, Indian; and 11:00 UTC.
+        let open = "07DD011F040C0000008000FF";
+        let europe = "07DD011F040C000000FFC400";
+        let india = "07DD011F040C000000FEB600";
+        let utc = "07DD011F040B000000000000";
+        let cases = [
+            (open, europe, 0, Greater),
+            (open, europe, -60, Equal),
+            (open, europe, -330, Less),
+            (open, india, -330, Equal),
+            (open, open, 0, Equal),
+            (open, open, -60, Equal),
+            (europe, utc, -330, Equal),
+            (india, europe, 0, Less),
+            // Another day of week and clock status is no other time.
+            (utc, "07DD011FFF0B0000FF000001", 0, Equal),
+        ];
+        for (a, b, deviation, expected) in cases {
+            let compared = bytes(a).cmp_at(&bytes(b), deviation);
+            assert_eq!(compared, Ok(expected), "{a} {b} at {deviation}");
+            let turned = bytes(b).cmp_at(&bytes(a), deviation);
+            assert_eq!(turned, Ok(expected.reverse()), "{b} {a} at {deviation}");
+        }
+        let wild = bytes("FFFF011F040C0000008000FF");
+        let error = Err(DateTimeError::Wildcard { field: "year" });
+        assert_eq!(wild.cmp_at(&bytes(utc), 0), error);
+        assert_eq!(bytes(utc).cmp_at(&wild, 0), error);
     }
 
     #[test]

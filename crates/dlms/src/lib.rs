@@ -7,15 +7,22 @@
 //! - No payload byte leaves [`security`] unless its tag verified; no counter is committed before.
 //! - A transmit counter is given only below a durable reservation, so never twice under a key.
 //! - Nothing rounds: what a register or a price step cannot hold exactly is an error.
+//! - A block transfer is taken in order, whole, and within a bound, or not at all.
 //! - Keys are wiped when dropped and never printed.
 
 pub mod apdu;
+pub mod association;
 pub mod axdr;
+pub mod block;
 pub mod charge;
+pub mod client;
 pub mod counter;
 pub mod datetime;
+pub mod gbt;
 #[cfg(test)]
 mod hex;
 pub mod push;
 pub mod security;
+pub mod selection;
+pub mod server;
 pub mod wrapper;

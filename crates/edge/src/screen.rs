@@ -206,23 +206,18 @@ impl Screen {
             .map_err(|_| Refusal::BadTag)?;
         device.believed.commit(fresh);
         self.news = true;
-        let said = match Apdu::decode(plain).map_err(|_| Refusal::Malformed)? {
-            Apdu::DataNotification(notification) => {
+        let said = match Apdu::decode(plain) {
+            Ok(Apdu::DataNotification(notification)) => {
                 let push =
                     IntervalPush::decode(notification.body).map_err(|_| Refusal::Malformed)?;
                 reading(&packet, device, &push, now)?
             }
-            Apdu::SetResponseNormal(response) => Said::SetAnswer {
+            Ok(Apdu::SetResponseNormal(response)) => Said::SetAnswer {
                 invoke_id: response.invoke_id,
                 accepted: response.result == DataAccessResult::Success,
             },
-            Apdu::ExceptionResponse(_)
-            | Apdu::DataNotificationConfirm(_)
-            | Apdu::GetRequestNormal(_)
-            | Apdu::GetResponseNormal(_)
-            | Apdu::SetRequestNormal(_)
-            | Apdu::ActionRequestNormal(_)
-            | Apdu::ActionResponseNormal(_) => return Err(Refusal::Unexpected),
+            Ok(_) => return Err(Refusal::Unexpected),
+            Err(_) => return Err(Refusal::Malformed),
         };
         Ok((packet.title, said))
     }

@@ -9,7 +9,11 @@
 
 pub mod audit;
 pub mod collector;
+pub mod healing;
 pub mod presence;
+pub mod profile;
+pub mod schedule;
+pub mod session;
 pub mod template;
 pub mod vault;
 

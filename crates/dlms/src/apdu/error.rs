@@ -2,6 +2,7 @@
 
 use gridloom_core::bytes::Truncated;
 
+use super::service::LIST_MAX;
 use crate::axdr::{AxdrError, Decoder};
 use crate::datetime::DateTimeError;
 use crate::security::{GENERAL_GLO, is_service_glo};
@@ -39,8 +40,11 @@ pub enum ApduError {
         /// The tag found.
         found: u8,
     },
-    /// A variant of a service other than normal: block transfer, lists, block ends.
-    #[error("APDU: choice {choice} of service {tag:#04X} is not supported; use the normal one")]
+    /// A variant of a service that the standard does not assign, or that is not expected here.
+    #[error(
+        "APDU: choice {choice} of service {tag:#04X} is not expected here; \
+         compare the conformance blocks"
+    )]
     UnsupportedChoice {
         /// The service.
         tag: u8,
@@ -54,6 +58,25 @@ pub enum ApduError {
         field: &'static str,
         /// Its value.
         code: u8,
+    },
+    /// A list with more than [`LIST_MAX`] entries.
+    #[error(
+        "APDU: a list of {count} entries at offset {offset}, at most {LIST_MAX} are allowed; \
+         ask in smaller lists"
+    )]
+    ListTooLong {
+        /// Entries announced.
+        count: usize,
+        /// Where.
+        offset: usize,
+    },
+    /// A list of values that does not belong to the list of attributes or methods before it.
+    #[error("APDU: {wanted} attributes or methods, but {found} values")]
+    ListsDiffer {
+        /// How many attributes or methods there are.
+        wanted: usize,
+        /// How many values there are.
+        found: usize,
     },
 }
 
@@ -79,15 +102,3 @@ pub(super) fn expect_tag(decoder: &mut Decoder<'_>, wanted: u8) -> Result<(), Ap
         Err(ApduError::WrongTag { wanted, found })
     }
 }
-
-/// Reads the tag of a service and the choice of its normal variant.
-pub(super) fn expect_normal(decoder: &mut Decoder<'_>, tag: u8) -> Result<(), ApduError> {
-    expect_tag(decoder, tag)?;
-    match decoder.byte()? {
-        NORMAL => Ok(()),
-        choice => Err(ApduError::UnsupportedChoice { tag, choice }),
-    }
-}
-
-/// The choice of a service's normal variant.
-pub(super) const NORMAL: u8 = 1;

@@ -158,6 +158,29 @@ pub(super) fn decode_presence(
     }
 }
 
+pub(super) fn encode_data_result(result: &Result<Data, DataAccessResult>, out: &mut Vec<u8>) {
+    match result {
+        Ok(value) => {
+            out.push(0);
+            Encoder::new(out).value(value);
+        }
+        Err(error) => out.extend([1, error.code()]),
+    }
+}
+
+pub(super) fn decode_data_result(
+    decoder: &mut Decoder<'_>,
+) -> Result<Result<Data, DataAccessResult>, ApduError> {
+    match decoder.byte()? {
+        0 => Ok(Ok(decoder.value()?)),
+        1 => Ok(Err(DataAccessResult::from_code(decoder.byte()?)?)),
+        code => Err(ApduError::UnknownCode {
+            field: "get-data-result",
+            code,
+        }),
+    }
+}
+
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident, $field:literal, {
         $($(#[$variant_doc:meta])* $variant:ident = $code:literal,)*

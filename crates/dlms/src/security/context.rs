@@ -2,28 +2,24 @@
 
 use core::fmt;
 
-use aes_gcm::aead::consts::U12;
-use aes_gcm::aead::inout::InOutBuf;
-use aes_gcm::aes::Aes128Enc;
-use aes_gcm::{AeadInOut, AesGcm, KeyInit, Nonce, Tag};
 use gridloom_core::SystemTitle;
 use gridloom_core::bytes::Truncated;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::apdu::{CipheredApdu, GENERAL_GLO, HEADER_LEN, is_service_glo};
+use super::apdu::{
+    CipheredApdu, CipheredForm, GENERAL_DED, GENERAL_GLO, HEADER_LEN, KeyUse, is_service_ded,
+    is_service_glo, service_ded, service_glo,
+};
 use super::control::{Policy, SecurityControl};
+use super::engine::{Engine, NONCE_LEN, TAG_LEN};
 use super::error::SecurityError;
-use super::keys::Keys;
+use super::keys::{Keys, SymmetricKey, same_length};
+use super::suite::SecuritySuite;
 use crate::axdr::Encoder;
-
-/// Bytes of an authentication tag.
-pub const TAG_LEN: usize = 12;
 
 /// Bytes of an HLS 5 answer: control byte, counter, tag.
 pub const GMAC_LEN: usize = HEADER_LEN + TAG_LEN;
-
-type Cipher = AesGcm<Aes128Enc, U12, U12>;
 
 /// How an APDU is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +28,13 @@ pub struct Protection {
     pub title: SystemTitle,
     /// A counter that this title never used under this key: the other half.
     pub counter: u32,
-    /// Authenticated, encrypted or both.
+    /// Authenticated, encrypted or both; the suite; the broadcast key.
     pub control: SecurityControl,
 }
 
 impl Protection {
-    /// Authenticated encryption under suite 0.
+    /// Authenticated encryption under suite 0; under another suite ask
+    /// [`CipherContext::full_protection`].
     pub const fn full(title: SystemTitle, counter: u32) -> Self {
         Self {
             title,
@@ -46,8 +43,8 @@ impl Protection {
         }
     }
 
-    fn nonce(&self) -> Nonce<U12> {
-        let mut nonce = Nonce::<U12>::default();
+    fn nonce(&self) -> [u8; NONCE_LEN] {
+        let mut nonce = [0; NONCE_LEN];
         nonce[..8].copy_from_slice(&self.title.0);
         nonce[8..].copy_from_slice(&self.counter.to_be_bytes());
         nonce
@@ -56,39 +53,141 @@ impl Protection {
 
 /// One meter's keys, expanded once.
 ///
+/// A context seals and opens under one encryption key: the global unicast key, with the global
+/// broadcast key beside it; the dedicated key of an association; or a key that general-ciphering
+/// brings along. Which one it is decides which forms it makes and accepts.
+///
 /// The key schedule is wiped when dropped, and nothing of it is printed.
 #[derive(Clone)]
 pub struct CipherContext {
-    cipher: Cipher,
-    authentication: Zeroizing<[u8; 16]>,
+    engine: Engine,
+    authentication: SymmetricKey,
+    broadcast: Option<Box<Engine>>,
+    suite: SecuritySuite,
+    key: KeyUse,
 }
 
 impl CipherContext {
-    /// Expands the keys.
+    /// Expands the global keys: 16-byte keys for suite 0, 32-byte keys for suite 2.
     pub fn new(keys: &Keys) -> Self {
-        Self {
-            cipher: Cipher::new(keys.encryption().into()),
-            authentication: Zeroizing::new(*keys.authentication()),
+        let suite = if keys.key_len() == SecuritySuite::Suite2.key_len() {
+            SecuritySuite::Suite2
+        } else {
+            SecuritySuite::Suite0
+        };
+        Self::with_suite(keys, suite).expect("the suite was chosen by the keys' length")
+    }
+
+    /// Expands the global keys for a suite.
+    ///
+    /// # Errors
+    ///
+    /// [`SecurityError::SuiteKeyLength`] if the suite has keys of another length.
+    pub fn with_suite(keys: &Keys, suite: SecuritySuite) -> Result<Self, SecurityError> {
+        if keys.key_len() != suite.key_len() {
+            return Err(SecurityError::SuiteKeyLength {
+                suite,
+                bytes: keys.key_len(),
+            });
+        }
+        Ok(Self {
+            engine: Engine::new(keys.encryption()),
+            authentication: keys.authentication().clone(),
+            broadcast: keys.broadcast().map(|key| Box::new(Engine::new(key))),
+            suite,
+            key: KeyUse::Unicast,
+        })
+    }
+
+    /// The context of an association with a dedicated key; the authentication key stays.
+    ///
+    /// # Errors
+    ///
+    /// [`SecurityError::KeyLengths`] if the key has another length than the others.
+    pub fn dedicated(&self, key: &SymmetricKey) -> Result<Self, SecurityError> {
+        self.with_key(key, KeyUse::Dedicated)
+    }
+
+    /// The context of one general-ciphering APDU with a wrapped or agreed key; the
+    /// authentication key stays.
+    ///
+    /// # Errors
+    ///
+    /// [`SecurityError::KeyLengths`] if the key has another length than the others.
+    pub fn one_time(&self, key: &SymmetricKey) -> Result<Self, SecurityError> {
+        self.with_key(key, KeyUse::OneTime)
+    }
+
+    fn with_key(&self, key: &SymmetricKey, key_use: KeyUse) -> Result<Self, SecurityError> {
+        same_length(&self.authentication, key)?;
+        Ok(Self {
+            engine: Engine::new(key),
+            authentication: self.authentication.clone(),
+            broadcast: None,
+            suite: self.suite,
+            key: key_use,
+        })
+    }
+
+    /// The suite that every APDU under these keys names.
+    pub const fn suite(&self) -> SecuritySuite {
+        self.suite
+    }
+
+    /// Which key the context is about.
+    pub const fn key(&self) -> KeyUse {
+        self.key
+    }
+
+    /// Whether APDUs under the broadcast key can be opened and made.
+    pub const fn has_broadcast_key(&self) -> bool {
+        self.broadcast.is_some()
+    }
+
+    /// Authenticated encryption under the suite of these keys.
+    pub const fn full_protection(&self, title: SystemTitle, counter: u32) -> Protection {
+        self.protection(SecurityControl::AUTHENTICATED_ENCRYPTED, title, counter)
+    }
+
+    /// The protection of `control`, moved to the suite of these keys.
+    pub const fn protection(
+        &self,
+        control: SecurityControl,
+        title: SystemTitle,
+        counter: u32,
+    ) -> Protection {
+        Protection {
+            title,
+            counter,
+            control: control.with_suite(self.suite),
         }
     }
 
-    /// Appends `plain` as a general-glo-ciphering APDU to `out`.
+    /// Appends `plain` as a general-glo-ciphering APDU to `out`; as general-ded-ciphering if the
+    /// context is that of a dedicated key.
     ///
     /// # Panics
     ///
-    /// If the protection asks for what suite 0 does not do here: neither authentication nor
-    /// encryption, another suite, the broadcast key, compression.
+    /// If the protection asks for what cannot be done here: neither authentication nor
+    /// encryption, another suite, a broadcast key that is not there, compression; and if the
+    /// context is that of a one-time key.
     pub fn protect(&self, protection: Protection, plain: &[u8], out: &mut Vec<u8>) {
-        out.push(GENERAL_GLO);
+        let tag = match self.key {
+            KeyUse::Unicast | KeyUse::Broadcast => GENERAL_GLO,
+            KeyUse::Dedicated => GENERAL_DED,
+            KeyUse::OneTime => panic!("a one-time key is told by general-ciphering alone"),
+        };
+        out.push(tag);
         Encoder::new(out).octets(&protection.title.0);
-        self.seal(protection, plain, out);
+        let engine = self.engine_for(protection.control);
+        self.seal(engine, protection, &[], plain, out);
     }
 
     /// Appends `plain` as the service-specific ciphered APDU `tag` to `out`.
     ///
     /// # Panics
     ///
-    /// As [`Self::protect`], and if `tag` is no service-specific one.
+    /// As [`Self::protect`], and if `tag` is no service-specific one under the context's key.
     pub fn protect_service(
         &self,
         tag: u8,
@@ -96,21 +195,109 @@ impl CipherContext {
         plain: &[u8],
         out: &mut Vec<u8>,
     ) {
-        assert!(is_service_glo(tag), "{tag:#04X} is no ciphered service");
+        let is_ours = match self.key {
+            KeyUse::Unicast | KeyUse::Broadcast => is_service_glo(tag),
+            KeyUse::Dedicated => is_service_ded(tag),
+            KeyUse::OneTime => false,
+        };
+        assert!(is_ours, "{tag:#04X} is no ciphered service of this key");
         out.push(tag);
-        self.seal(protection, plain, out);
+        let engine = self.engine_for(protection.control);
+        self.seal(engine, protection, &[], plain, out);
     }
 
-    fn seal(&self, protection: Protection, plain: &[u8], out: &mut Vec<u8>) {
+    /// Appends `plain` in the form in which the peer asked, as far as the service has it: a
+    /// service without a ciphered tag of its own goes in the general form of the same key.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::protect`]; if the form's key is not the context's, if it is
+    /// [`CipheredForm::General`], and if `plain` is empty.
+    pub fn protect_as(
+        &self,
+        form: CipheredForm,
+        protection: Protection,
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        assert_eq!(
+            form.is_dedicated(),
+            self.key == KeyUse::Dedicated,
+            "{form:?} is no form of the {:?} key",
+            self.key
+        );
+        let service = match form {
+            CipheredForm::ServiceGlobal => service_glo(plain[0]),
+            CipheredForm::ServiceDedicated => service_ded(plain[0]),
+            CipheredForm::GeneralGlobal | CipheredForm::GeneralDedicated => None,
+            CipheredForm::General => panic!("general-ciphering needs its header"),
+        };
+        match service {
+            Some(tag) => self.protect_service(tag, protection, plain, out),
+            None => self.protect(protection, plain, out),
+        }
+    }
+
+    /// Appends the sealed `plain` with its length, the control byte and the counter to `out`;
+    /// the tag covers `covered` too. `key` names the global key, as general-ciphering does.
+    pub(super) fn protect_content(
+        &self,
+        key: KeyUse,
+        protection: Protection,
+        covered: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let engine = match self.engine(key) {
+            Ok(engine) => engine,
+            Err(error) => panic!("we chose the key: {error}"),
+        };
+        assert!(
+            !protection.control.uses_broadcast_key(),
+            "general-ciphering names its key in key-info"
+        );
+        self.seal(engine, protection, covered, plain, out);
+    }
+
+    fn engine_for(&self, control: SecurityControl) -> &Engine {
+        if control.uses_broadcast_key() {
+            self.broadcast
+                .as_deref()
+                .expect("the sender knows whether it has a broadcast key")
+        } else {
+            &self.engine
+        }
+    }
+
+    /// The cipher of a key that a peer names.
+    fn engine(&self, key: KeyUse) -> Result<&Engine, SecurityError> {
+        if key == self.key {
+            Ok(&self.engine)
+        } else if key == KeyUse::Broadcast && self.key == KeyUse::Unicast {
+            self.broadcast.as_deref().ok_or(SecurityError::BroadcastKey)
+        } else {
+            Err(SecurityError::OtherKey {
+                wanted: self.key,
+                got: key,
+            })
+        }
+    }
+
+    fn seal(
+        &self,
+        engine: &Engine,
+        protection: Protection,
+        covered: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         let control = protection.control;
         assert!(
-            matches!(
-                control,
-                SecurityControl::AUTHENTICATED
-                    | SecurityControl::ENCRYPTED
-                    | SecurityControl::AUTHENTICATED_ENCRYPTED
-            ),
-            "security control {control} is not one of suite 0's"
+            control.suite() == self.suite.code()
+                && !control.is_compressed()
+                && (control.is_authenticated() || control.is_encrypted()),
+            "security control {control} is not one of suite {}'s",
+            self.suite
         );
         let tag_len = if control.is_authenticated() {
             TAG_LEN
@@ -124,28 +311,27 @@ impl CipherContext {
         out.extend_from_slice(plain);
         let payload = &mut out[start..];
         let nonce = protection.nonce();
-        match control {
-            SecurityControl::AUTHENTICATED => {
-                let tag = self.gmac_tag(protection, plain);
-                out.extend_from_slice(&tag);
-            }
-            SecurityControl::ENCRYPTED => {
-                // Counter mode is GCM without its tag.
-                let _ = self.encrypt(&nonce, &[], payload);
-            }
-            _ => {
-                let tag = self.encrypt(&nonce, &*self.associated_data(control), payload);
-                out.extend_from_slice(&tag);
-            }
+        if !control.is_authenticated() {
+            // Counter mode is GCM without its tag.
+            let _ = engine.encrypt(&nonce, &[], payload);
+            return;
         }
+        let tag = if control.is_encrypted() {
+            self.with_associated(control, [covered, &[]], |associated| {
+                engine.encrypt(&nonce, associated, payload)
+            })
+        } else {
+            self.gmac_tag(engine, protection, [covered, plain])
+        };
+        out.extend_from_slice(&tag);
     }
 
     /// Verifies a ciphered APDU and puts its plaintext into `plain`, whose former content is lost.
     ///
     /// # Errors
     ///
-    /// Less protection than `policy` demands, an unsupported suite or option, or a bad tag. In
-    /// every such case `plain` is empty.
+    /// Less protection than `policy` demands, another suite or key, an unsupported option, or a
+    /// bad tag. In every such case `plain` is empty.
     pub fn open<'p>(
         &self,
         apdu: &CipheredApdu<'_>,
@@ -153,7 +339,7 @@ impl CipherContext {
         plain: &'p mut Vec<u8>,
     ) -> Result<&'p [u8], SecurityError> {
         plain.clear();
-        Self::check_control(apdu.control)?;
+        let engine = self.check_control(apdu)?;
         if !policy.accepts(apdu.control) {
             return Err(SecurityError::Policy {
                 got: apdu.control,
@@ -177,20 +363,18 @@ impl CipherContext {
             counter: apdu.counter,
         };
         if !apdu.control.is_encrypted() {
-            if !bool::from(self.gmac_tag(protection, payload).ct_eq(tag)) {
+            let expected = self.gmac_tag(engine, protection, [apdu.covered, payload]);
+            if !bool::from(expected.ct_eq(tag)) {
                 return Err(bad_tag);
             }
             plain.extend_from_slice(payload);
             return Ok(plain);
         }
         plain.extend_from_slice(payload);
-        let verified = self.cipher.decrypt_inout_detached(
-            &protection.nonce(),
-            &*self.associated_data(apdu.control),
-            InOutBuf::from(plain.as_mut_slice()),
-            &Tag::from(*tag),
-        );
-        if verified.is_err() {
+        let verified = self.with_associated(apdu.control, [apdu.covered, &[]], |associated| {
+            engine.decrypt(&protection.nonce(), associated, plain, tag)
+        });
+        if !verified {
             plain.clear();
             return Err(bad_tag);
         }
@@ -211,8 +395,8 @@ impl CipherContext {
         plain: &'p mut Vec<u8>,
     ) -> Result<&'p [u8], SecurityError> {
         plain.clear();
-        Self::check_control(apdu.control)?;
-        if apdu.control != SecurityControl::ENCRYPTED {
+        let engine = self.check_control(apdu)?;
+        if apdu.control.is_authenticated() || !apdu.control.is_encrypted() {
             return Err(SecurityError::Policy {
                 got: apdu.control,
                 wanted: Policy::AuthenticatedEncryption,
@@ -225,7 +409,7 @@ impl CipherContext {
             control: apdu.control,
         };
         // Counter mode decrypts as it encrypts; the tag over the result means nothing.
-        let _ = self.encrypt(&protection.nonce(), &[], plain);
+        let _ = engine.encrypt(&protection.nonce(), &[], plain);
         Ok(plain)
     }
 
@@ -236,17 +420,10 @@ impl CipherContext {
         counter: u32,
         challenge: &[u8],
     ) -> [u8; GMAC_LEN] {
-        let control = SecurityControl::AUTHENTICATED;
-        let tag = self.gmac_tag(
-            Protection {
-                title,
-                counter,
-                control,
-            },
-            challenge,
-        );
+        let protection = self.protection(SecurityControl::AUTHENTICATED, title, counter);
+        let tag = self.gmac_tag(&self.engine, protection, [&[], challenge]);
         let mut answer = [0; GMAC_LEN];
-        answer[0] = control.0;
+        answer[0] = protection.control.0;
         answer[1..HEADER_LEN].copy_from_slice(&counter.to_be_bytes());
         answer[HEADER_LEN..].copy_from_slice(&tag);
         answer
@@ -257,7 +434,7 @@ impl CipherContext {
     ///
     /// # Errors
     ///
-    /// An answer of another length or protection, or a bad tag.
+    /// An answer of another length, suite or protection, or a bad tag.
     pub fn verify_answer(
         &self,
         title: SystemTitle,
@@ -271,7 +448,8 @@ impl CipherContext {
         };
         let [control, c3, c2, c1, c0, ..] = *answer;
         let control = SecurityControl(control);
-        if control != SecurityControl::AUTHENTICATED {
+        self.check_suite(control)?;
+        if control != SecurityControl::AUTHENTICATED.with_suite(self.suite) {
             return Err(SecurityError::Policy {
                 got: control,
                 wanted: Policy::Authentication,
@@ -286,44 +464,67 @@ impl CipherContext {
         }
     }
 
-    fn check_control(control: SecurityControl) -> Result<(), SecurityError> {
-        if control.suite() != 0 {
-            return Err(SecurityError::Suite {
-                suite: control.suite(),
-            });
+    fn check_suite(&self, control: SecurityControl) -> Result<(), SecurityError> {
+        if control.suite() == self.suite.code() {
+            Ok(())
+        } else {
+            Err(SecurityError::Suite {
+                wanted: self.suite,
+                got: control.suite(),
+            })
         }
-        if control.uses_broadcast_key() {
-            return Err(SecurityError::BroadcastKey);
+    }
+
+    /// Checks what the control byte asks for, and finds the cipher of the key it names.
+    fn check_control(&self, apdu: &CipheredApdu<'_>) -> Result<&Engine, SecurityError> {
+        let control = apdu.control;
+        self.check_suite(control)?;
+        let names_its_key = match apdu.form {
+            CipheredForm::ServiceGlobal | CipheredForm::GeneralGlobal => false,
+            CipheredForm::ServiceDedicated
+            | CipheredForm::GeneralDedicated
+            | CipheredForm::General => true,
+        };
+        if names_its_key && control.uses_broadcast_key() {
+            return Err(SecurityError::BroadcastBit { control });
         }
+        let engine = self.engine(apdu.key())?;
         if control.is_compressed() {
             return Err(SecurityError::Compressed);
         }
-        Ok(())
+        Ok(engine)
     }
 
     /// The tag over data that stays plain: all of it is associated data.
-    fn gmac_tag(&self, protection: Protection, data: &[u8]) -> [u8; TAG_LEN] {
-        let mut associated = Vec::with_capacity(1 + 16 + data.len());
-        associated.extend_from_slice(&*self.associated_data(protection.control));
-        associated.extend_from_slice(data);
-        let tag = self.encrypt(&protection.nonce(), &associated, &mut []);
-        associated.zeroize();
-        tag
+    fn gmac_tag(&self, engine: &Engine, protection: Protection, data: [&[u8]; 2]) -> [u8; TAG_LEN] {
+        self.with_associated(protection.control, data, |associated| {
+            engine.encrypt(&protection.nonce(), associated, &mut [])
+        })
     }
 
-    /// Security control and authentication key.
-    fn associated_data(&self, control: SecurityControl) -> Zeroizing<[u8; 17]> {
-        let mut data = Zeroizing::new([0; 17]);
-        data[0] = control.0;
-        data[1..].copy_from_slice(&*self.authentication);
-        data
-    }
-
-    fn encrypt(&self, nonce: &Nonce<U12>, associated: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
-        self.cipher
-            .encrypt_inout_detached(nonce, associated, InOutBuf::from(buffer))
-            .expect("an APDU is far below the 64 GiB that GCM can take")
-            .into()
+    /// Lets `with` see security control, authentication key, and what else the tag covers; wipes
+    /// it afterwards.
+    fn with_associated<R>(
+        &self,
+        control: SecurityControl,
+        data: [&[u8]; 2],
+        with: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        let key = self.authentication.as_bytes();
+        if data.iter().all(|part| part.is_empty()) {
+            // Nearly every APDU: no allocation.
+            let mut associated = Zeroizing::new([0; 1 + 32]);
+            associated[0] = control.0;
+            associated[1..=key.len()].copy_from_slice(key);
+            return with(&associated[..=key.len()]);
+        }
+        let len = 1 + key.len() + data[0].len() + data[1].len();
+        let mut associated = Zeroizing::new(Vec::with_capacity(len));
+        associated.push(control.0);
+        associated.extend_from_slice(key);
+        associated.extend_from_slice(data[0]);
+        associated.extend_from_slice(data[1]);
+        with(&associated)
     }
 }
 
@@ -516,7 +717,13 @@ mod tests {
         let sealed = seal(0x30);
         let apdu = CipheredApdu::decode(&sealed).unwrap();
         let claims = [
-            (0x31, SecurityError::Suite { suite: 1 }),
+            (
+                0x31,
+                SecurityError::Suite {
+                    wanted: SecuritySuite::Suite0,
+                    got: 1,
+                },
+            ),
             (0x70, SecurityError::BroadcastKey),
             (0xB0, SecurityError::Compressed),
         ];

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use super::suite::SecuritySuite;
+
 /// The security control byte: bits 0–3 suite, 4 authentication, 5 encryption, 6 broadcast key,
 /// 7 compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +16,18 @@ impl SecurityControl {
     pub const ENCRYPTED: Self = Self(0x20);
     /// Authenticated and encrypted.
     pub const AUTHENTICATED_ENCRYPTED: Self = Self(0x30);
+
+    /// The same protection under a suite.
+    #[must_use]
+    pub const fn with_suite(self, suite: SecuritySuite) -> Self {
+        Self(self.0 & 0xF0 | suite.code())
+    }
+
+    /// The same protection under the broadcast key.
+    #[must_use]
+    pub const fn with_broadcast_key(self) -> Self {
+        Self(self.0 | 0x40)
+    }
 
     /// The security suite, 0–15.
     pub const fn suite(self) -> u8 {

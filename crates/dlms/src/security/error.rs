@@ -3,7 +3,9 @@
 use gridloom_core::SystemTitle;
 use gridloom_core::bytes::Truncated;
 
+use super::apdu::KeyUse;
 use super::control::{Policy, SecurityControl};
+use super::suite::{Curve, SecuritySuite};
 use crate::axdr::AxdrError;
 
 /// Why a ciphered APDU or a wrapped key is refused; the message names the layer that did it.
@@ -36,15 +38,49 @@ pub enum SecurityError {
         /// How many there are.
         bytes: usize,
     },
-    /// A suite other than 0.
-    #[error("key: security suite {suite} is not supported; configure the meter for suite 0")]
-    Suite {
-        /// The suite asked for.
+    /// A suite that the standard reserves.
+    #[error("key: security suite {suite} is reserved; configure the meter for suite 0, 1 or 2")]
+    UnknownSuite {
+        /// The suite's number.
         suite: u8,
     },
+    /// Another suite than the keys belong to.
+    #[error(
+        "key: the APDU uses security suite {got}, the keys are of suite {wanted}; set the same \
+         suite on both sides"
+    )]
+    Suite {
+        /// The suite of the keys at hand.
+        wanted: SecuritySuite,
+        /// The suite that the control byte names.
+        got: u8,
+    },
+    /// Ciphered with another key than the one at hand.
+    #[error(
+        "key: the APDU is ciphered with the {got:?} key, the {wanted:?} key is in use; \
+         compare the ciphering that the association agreed on"
+    )]
+    OtherKey {
+        /// The key at hand.
+        wanted: KeyUse,
+        /// The key that the APDU claims.
+        got: KeyUse,
+    },
     /// The broadcast key is used, and none is installed for the peer.
-    #[error("key: the APDU is ciphered with the broadcast key; send it with the unicast key")]
+    #[error(
+        "key: the APDU is ciphered with the broadcast key and none is installed; transfer one, \
+         or send with the unicast key"
+    )]
     BroadcastKey,
+    /// The broadcast bit of the control byte in a form that names its key otherwise.
+    #[error(
+        "key: security control {control} asks for the broadcast key in a form that has none; \
+         clear bit 6"
+    )]
+    BroadcastBit {
+        /// The control byte.
+        control: SecurityControl,
+    },
     /// The payload is compressed.
     #[error("frame: compressed payloads are not supported; switch compression off")]
     Compressed,
@@ -76,6 +112,138 @@ pub enum SecurityError {
     /// A wrapped key does not unwrap.
     #[error("key: the wrapped key does not unwrap; it was wrapped with another key")]
     Unwrap,
+    /// A symmetric key of a length that no suite has.
+    #[error("key: {bytes} bytes, 16 (suites 0 and 1) or 32 (suite 2) wanted")]
+    KeyLength {
+        /// How many there are.
+        bytes: usize,
+    },
+    /// Keys of one meter that differ in length.
+    #[error("key: {found} bytes beside a key of {wanted}; all keys of a meter are of one suite")]
+    KeyLengths {
+        /// The length of the first key.
+        wanted: usize,
+        /// The length of the other.
+        found: usize,
+    },
+    /// Keys of another length than the suite demands.
+    #[error("key: {bytes} bytes in security suite {suite}, {} wanted", suite.key_len())]
+    SuiteKeyLength {
+        /// The suite.
+        suite: SecuritySuite,
+        /// How many there are.
+        bytes: usize,
+    },
+    /// A wrapped key of a length that no key wraps into.
+    #[error("key: a wrapped key of {bytes} bytes, 24 or 40 wanted")]
+    WrappedLength {
+        /// How many there are.
+        bytes: usize,
+    },
+    /// An HLS mechanism whose hash is broken.
+    #[error(
+        "association: HLS mechanism {mechanism} ({name}) is broken; configure the meter for \
+         mechanism 5, 6 or 7"
+    )]
+    BrokenMechanism {
+        /// The mechanism's number.
+        mechanism: u8,
+        /// Its hash.
+        name: &'static str,
+    },
+    /// A mechanism that is not one of the HLS mechanisms of the standard.
+    #[error(
+        "association: mechanism {mechanism} is no HLS mechanism of the standard; configure the \
+         meter for mechanism 5, 6 or 7"
+    )]
+    NoHlsMechanism {
+        /// The mechanism's number.
+        mechanism: u8,
+    },
+    /// A challenge that is too short to be unguessable, or too long for the standard.
+    #[error("association: a challenge of {bytes} bytes, {min} to {max} wanted")]
+    ChallengeLength {
+        /// How many there are.
+        bytes: usize,
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// Both challenges are the same: our own answer would satisfy the peer's.
+    #[error("association: the peer sent our own challenge back; somebody reflects the exchange")]
+    ReflectedChallenge,
+    /// An answer to a challenge that does not verify.
+    #[error(
+        "tag: the HLS answer does not verify; compare the secret, the keys and the system titles"
+    )]
+    BadAnswer,
+    /// An APDU without the signature that is demanded.
+    #[error("frame: tag {tag:#04X} is not a signed APDU; the policy demands a signature")]
+    NotSigned {
+        /// The first byte.
+        tag: u8,
+    },
+    /// A signature that does not verify.
+    #[error(
+        "tag: the {curve} signature does not verify; damaged, forged, or made with another key: \
+         compare the peer's certificate"
+    )]
+    BadSignature {
+        /// The curve.
+        curve: Curve,
+    },
+    /// A signature, key or shared value of another length than the curve has.
+    #[error("key: {field} of {bytes} bytes, {wanted} wanted")]
+    FieldLength {
+        /// Which field.
+        field: &'static str,
+        /// How many there are.
+        bytes: usize,
+        /// How many there must be.
+        wanted: usize,
+    },
+    /// A field longer than any sensible peer makes it.
+    #[error("frame: {field} of {bytes} bytes, at most {max} are allowed")]
+    FieldTooLong {
+        /// Which field.
+        field: &'static str,
+        /// How many there are.
+        bytes: usize,
+        /// The most.
+        max: usize,
+    },
+    /// A field with a code that the standard does not assign.
+    #[error("frame: {field} has no code {code}")]
+    UnknownCode {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        code: u8,
+    },
+    /// A public key that is no point of its curve.
+    #[error("key: the public key is no point of {curve}; compare the peer's certificate")]
+    PublicKey {
+        /// The curve.
+        curve: Curve,
+    },
+    /// A private key of zero, or not below the order of its curve.
+    #[error("key: the private key is no scalar of {curve}; generate it again")]
+    PrivateKey {
+        /// The curve.
+        curve: Curve,
+    },
+    /// Keys of different curves.
+    #[error("key: a key of {found} where one of {wanted} belongs; compare the security suites")]
+    Curve {
+        /// The curve that belongs there.
+        wanted: Curve,
+        /// The curve of the key.
+        found: Curve,
+    },
+    /// Public-key work under suite 0.
+    #[error("key: security suite 0 has no public keys; configure the meter for suite 1 or 2")]
+    NoCurve,
 }
 
 impl SecurityError {
@@ -89,12 +257,33 @@ impl SecurityError {
             | Self::NotCiphered { .. }
             | Self::Policy { .. }
             | Self::BadTag { .. }
-            | Self::GmacLength { .. } => true,
+            | Self::GmacLength { .. }
+            | Self::BroadcastBit { .. }
+            | Self::ReflectedChallenge
+            | Self::BadAnswer
+            | Self::NotSigned { .. }
+            | Self::BadSignature { .. }
+            | Self::FieldLength { .. }
+            | Self::FieldTooLong { .. }
+            | Self::UnknownCode { .. }
+            | Self::PublicKey { .. } => true,
             Self::TitleLength { .. }
+            | Self::UnknownSuite { .. }
             | Self::Suite { .. }
+            | Self::OtherKey { .. }
             | Self::BroadcastKey
             | Self::Compressed
-            | Self::Unwrap => false,
+            | Self::Unwrap
+            | Self::KeyLength { .. }
+            | Self::KeyLengths { .. }
+            | Self::SuiteKeyLength { .. }
+            | Self::WrappedLength { .. }
+            | Self::BrokenMechanism { .. }
+            | Self::NoHlsMechanism { .. }
+            | Self::ChallengeLength { .. }
+            | Self::PrivateKey { .. }
+            | Self::Curve { .. }
+            | Self::NoCurve => false,
         }
     }
 }

@@ -80,20 +80,14 @@ impl Meter {
                     self.answer_apdu(&response);
                 }
             }
-            Ok(Apdu::GetRequestNormal(_) | Apdu::ActionRequestNormal(_)) => {
+            Ok(apdu) if apdu.is_request() => {
                 self.refuse_service(
                     StateError::ServiceNotAllowed,
                     ServiceError::ServiceNotSupported,
                 );
             }
             // Not requests: nobody waits for an answer.
-            Ok(
-                Apdu::DataNotification(_)
-                | Apdu::GetResponseNormal(_)
-                | Apdu::SetResponseNormal(_)
-                | Apdu::ActionResponseNormal(_)
-                | Apdu::ExceptionResponse(_),
-            ) => self.counters.unsupported += 1,
+            Ok(_) => self.counters.unsupported += 1,
             Err(error) => {
                 let unknown = matches!(
                     error,

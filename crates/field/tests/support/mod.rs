@@ -128,8 +128,8 @@ impl HeadEnd {
             .open(&apdu, Policy::AuthenticatedEncryption, &mut plain)
             .expect("the tag is right");
         self.last_received = apdu.counter;
-        match Apdu::decode(&plain).expect("a known APDU") {
-            Apdu::DataNotification(notification) => {
+        match Apdu::decode(&plain) {
+            Ok(Apdu::DataNotification(notification)) => {
                 let push = IntervalPush::decode(notification.body).expect("a push");
                 assert_eq!(notification.invoke_id, push.invoke_id());
                 if let Some(before) = self.readings.insert(push.end, push) {
@@ -142,23 +142,19 @@ impl HeadEnd {
                 self.pushes.push(push);
                 Some(push)
             }
-            Apdu::SetResponseNormal(response) => {
+            Ok(Apdu::SetResponseNormal(response)) => {
                 self.set_results.push(response.result);
                 if response.result == DataAccessResult::Success {
                     self.succeeded.push(response.invoke_id.number());
                 }
                 None
             }
-            Apdu::ExceptionResponse(_) => {
+            Ok(Apdu::ExceptionResponse(_)) => {
                 self.exceptions.push(plain);
                 None
             }
-            other @ (Apdu::DataNotificationConfirm(_)
-            | Apdu::GetRequestNormal(_)
-            | Apdu::GetResponseNormal(_)
-            | Apdu::SetRequestNormal(_)
-            | Apdu::ActionRequestNormal(_)
-            | Apdu::ActionResponseNormal(_)) => panic!("a meter never sends {other:?}"),
+            Ok(other) => panic!("a meter never sends {other:?}"),
+            Err(error) => panic!("a meter sends no APDU: {error}"),
         }
     }
 

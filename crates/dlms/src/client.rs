@@ -1,0 +1,16 @@
+//! The client's side of an association (IEC 62056-5-3): open it, ask, release it.
+//!
+//! A [`Client`] believes nothing that its keys do not verify. What cannot be verified is dropped
+//! and counted, up to [`FORGED_MAX`], while the true answer may still come; then the error names
+//! the layer that failed.
+
+mod config;
+mod error;
+mod machine;
+mod request;
+
+pub use crate::association::Mechanism;
+pub use config::{Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm};
+pub use error::{ClientError, Layer};
+pub use machine::{Client, FORGED_MAX};
+pub use request::{ClientOutput, Request, Response};

@@ -1,0 +1,24 @@
+//! The server's side of associations (IEC 62056-5-3): from APDUs in to APDUs out.
+//!
+//! A [`Server`] is one connection. It proves who asks, opens and seals what is ciphered, cuts
+//! long values into blocks, and asks a [`LogicalDevice`] for everything else.
+//! [`DeviceSecurity`] is the meter's one set of keys and counters; all its connections and its
+//! own pushes share it.
+
+mod associate;
+mod config;
+mod device;
+mod hls;
+mod machine;
+mod security;
+mod service;
+mod session;
+mod transfer;
+
+pub use crate::association::Mechanism;
+pub use config::{AssociationPolicy, ServerConfig};
+pub use device::{Caller, LogicalDevice};
+pub use machine::Server;
+pub use security::{
+    DeviceSecurity, KeyKind, KeyTransferError, PEERS_MAX, SECRETS_MAX, TransferredKey,
+};
