@@ -4,13 +4,16 @@
 //! and counted, up to [`FORGED_MAX`], while the true answer may still come; then the error names
 //! the layer that failed.
 
+mod channel;
 mod config;
 mod error;
+mod exchange;
 mod machine;
+mod proof;
 mod request;
 
 pub use crate::association::Mechanism;
-pub use config::{Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm};
+pub use config::{Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm, SigningPair};
 pub use error::{ClientError, Layer};
 pub use machine::{Client, FORGED_MAX};
 pub use request::{ClientOutput, Request, Response};

@@ -8,7 +8,9 @@
 //! - A key in the clear lives only in a [`vault::Secret`]; what is stored is wrapped.
 
 pub mod audit;
+pub mod backfill;
 pub mod collector;
+pub mod command;
 pub mod healing;
 pub mod presence;
 pub mod profile;

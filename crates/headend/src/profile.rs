@@ -15,3 +15,6 @@ pub use shape::{
     COLUMNS_MAX, Column, Nulls, ProfileError, ProfileShape, ScalerUnit, Unit, capture_objects_of,
     date_time_of, integer_of, time_of,
 };
+
+#[cfg(test)]
+mod tests;

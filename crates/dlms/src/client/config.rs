@@ -5,10 +5,10 @@ use core::time::Duration;
 use gridloom_core::SystemTitle;
 
 use crate::association::{Conformance, DedicatedKey, Mechanism, Secret};
-use crate::security::{Keys, Policy, SecurityControl};
+use crate::security::{Keys, Policy, PrivateKey, PublicKey, SecurityControl, SecuritySuite};
 
 /// How a client talks to one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// The client's SAP, for example 16 for the public client.
     pub client: u16,
@@ -32,7 +32,7 @@ pub struct ClientConfig {
 }
 
 /// How a client proves who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Authentication {
     /// Not at all.
     None,
@@ -40,6 +40,20 @@ pub enum Authentication {
     Lls(Secret),
     /// By challenges and GMAC under the keys of [`ClientConfig::ciphering`].
     Gmac,
+    /// By challenges and SHA-256 over a shared secret, and the titles of
+    /// [`ClientConfig::ciphering`].
+    Sha256(Secret),
+    /// By challenges and ECDSA, and the titles of [`ClientConfig::ciphering`].
+    Ecdsa(Box<SigningPair>),
+}
+
+/// Our signing key and the server's public one.
+#[derive(Debug, Clone)]
+pub struct SigningPair {
+    /// Our own key.
+    pub own: PrivateKey,
+    /// The server's.
+    pub server: PublicKey,
 }
 
 impl Authentication {
@@ -49,6 +63,8 @@ impl Authentication {
             Self::None => Mechanism::None,
             Self::Lls(_) => Mechanism::Lls,
             Self::Gmac => Mechanism::Gmac,
+            Self::Sha256(_) => Mechanism::Sha256,
+            Self::Ecdsa(_) => Mechanism::Ecdsa,
         }
     }
 }
@@ -58,6 +74,8 @@ impl Authentication {
 pub struct Ciphering {
     /// The meter's global keys.
     pub keys: Keys,
+    /// The suite that the meter speaks; its keys have the length of `keys`.
+    pub suite: SecuritySuite,
     /// The client's own system title.
     pub title: SystemTitle,
     /// The server's title; the first one whose tag verifies, if `None`.
@@ -66,7 +84,7 @@ pub struct Ciphering {
     pub dedicated_key: Option<DedicatedKey>,
     /// Which form requests take.
     pub form: ServiceForm,
-    /// How requests are protected.
+    /// How requests are protected; the suite is added.
     pub control: SecurityControl,
     /// The least protection of answers.
     pub policy: Policy,

@@ -194,6 +194,9 @@ pub enum ClientError {
     /// A method cannot be invoked.
     #[error("{}: {:?} for method {} of {:?} (class {})", self.layer(), .0, .1.method, .1.instance, .1.class_id)]
     Method(ActionResult, MethodDescriptor),
+    /// A method has run, but what it returned cannot be had.
+    #[error("object: method {} of {:?} (class {}) has run, but its result: {:?}", .1.method, .1.instance, .1.class_id, .0)]
+    Returned(DataAccessResult, MethodDescriptor),
     /// A service that both sides did not agree on.
     #[error("association: {service} was not negotiated; the server does not speak it")]
     NotNegotiated {
@@ -214,6 +217,9 @@ pub enum ClientError {
         /// After how long.
         after: Duration,
     },
+    /// The association was released before the answer came.
+    #[error("association: released before the answer came")]
+    Abandoned,
     /// The connection is gone.
     #[error("link: the connection was lost")]
     Disconnected,
@@ -239,7 +245,8 @@ impl ClientError {
             | Self::Title { .. }
             | Self::Exception(_)
             | Self::Service(_)
-            | Self::NotNegotiated { .. } => Layer::Association,
+            | Self::NotNegotiated { .. }
+            | Self::Abandoned => Layer::Association,
             Self::Counter { .. } | Self::Replayed { .. } | Self::Exhausted => Layer::Counter,
             Self::Tag { .. }
             | Self::ProofWrong { .. }
@@ -248,7 +255,7 @@ impl ClientError {
             Self::Key | Self::NoKey { .. } => Layer::Key,
             Self::Object(DataAccessResult::ReadWriteDenied, _)
             | Self::Method(ActionResult::ReadWriteDenied, _) => Layer::Access,
-            Self::Object(..) | Self::Method(..) => Layer::Object,
+            Self::Object(..) | Self::Method(..) | Self::Returned(..) => Layer::Object,
         }
     }
 

@@ -17,7 +17,7 @@ pub enum Request {
         /// Which part of it.
         access: Option<SelectiveAccess>,
     },
-    /// Read several attributes at once.
+    /// Read several attributes at once, at most [`crate::apdu::LIST_MAX`].
     GetList(Vec<(AttributeDescriptor, Option<SelectiveAccess>)>),
     /// Write one attribute.
     Set {
@@ -28,7 +28,7 @@ pub enum Request {
         /// The new value.
         value: Data,
     },
-    /// Write several attributes at once.
+    /// Write several attributes at once, at most [`crate::apdu::LIST_MAX`].
     SetList(Vec<(AttributeDescriptor, Option<SelectiveAccess>, Data)>),
     /// Invoke one method.
     Invoke {

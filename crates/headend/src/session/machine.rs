@@ -104,6 +104,13 @@ enum State {
     Over,
 }
 
+/// What the client is to do next.
+#[derive(Debug)]
+enum Errand {
+    Ask(Request),
+    Release,
+}
+
 /// What follows a release.
 #[derive(Debug)]
 enum After {
@@ -126,6 +133,8 @@ pub struct Session {
     role: Role,
     state: State,
     client: Client,
+    /// What the client is to do once its outputs are drained.
+    errand: Option<Errand>,
     /// Counters of the main client while the public one works.
     counters: CounterState,
     /// Why the public client was sent.
@@ -173,6 +182,7 @@ impl Session {
             role: Role::Main,
             state: State::Over,
             client,
+            errand: None,
             counters,
             refused: None,
             healed: false,
@@ -256,9 +266,9 @@ impl Session {
             let error = ClientError::TimedOut { after };
             self.end_step_broken(&error);
             self.release(After::Finish(Err(SessionError::TooLong { after })), now);
-            return;
+        } else {
+            self.client.handle_timeout(now.instant);
         }
-        self.client.handle_timeout(now.instant);
         self.pump(now);
     }
 
@@ -307,26 +317,44 @@ impl Session {
         });
     }
 
-    /// Carries out what the client wants until it wants nothing.
+    /// Carries out what the client wants, and gives it its next errand, until both are done.
     fn pump(&mut self, now: Now) {
-        while let Some(output) = self.client.poll_output() {
-            match output {
-                ClientOutput::Send(apdu) => self.outbox.push_back(Output::Send { apdu }),
-                ClientOutput::Reserve(upper) => self.outbox.push_back(Output::Reserve { upper }),
-                ClientOutput::Progress { bytes } => self.outbox.push_back(Output::Progress {
-                    index: self.index,
-                    bytes,
-                }),
-                ClientOutput::Notified(apdu) => self.outbox.push_back(Output::Notified(apdu)),
-                ClientOutput::Opened { server_title, .. } => self.opened(server_title, now),
-                ClientOutput::Answered(answer) => self.answered(answer, now),
-                ClientOutput::Released => self.released(now),
-                ClientOutput::Failed(error) => self.broken(error, now),
+        loop {
+            let outputs: Vec<ClientOutput> =
+                std::iter::from_fn(|| self.client.poll_output()).collect();
+            for output in outputs {
+                self.carry_out(output, now);
+                if matches!(self.state, State::Over | State::Connecting { .. }) {
+                    // What an abandoned client still wants is nobody's concern.
+                    self.errand = None;
+                    return;
+                }
             }
-            if matches!(self.state, State::Over | State::Connecting { .. }) {
-                // What an abandoned client still says is nobody's concern.
-                return;
+            match self.errand.take() {
+                None => return,
+                Some(Errand::Release) => self.client.release(now.instant),
+                Some(Errand::Ask(request)) if self.client.is_open() => {
+                    self.client.request(request, now.instant);
+                }
+                // The association fails at this moment; it will say so.
+                Some(Errand::Ask(_)) => return,
             }
+        }
+    }
+
+    fn carry_out(&mut self, output: ClientOutput, now: Now) {
+        match output {
+            ClientOutput::Send(apdu) => self.outbox.push_back(Output::Send { apdu }),
+            ClientOutput::Reserve(upper) => self.outbox.push_back(Output::Reserve { upper }),
+            ClientOutput::Progress { bytes } => self.outbox.push_back(Output::Progress {
+                index: self.index,
+                bytes,
+            }),
+            ClientOutput::Notified(apdu) => self.outbox.push_back(Output::Notified(apdu)),
+            ClientOutput::Opened { server_title, .. } => self.opened(server_title, now),
+            ClientOutput::Answered(answer) => self.answered(answer, now),
+            ClientOutput::Released => self.released(now),
+            ClientOutput::Failed(error) => self.broken(error, now),
         }
     }
 
@@ -338,17 +366,16 @@ impl Session {
                 self.note_proof();
                 self.begin_step(now);
             }
-            Role::Healer => self.client.request(
-                Request::Get {
+            Role::Healer => {
+                self.errand = Some(Errand::Ask(Request::Get {
                     attribute: AttributeDescriptor {
                         class_id: 1,
                         instance: self.config.template.invocation_counter,
                         attribute: 2,
                     },
                     access: None,
-                },
-                now.instant,
-            ),
+                }));
+            }
         }
     }
 
@@ -419,8 +446,7 @@ impl Session {
             }
             State::Associating | State::Working => {
                 self.state = State::Releasing(after);
-                self.client.release(now.instant);
-                self.pump(now);
+                self.errand = Some(Errand::Release);
             }
             State::Releasing(_) => {
                 // Already on its way; nobody waits longer for it.
@@ -578,7 +604,7 @@ impl Session {
 
     fn follow(&mut self, next: Next, now: Now) {
         match next {
-            Next::Ask(request) => self.client.request(request, now.instant),
+            Next::Ask(request) => self.errand = Some(Errand::Ask(request)),
             Next::Done(result) => {
                 self.step_done(result);
                 self.begin_step(now);
