@@ -191,6 +191,23 @@ impl Vault {
         })))
     }
 
+    /// A meter's key wrapped by the meter's own master key, for its transport.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::unseal`], or if `kek` is no key of 16 or 32 bytes.
+    pub fn transport(&mut self, kek: &KeyRow, row: &KeyRow) -> Result<Vec<u8>, VaultError> {
+        let (holder, key) = (self.unseal(kek)?, self.unseal(row)?);
+        let length = |row: &KeyRow, secret: &Secret| VaultError::Length {
+            kind: row.kind,
+            length: secret.expose().len(),
+        };
+        let holder = MasterKey::new(holder.expose()).ok_or_else(|| length(kek, &holder))?;
+        holder
+            .wrap(WrapForm::Key, key.expose())
+            .ok_or_else(|| length(row, &key))
+    }
+
     /// The change that retires a version of the master key, once no key needs it.
     ///
     /// # Errors

@@ -85,6 +85,13 @@ impl MemoryOperations {
                 self.check_single(row)?;
                 Ok(Undo::Key(row.key, self.put_key(row.key, Some(row.clone()))))
             }
+            Change::KeyState(key, to) => {
+                let Some(held) = self.keys.get(key) else {
+                    return Err(Refused::UnknownKey(*key));
+                };
+                let row = held.moved_on(*to);
+                self.change(&Change::Key(row))
+            }
             Change::Rewrap(rewrap) => self.rewrap(rewrap),
             Change::Counter(row) => self.raise(row),
             Change::Master(row) => {

@@ -127,6 +127,9 @@ pub enum Change {
     Device(DeviceRow),
     /// Writes a key, replacing its row if there is one; see [`KeyState::may_become`].
     Key(KeyRow),
+    /// Moves a key on in its life and leaves everything else as it is by now; a retired key
+    /// loses its bytes. See [`KeyState::may_become`].
+    KeyState(KeyId, KeyState),
     /// Wraps a key anew. Unlike [`Change::Key`] it leaves everything else as it is by now.
     Rewrap(Rewrap),
     /// Raises a counter. The same value again is harmless, a lower one is refused.
@@ -245,7 +248,7 @@ pub(crate) fn check_change(change: &Change) -> Result<(), Refused> {
         ]),
         Change::Audit(record) => within(&[("audit record", record.len(), AUDIT_RECORD_BYTES_MAX)]),
         Change::Rewrap(row) => within(&[("wrapped key", row.wrapped.len(), WRAPPED_KEY_BYTES_MAX)]),
-        Change::Counter(_) | Change::Master(_) => Ok(()),
+        Change::KeyState(..) | Change::Counter(_) | Change::Master(_) => Ok(()),
     }
 }
 

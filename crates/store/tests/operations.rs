@@ -238,15 +238,20 @@ fn a_key_lives_forward_only() {
         moved.meter = MeterId(2);
         assert_eq!(put(store, moved), Err(Refused::KeyNumberTaken(KeyId(3))));
 
-        // Promotion: both rows in one batch, the old one first.
-        let promote = vec![
-            Change::Key(key(1, 1, KeyState::Previous)),
-            Change::Key(key(2, 1, KeyState::Current)),
+        // Promotion: both in one batch, the old one first.
+        let move_on = |key, to| Change::KeyState(KeyId(key), to);
+        let promote = [
+            move_on(1, KeyState::Previous),
+            move_on(2, KeyState::Current),
         ];
-        one(store, promote).unwrap();
+        let reversed = promote.iter().rev().cloned().collect();
+        assert!(one(store, reversed).is_err());
+        one(store, promote.to_vec()).unwrap();
+        one(store, vec![move_on(1, KeyState::Retired)]).unwrap();
+        let unknown = one(store, vec![move_on(9, KeyState::Retired)]);
+        assert_eq!(unknown, Err(Refused::UnknownKey(KeyId(9))));
         let mut retired = key(1, 1, KeyState::Retired);
         retired.wrapped.clear();
-        put(store, retired.clone()).unwrap();
         for state in [KeyState::Pending, KeyState::Current, KeyState::Previous] {
             let refused = put(store, key(1, 1, state)).unwrap_err();
             assert!(matches!(refused, Refused::KeyState { .. }), "{refused}");

@@ -31,7 +31,7 @@ impl MasterKey {
         }
     }
 
-    fn wrap(&self, form: WrapForm, plain: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn wrap(&self, form: WrapForm, plain: &[u8]) -> Option<Vec<u8>> {
         let mut out = vec![0; plain.len().next_multiple_of(8) + 8];
         let done = match (self, form) {
             (Self::Aes128(key), WrapForm::Key) => {

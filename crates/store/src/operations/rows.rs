@@ -186,6 +186,18 @@ pub struct KeyRow {
     pub made_at: UtcTime,
 }
 
+impl KeyRow {
+    /// The same key in another state; a retired one has no bytes.
+    pub(crate) fn moved_on(&self, state: KeyState) -> Self {
+        let mut row = self.clone();
+        row.state = state;
+        if state == KeyState::Retired {
+            row.wrapped.clear();
+        }
+        row
+    }
+}
+
 impl fmt::Debug for KeyRow {
     /// Without the wrapped bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

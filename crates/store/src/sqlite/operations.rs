@@ -235,6 +235,11 @@ fn carry_out(savepoint: &Savepoint<'_>, batch: &Batch) -> Result<(), Failure> {
         match change {
             Change::Device(row) => write_device(savepoint, row)?,
             Change::Key(row) => write_key(savepoint, row)?,
+            Change::KeyState(key, to) => {
+                let held = held_key(savepoint, *key)?;
+                let held = held.ok_or(Failure::Refused(Refused::UnknownKey(*key)))?;
+                write_key(savepoint, &held.moved_on(*to))?;
+            }
             Change::Rewrap(row) => rewrap(savepoint, row)?,
             Change::Counter(row) => raise(savepoint, row)?,
             Change::Master(row) => write_master(savepoint, row)?,
