@@ -127,9 +127,9 @@ impl BlockSender {
         Ok(self.block(self.given))
     }
 
-    /// Whether the last block has been given out.
+    /// Whether the last block has been given out; not so if the transfer was broken off.
     pub fn is_last_given(&self) -> bool {
-        self.given > 0 && self.end_of(self.given) >= self.bytes.len()
+        !self.is_over && self.given > 0 && self.end_of(self.given) >= self.bytes.len()
     }
 
     /// The number of the block given last; 0 before the first one.
@@ -357,6 +357,7 @@ mod tests {
                 sender.block_after(number).unwrap();
             }
             assert_eq!(sender.block_after(arrived), Err(wrong(3, arrived)));
+            assert!(!sender.is_last_given());
             assert_eq!(sender.block_after(3), Err(BlockError::NotInProgress));
         }
     }

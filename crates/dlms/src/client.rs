@@ -8,6 +8,7 @@ mod channel;
 mod config;
 mod error;
 mod exchange;
+mod general;
 mod machine;
 mod proof;
 mod request;

@@ -9,6 +9,9 @@
 
 mod agreement;
 mod apdu;
+mod certificate;
+mod certificate_request;
+mod certificate_setup;
 mod context;
 mod control;
 mod curve;
@@ -17,12 +20,22 @@ mod error;
 mod general;
 mod hls;
 mod keys;
+mod setup;
+mod signing;
 mod suite;
+#[cfg(test)]
+mod vectors;
 
-pub use agreement::AgreementScheme;
+pub use agreement::{AgreementScheme, KeyPurpose, Parties};
 pub use apdu::{
     CipheredApdu, CipheredForm, GENERAL_DED, GENERAL_GLO, HEADER_LEN, KeyUse, is_service_ded,
     is_service_glo, service_ded, service_glo,
+};
+pub use certificate::{CERTIFICATE_LEN_MAX, Certificate, CertificateError, KeyUsages};
+pub use certificate_request::CertificateRequest;
+pub use certificate_setup::{
+    CERTIFICATES_MAX, CertificateEntity, CertificateIdentification, CertificateInfo,
+    CertificateType,
 };
 pub use context::{CipherContext, GMAC_LEN, Protection};
 pub use control::{Policy, SecurityControl};
@@ -38,4 +51,6 @@ pub use hls::{
     HlsSide, SHA256_LEN,
 };
 pub use keys::{KeyEncryptionKey, Keys, SymmetricKey, WRAPPED_LEN, WRAPPED_LEN_MAX};
+pub use setup::{KEYS_MAX, KeyAgreement, KeyId, KeyTransfer};
+pub use signing::{GENERAL_SIGNING, GeneralSigning, SIGNATURE_LEN_MAX};
 pub use suite::{Curve, SecuritySuite};

@@ -160,10 +160,12 @@ impl RangeDescriptor {
     /// A bound of another type, or one that is no point in time.
     pub fn times(&self, default_deviation: i16) -> Result<(UtcTime, UtcTime), SelectionError> {
         let time = |field, data: &Data| {
-            let time = match data {
-                Data::OctetString(bytes) => CosemDateTime::decode(bytes),
-                Data::DateTime(bytes) => Ok(CosemDateTime::from_bytes(*bytes)),
-                other => return Err(wrong_type(field, Tag::OctetString, other)),
+            let time = if let Data::OctetString(bytes) = data {
+                CosemDateTime::decode(bytes)
+            } else if let Data::DateTime(bytes) = data {
+                Ok(CosemDateTime::from_bytes(*bytes))
+            } else {
+                return Err(wrong_type(field, Tag::OctetString, data));
             };
             time.and_then(|time| time.to_utc_at(default_deviation))
                 .map_err(|error| SelectionError::NoTime { field, error })
@@ -271,9 +273,12 @@ impl EntryDescriptor {
     pub fn from_access(access: &SelectiveAccess) -> Result<Self, SelectionError> {
         expect_selector(access, Self::SELECTOR)?;
         let [from, to, from_column, to_column] = structure("entry descriptor", &access.parameters)?;
-        let row = |field, data: &Data| match *data {
-            Data::DoubleLongUnsigned(row) => Ok(row),
-            ref other => Err(wrong_type(field, Tag::DoubleLongUnsigned, other)),
+        let row = |field, data: &Data| {
+            if let Data::DoubleLongUnsigned(row) = *data {
+                Ok(row)
+            } else {
+                Err(wrong_type(field, Tag::DoubleLongUnsigned, data))
+            }
         };
         Ok(Self {
             from: row("from entry", from)?,
@@ -331,9 +336,10 @@ fn structure<'a, const N: usize>(
 }
 
 fn long_unsigned(field: &'static str, data: &Data) -> Result<u16, SelectionError> {
-    match *data {
-        Data::LongUnsigned(value) => Ok(value),
-        ref other => Err(wrong_type(field, Tag::LongUnsigned, other)),
+    if let Data::LongUnsigned(value) = *data {
+        Ok(value)
+    } else {
+        Err(wrong_type(field, Tag::LongUnsigned, data))
     }
 }
 
@@ -452,9 +458,11 @@ mod tests {
         ];
         for (range, deviation, from, to) in cases {
             assert_eq!(range.times(deviation), Ok((at(from), at(to))));
-            let tagged = |data: &Data| match data {
-                Data::OctetString(bytes) => Data::DateTime(bytes[..].try_into().unwrap()),
-                _ => unreachable!("a bound is an octet string"),
+            let tagged = |data: &Data| {
+                let Data::OctetString(bytes) = data else {
+                    unreachable!("a bound is an octet string")
+                };
+                Data::DateTime(bytes[..].try_into().unwrap())
             };
             let tagged = RangeDescriptor {
                 from: tagged(&range.from),

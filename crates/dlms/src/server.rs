@@ -8,6 +8,7 @@
 mod associate;
 mod config;
 mod device;
+mod general;
 mod hls;
 mod machine;
 mod security;
@@ -19,6 +20,4 @@ pub use crate::association::Mechanism;
 pub use config::{AssociationPolicy, ServerConfig};
 pub use device::{Caller, LogicalDevice};
 pub use machine::Server;
-pub use security::{
-    DeviceSecurity, KeyKind, KeyTransferError, PEERS_MAX, SECRETS_MAX, TransferredKey,
-};
+pub use security::{DeviceSecurity, KeyKind, PEERS_MAX, SECRETS_MAX};

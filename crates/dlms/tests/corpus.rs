@@ -96,3 +96,28 @@ fn general_glo() {
 fn push() {
     replay("push", checks::push);
 }
+
+#[test]
+fn gbt() {
+    replay("gbt", checks::gbt);
+}
+
+#[test]
+fn general_ciphering() {
+    replay("general_ciphering", |bytes| {
+        checks::general_ciphering(bytes);
+    });
+    let opened = corpus("general_ciphering")
+        .iter()
+        .filter(|bytes| checks::general_ciphering(bytes))
+        .count();
+    assert_eq!(
+        opened, 7,
+        "one for every way to tell the key, and one signed, reach the far side of the tag"
+    );
+}
+
+#[test]
+fn certificate() {
+    replay("certificate", checks::certificate);
+}

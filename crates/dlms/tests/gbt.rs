@@ -11,7 +11,7 @@ use gridloom_dlms::gbt::{
 const BLOCK_LEN: usize = 10;
 
 fn apdu(len: usize) -> Vec<u8> {
-    (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect()
+    (0..=250).cycle().take(len).collect()
 }
 
 /// What the link does to the `at`-th APDU that either side sends.
@@ -372,4 +372,54 @@ fn what_no_sound_peer_sends_is_named() {
     );
     assert_eq!(sender.handle_acknowledgement(&acknowledge(3)), Ok(()));
     assert_eq!(sender.poll_block().map(|block| block.number), Some(4));
+}
+
+#[test]
+fn a_block_held_back_counts_once_and_stays_what_it_was() {
+    let mut receiver = GbtReceiver::with_max(3, GbtNumbers::default(), 2 * BLOCK_LEN);
+    let mut forged = block(2, true);
+    forged.data = vec![0xEE; BLOCK_LEN];
+    for early in [&block(2, true), &forged, &forged] {
+        assert_eq!(receiver.handle_block(early), Ok(GbtReceived::Waiting));
+    }
+    let whole = receiver.handle_block(&block(1, false));
+    let twice = apdu(BLOCK_LEN).repeat(2);
+    assert!(matches!(whole, Ok(GbtReceived::Whole { apdu, .. }) if apdu == twice));
+}
+
+#[test]
+fn an_acknowledgement_that_the_link_doubles_is_answered_once() {
+    let answer = |number, acknowledged, data: &[u8]| GeneralBlockTransfer {
+        last: true,
+        streaming: false,
+        window: 3,
+        number,
+        acknowledged,
+        data: data.to_vec(),
+    };
+    let cases = [
+        // A peer that numbers its acknowledgements: the same one again is the link's doing.
+        ([answer(1, 3, &[]), answer(2, 6, &[]), answer(2, 6, &[])], 0),
+        // A new one that says the same asks again.
+        ([answer(1, 3, &[]), answer(2, 6, &[]), answer(3, 6, &[])], 3),
+        // A peer that does not number them has no other way to ask again.
+        ([answer(1, 3, &[]), answer(1, 6, &[]), answer(1, 6, &[])], 3),
+        // Data again means that the peer has not heard us.
+        (
+            [answer(1, 3, &[]), answer(2, 6, &[1]), answer(2, 6, &[1])],
+            3,
+        ),
+        // An older one was overtaken.
+        ([answer(1, 3, &[]), answer(3, 6, &[]), answer(2, 3, &[])], 0),
+    ];
+    for (answers, sent_again) in cases {
+        let mut sender = sender(100, 3, GbtNumbers::default());
+        let mut sent = 0;
+        for answer in &answers {
+            while sender.poll_block().is_some() {}
+            sender.handle_acknowledgement(answer).unwrap();
+            sent = std::iter::from_fn(|| sender.poll_block()).count();
+        }
+        assert_eq!(sent, sent_again, "{answers:?}");
+    }
 }

@@ -6,6 +6,7 @@ use gridloom_dlms::apdu::{Apdu, ApduError, DataNotification};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::counter::ReceiveCounter;
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy};
+use gridloom_dlms::selection::RangeDescriptor;
 use gridloom_dlms::wrapper::Deframer;
 
 struct Row {
@@ -143,8 +144,13 @@ fn plain_services() {
     };
     let mut decoded = 0;
     let mut other_choices = 0;
+    let mut ranges = 0;
     for Row { symbol, bytes } in &rows {
-        let is_apdu = symbol.starts_with("test_") && !symbol.contains("wrong");
+        // Some are normal requests with another choice written into them.
+        let is_apdu = symbol.starts_with("test_")
+            && !["wrong", "implemented"]
+                .iter()
+                .any(|flaw| symbol.contains(flaw));
         if !is_apdu || !matches!(bytes.first(), Some(0xC0..=0xC7)) {
             continue;
         }
@@ -154,10 +160,19 @@ fn plain_services() {
                 apdu.encode(&mut out);
                 assert_eq!(out, *bytes, "{symbol}");
                 decoded += 1;
+                if let Apdu::GetRequestNormal(request) = &apdu
+                    && let Some(access) = &request.access
+                {
+                    let range = RangeDescriptor::from_access(access).expect("a range");
+                    assert_eq!(range.to_access(), *access, "{symbol}");
+                    let (from, to) = range.times(-60).expect("points in time");
+                    assert!(from < to, "{symbol}");
+                    ranges += 1;
+                }
             }
             Err(ApduError::UnsupportedChoice { .. }) => other_choices += 1,
             Err(error) => panic!("{symbol}: {error}"),
         }
     }
-    assert_eq!((decoded, other_choices), (12, 18));
+    assert_eq!((decoded, other_choices, ranges), (24, 1, 3));
 }

@@ -427,9 +427,10 @@ fn written(
     result: DataAccessResult,
     attribute: AttributeDescriptor,
 ) -> Result<Response, ClientError> {
-    match result {
-        DataAccessResult::Success => Ok(Response::Written),
-        result => Err(ClientError::Object(result, attribute)),
+    if result == DataAccessResult::Success {
+        Ok(Response::Written)
+    } else {
+        Err(ClientError::Object(result, attribute))
     }
 }
 

@@ -1,27 +1,25 @@
 //! The machine: one association, one connection, one request at a time.
 
+mod opening;
+mod sending;
+
 use std::collections::VecDeque;
 
-use gridloom_core::{Instant, SystemTitle};
+use gridloom_core::Instant;
 
-use super::channel::{Channel, Under};
-use super::config::{Authentication, ClientConfig, ReleaseForm};
+use super::channel::Channel;
+use super::config::{ClientConfig, ReleaseForm};
 use super::error::ClientError;
 use super::exchange::{Exchange, Step};
+use super::general::General;
 use super::proof::Challenges;
 use super::request::{ClientOutput, Request};
 use crate::apdu::{
-    ActionResult, Apdu, DataNotification, EventNotification, ExceptionResponse, InvokeId,
+    Apdu, DataNotification, EventNotification, ExceptionResponse, GeneralBlockTransfer, InvokeId,
     ServiceError,
 };
-use crate::association::{
-    Aare, Aarq, ApplicationContext, AssociationResult, ConfirmedServiceError, Conformance,
-    InitiateRequest, InitiateResponse, PDU_LEN_MIN, ReleaseReason, Rlre, Rlrq, Secret,
-};
-use crate::axdr::Data;
-use crate::counter::{CounterError, ReceiveCounter, TransmitCounter};
-use crate::security::HlsMechanism;
-use crate::wrapper::APDU_MAX;
+use crate::association::{Aare, ConfirmedServiceError, Conformance, Rlre, Secret};
+use crate::counter::{ReceiveCounter, TransmitCounter};
 
 /// APDUs that cannot be verified while one answer is awaited; after so many the client gives
 /// up, and names the layer that failed last.
@@ -40,9 +38,11 @@ pub struct Client {
     /// Of the last request.
     invoke_number: u8,
     /// What goes out as soon as there are counters for it.
-    waiting: Option<Outgoing>,
+    waiting: Option<(Outgoing, Repeat)>,
     /// What went out last, if sending it again can change nothing.
     repeatable: Option<Outgoing>,
+    /// What goes or comes in blocks of any service.
+    general: General,
     /// The reservation that we asked for.
     reserving: Option<u32>,
     deadline: Option<Instant>,
@@ -111,6 +111,7 @@ impl Client {
             invoke_number: 0,
             waiting: None,
             repeatable: None,
+            general: General::Idle,
             reserving: None,
             deadline: None,
             attempts_left: 0,
@@ -212,6 +213,9 @@ impl Client {
             (State::Opening(_) | State::Releasing(_), _) => {
                 self.distrust(ClientError::Form { tag }, now);
             }
+            (State::Asking(_), GeneralBlockTransfer::TAG) if self.speaks_general() => {
+                self.handle_block(apdu, now);
+            }
             (State::Proving(_) | State::Open | State::Asking(_), _) => {
                 self.handle_service(apdu, now);
             }
@@ -261,13 +265,9 @@ impl Client {
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
-        if let Some(outgoing) = self.repeatable.take()
-            && self.attempts_left > 0
-        {
+        if self.attempts_left > 0 && self.ask_again() {
             self.attempts_left -= 1;
-            self.waiting = Some(outgoing);
             self.deadline = Some(now + self.config.answer_timeout);
-            self.flush();
             return;
         }
         match self.doubt.take() {
@@ -298,84 +298,6 @@ impl Client {
     /// Whether a request may be asked.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
-    }
-
-    fn handle_aare(&mut self, apdu: &[u8], now: Instant) {
-        let answer = match Aare::decode(apdu) {
-            Ok(answer) => answer,
-            Err(error) => return self.distrust(error.into(), now),
-        };
-        if answer.result != AssociationResult::Accepted {
-            let error = ConfirmedServiceError::decode(&answer.user_information).ok();
-            return self.refuse(
-                ClientError::Association {
-                    result: answer.result,
-                    diagnostic: answer.diagnostic,
-                    error,
-                },
-                now,
-            );
-        }
-        let agreed = match self.channel.open_initiate(&answer) {
-            Ok(agreed) => agreed,
-            Err(error) => return self.distrust(error, now),
-        };
-        match self.agree(&answer, &agreed) {
-            Ok(None) => {
-                self.state = State::Open;
-                self.settle();
-                self.opened();
-            }
-            Ok(Some(challenges)) => {
-                let challenges = Box::new(challenges);
-                self.state = State::Proving(challenges.clone());
-                self.post(Outgoing::Proof(challenges), Repeat::No, now);
-            }
-            // What it says is verified as far as it can be: waiting would not help.
-            Err(error) => self.fail(error, now),
-        }
-    }
-
-    /// Takes over what the server agreed to. The challenges, if both sides still have to prove
-    /// themselves.
-    fn agree(&mut self, answer: &Aare, agreed: &[u8]) -> Result<Option<Challenges>, ClientError> {
-        if answer.context != self.context() {
-            return Err(ClientError::Negotiation {
-                what: "another application context",
-            });
-        }
-        let agreed = InitiateResponse::decode(agreed)?;
-        if agreed.max_pdu != 0 && agreed.max_pdu < PDU_LEN_MIN {
-            return Err(ClientError::Negotiation {
-                what: "APDUs of less than 12 bytes",
-            });
-        }
-        self.agreement = Agreement {
-            conformance: agreed.conformance & self.config.conformance,
-            max_pdu: agreed.max_pdu,
-        };
-        let Some(mechanism) = self.hls() else {
-            return Ok(None);
-        };
-        let State::Opening(from_client) = &self.state else {
-            unreachable!("an AARE is only looked at while opening");
-        };
-        let ciphering = self.config.ciphering.as_ref();
-        let challenges = Challenges {
-            mechanism,
-            from_client: from_client.clone(),
-            from_server: answer
-                .authentication_value
-                .clone()
-                .ok_or(ClientError::NoChallenge)?,
-            client: ciphering.map_or(SystemTitle([0; 8]), |ciphering| ciphering.title),
-            server: self
-                .channel
-                .server_title()
-                .ok_or(ClientError::NoChallenge)?,
-        };
-        challenges.check()?;
-        Ok(Some(challenges))
     }
 
     fn handle_rlre(&mut self, apdu: &[u8], now: Instant) {
@@ -409,6 +331,28 @@ impl Client {
             | ServiceError::PduTooLong => ClientError::Exception(exception),
         };
         self.refuse(error, now);
+    }
+
+    /// Part of an answer. Nobody has verified it; the whole is verified once it is there.
+    fn handle_block(&mut self, apdu: &[u8], now: Instant) {
+        let block = match GeneralBlockTransfer::decode(apdu) {
+            Ok(block) => block,
+            Err(error) => return self.distrust(error.into(), now),
+        };
+        let mut out = Vec::new();
+        let heard = self.general.handle(&block, &mut out);
+        if let Some(bytes) = self.general.collected_len() {
+            self.outbox.push_back(ClientOutput::Progress { bytes });
+        }
+        self.outbox.extend(out.into_iter().map(ClientOutput::Send));
+        match heard {
+            Ok(Some(apdu)) => self.handle_service(&apdu, now),
+            Ok(None) => {
+                self.attempts_left = self.config.attempts - 1;
+                self.deadline = Some(now + self.config.answer_timeout);
+            }
+            Err(error) => self.refuse(error, now),
+        }
     }
 
     fn handle_service(&mut self, apdu: &[u8], now: Instant) {
@@ -453,51 +397,20 @@ impl Client {
         }
     }
 
-    fn handle_proof(&mut self, challenges: &Challenges, answer: Apdu<'_>, now: Instant) {
-        let mechanism = self.config.authentication.mechanism();
-        let Apdu::ActionResponseNormal(answer) = answer else {
-            let what = "another service than the proof";
-            return self.distrust(ClientError::Unexpected { what }, now);
-        };
-        let proof = match (answer.result, answer.returned) {
-            (ActionResult::Success, Some(Ok(Data::OctetString(proof)))) => proof,
-            (ActionResult::Success, _) => {
-                return self.fail(ClientError::ProofWrong { mechanism }, now);
-            }
-            (result, _) => return self.fail(ClientError::ProofRefused { mechanism, result }, now),
-        };
-        let verified = challenges.verify(&proof, &self.config.authentication, &mut self.channel);
-        match verified {
-            Ok(()) => {
-                self.state = State::Open;
-                self.settle();
-                self.opened();
-            }
-            Err(error) => self.fail(error, now),
-        }
-    }
-
-    fn opened(&mut self) {
-        self.outbox.push_back(ClientOutput::Opened {
-            server_title: self.channel.server_title(),
-            conformance: self.agreement.conformance,
-            max_pdu: self.agreement.max_pdu,
-        });
-    }
-
     /// Something cannot be believed. It is dropped: the true answer may still come.
     fn distrust(&mut self, error: ClientError, now: Instant) {
         if matches!(self.state, State::Closed | State::Open) {
             return;
         }
         self.forged += 1;
-        let error = match error {
-            ClientError::Tag { title, counter, .. } => ClientError::Tag {
+        let error = if let ClientError::Tag { title, counter, .. } = error {
+            ClientError::Tag {
                 count: self.forged,
                 title,
                 counter,
-            },
-            error => error,
+            }
+        } else {
+            error
         };
         if self.forged >= FORGED_MAX {
             self.fail(error, now);
@@ -550,177 +463,6 @@ impl Client {
             }
             State::Releasing(_) => self.released(),
         }
-    }
-
-    fn begin_release(&mut self, failure: Option<ClientError>, now: Instant) {
-        self.state = State::Releasing(failure);
-        self.post(Outgoing::Rlrq(self.config.release), Repeat::Yes, now);
-    }
-
-    fn released(&mut self) {
-        let failure = match core::mem::replace(&mut self.state, State::Closed) {
-            State::Releasing(failure) => failure,
-            State::Closed
-            | State::Opening(_)
-            | State::Proving(_)
-            | State::Open
-            | State::Asking(_) => None,
-        };
-        self.settle();
-        self.outbox.push_back(match failure {
-            Some(error) => ClientOutput::Failed(error),
-            None => ClientOutput::Released,
-        });
-    }
-
-    /// Nothing is awaited any more.
-    fn settle(&mut self) {
-        self.waiting = None;
-        self.repeatable = None;
-        self.deadline = None;
-        self.forged = 0;
-        self.doubt = None;
-    }
-
-    /// Sends as soon as there are counters, and awaits the answer.
-    fn post(&mut self, outgoing: Outgoing, repeat: Repeat, now: Instant) {
-        self.settle();
-        self.attempts_left = match repeat {
-            Repeat::Yes => self.config.attempts - 1,
-            Repeat::No => 0,
-        };
-        self.deadline = Some(now + self.config.answer_timeout);
-        self.waiting = Some(outgoing);
-        self.flush();
-    }
-
-    /// Sends what waits, or asks for the counters that it needs.
-    fn flush(&mut self) {
-        if let Some(outgoing) = self.waiting.take() {
-            if self.channel.transmit.available() >= self.counters_for(&outgoing) {
-                let apdu = self
-                    .build(&outgoing)
-                    .expect("there are counters for what is built");
-                self.outbox.push_back(ClientOutput::Send(apdu));
-                self.repeatable = Some(outgoing);
-            } else {
-                self.waiting = Some(outgoing);
-            }
-        }
-        if self.config.ciphering.is_some() && self.reserving.is_none() {
-            self.reserving = self.channel.transmit.reservation_due();
-            if let Some(upper) = self.reserving {
-                self.outbox.push_back(ClientOutput::Reserve(upper));
-            } else if self.waiting.is_some() {
-                self.exhausted();
-            }
-        }
-    }
-
-    /// There will never be another counter. Nothing ciphered can be said, not even a release.
-    fn exhausted(&mut self) {
-        if matches!(self.state, State::Asking(_)) {
-            let error = ClientError::Exhausted;
-            self.outbox.push_back(ClientOutput::Answered(Err(error)));
-        }
-        self.state = State::Closed;
-        self.settle();
-        self.outbox
-            .push_back(ClientOutput::Failed(ClientError::Exhausted));
-    }
-
-    fn counters_for(&self, outgoing: &Outgoing) -> u32 {
-        if !self.channel.is_ciphered() {
-            return 0;
-        }
-        let is_sealed = match outgoing {
-            Outgoing::Aarq | Outgoing::Proof(_) => self.context().is_ciphered(),
-            Outgoing::Service(_) => true,
-            Outgoing::Rlrq(form) => *form == ReleaseForm::Full,
-        };
-        let proves = matches!(outgoing, Outgoing::Proof(_))
-            && matches!(self.config.authentication, Authentication::Gmac);
-        u32::from(is_sealed) + u32::from(proves)
-    }
-
-    fn build(&mut self, outgoing: &Outgoing) -> Result<Vec<u8>, CounterError> {
-        let mut out = Vec::new();
-        match outgoing {
-            Outgoing::Aarq => self.build_aarq()?.encode(&mut out),
-            Outgoing::Proof(challenges) => {
-                self.invoke_number = (self.invoke_number + 1) & 0x0F;
-                let plain = challenges.request(
-                    InvokeId::confirmed(self.invoke_number),
-                    &self.config.authentication,
-                    &mut self.channel,
-                )?;
-                // Under the global key even where there is a dedicated one, as peers do.
-                out = self.channel.seal(plain, Under::Global)?;
-            }
-            Outgoing::Service(plain) => out = self.channel.seal(plain.clone(), Under::Service)?,
-            Outgoing::Rlrq(form) => {
-                let user_information = match form {
-                    ReleaseForm::Full if self.channel.is_ciphered() => {
-                        let mut proposal = Vec::new();
-                        self.proposal().encode(&mut proposal);
-                        self.channel.seal_initiate(proposal)?
-                    }
-                    ReleaseForm::Full | ReleaseForm::Bare => Vec::new(),
-                };
-                Rlrq {
-                    reason: Some(ReleaseReason::Normal),
-                    user_information,
-                }
-                .encode(&mut out);
-            }
-        }
-        Ok(out)
-    }
-
-    fn build_aarq(&mut self) -> Result<Aarq, CounterError> {
-        let ciphering = self.config.ciphering.as_ref();
-        let calling_title = ciphering.map(|ciphering| ciphering.title);
-        let mut proposal = self.proposal();
-        proposal.dedicated_key = ciphering.and_then(|ciphering| ciphering.dedicated_key.clone());
-        let mut user_information = Vec::new();
-        proposal.encode(&mut user_information);
-        let user_information = self.channel.seal_initiate(user_information)?;
-        let authentication_value = match (&self.config.authentication, &self.state) {
-            (Authentication::None, _) => None,
-            (Authentication::Lls(secret), _) => Some(secret.clone()),
-            (_, State::Opening(challenge)) => Some(challenge.clone()),
-            (_, _) => None,
-        };
-        Ok(Aarq {
-            context: self.context(),
-            calling_title,
-            calling_qualifier: None,
-            calling_user: None,
-            mechanism: self.config.authentication.mechanism(),
-            authentication_value,
-            user_information,
-        })
-    }
-
-    const fn proposal(&self) -> InitiateRequest {
-        InitiateRequest::new(self.config.conformance, self.config.max_pdu)
-    }
-
-    const fn context(&self) -> ApplicationContext {
-        ApplicationContext::of_logical_names(self.channel.is_ciphered())
-    }
-
-    fn hls(&self) -> Option<HlsMechanism> {
-        HlsMechanism::from_id(self.config.authentication.mechanism().id()).ok()
-    }
-
-    /// Bytes of the longest request in plaintext that the server takes once it is sealed.
-    fn room(&self) -> usize {
-        let max = match self.agreement.max_pdu {
-            0 => APDU_MAX,
-            max => max,
-        };
-        usize::from(max).saturating_sub(self.channel.overhead())
     }
 
     fn assert_drained(&self) {

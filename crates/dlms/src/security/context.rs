@@ -75,7 +75,7 @@ impl CipherContext {
         } else {
             SecuritySuite::Suite0
         };
-        Self::with_suite(keys, suite).expect("the suite was chosen by the keys' length")
+        Self::expand(keys, suite)
     }
 
     /// Expands the global keys for a suite.
@@ -90,13 +90,18 @@ impl CipherContext {
                 bytes: keys.key_len(),
             });
         }
-        Ok(Self {
+        Ok(Self::expand(keys, suite))
+    }
+
+    /// The caller has matched keys and suite.
+    fn expand(keys: &Keys, suite: SecuritySuite) -> Self {
+        Self {
             engine: Engine::new(keys.encryption()),
             authentication: keys.authentication().clone(),
             broadcast: keys.broadcast().map(|key| Box::new(Engine::new(key))),
             suite,
             key: KeyUse::Unicast,
-        })
+        }
     }
 
     /// The context of an association with a dedicated key; the authentication key stays.
@@ -535,254 +540,4 @@ impl fmt::Debug for CipherContext {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hex;
-
-    const CONTROL_30: SecurityControl = SecurityControl::AUTHENTICATED_ENCRYPTED;
-    const COUNTER: u32 = 0x0123_4567;
-    const TITLE: SystemTitle = SystemTitle(*b"MMM\x00\x00\xBC\x61\x4E");
-    const GET_CLOCK: &str = "C0010000080000010000FF0200";
-
-    fn context() -> CipherContext {
-        let key = |text: &str| <[u8; 16]>::try_from(hex::bytes(text)).unwrap();
-        CipherContext::new(&Keys::new(
-            key("000102030405060708090A0B0C0D0E0F"),
-            key("D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"),
-        ))
-    }
-
-    fn protection(control: u8) -> Protection {
-        Protection {
-            title: TITLE,
-            counter: COUNTER,
-            control: SecurityControl(control),
-        }
-    }
-
-    fn open(apdu: &CipheredApdu<'_>, policy: Policy) -> Result<Vec<u8>, SecurityError> {
-        let mut plain = vec![0xEE; 3];
-        let opened = context().open(apdu, policy, &mut plain).map(<[u8]>::to_vec);
-        assert_eq!(opened.clone().unwrap_or_default(), plain, "empty on errors");
-        opened
-    }
-
-    /// Green Book vectors (T40 and the initiate pair), recomputed with OpenSSL.
-    #[test]
-    fn service_specific_vectors() {
-        let cases = [
-            (
-                GET_CLOCK,
-                "C81E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B",
-            ),
-            (
-                GET_CLOCK,
-                "C81E1001234567C0010000080000010000FF020006725D910F9221D263877516",
-            ),
-            (GET_CLOCK, "C8122001234567411312FF935A47566827C467BC"),
-            (
-                "01011000112233445566778899AABBCCDDEEFF0000065F1F0400007E1F04B0",
-                "21303001234567801302FF8A7874133D414CED25B42534D28DB0047720606B17\
-                 5BD52211BE6841DB204D39EE6FDB8E356855",
-            ),
-            (
-                "0800065F1F0400007C1F04000007",
-                "281F3001234567891214A0845E475714383F65BC19745CA235906525E4F3E1C893",
-            ),
-        ];
-        for (plain, sealed) in cases {
-            let (plain, sealed) = (hex::bytes(plain), hex::bytes(sealed));
-            let mut out = Vec::new();
-            context().protect_service(sealed[0], protection(sealed[2]), &plain, &mut out);
-            assert_eq!(out, sealed);
-            let apdu = CipheredApdu::decode_service(&sealed, TITLE).unwrap();
-            assert_eq!((apdu.tag, apdu.counter), (sealed[0], COUNTER));
-            if apdu.control == SecurityControl::ENCRYPTED {
-                let mut found = Vec::new();
-                let found = context().decrypt_unverified(&apdu, &mut found);
-                assert_eq!(found, Ok(&plain[..]));
-            } else {
-                assert_eq!(open(&apdu, Policy::Authentication), Ok(plain));
-            }
-        }
-    }
-
-    /// Green Book vector (T43), recomputed with OpenSSL.
-    #[test]
-    fn hls_5_vectors() {
-        let client = SystemTitle(*b"MMM\x00\x00\x00\x00\x01");
-        let cases = [
-            (client, 1, "P6wRJ21F", "10000000011A52FE7DD3E72748973C1E28"),
-            (
-                TITLE,
-                COUNTER,
-                "K56iVagY",
-                "1001234567FE1466AFB3DBCD4F9389E2B7",
-            ),
-        ];
-        for (title, counter, challenge, answer) in cases {
-            let (challenge, answer) = (challenge.as_bytes(), hex::bytes(answer));
-            let context = context();
-            assert_eq!(
-                context.answer_challenge(title, counter, challenge)[..],
-                answer
-            );
-            assert_eq!(
-                context.verify_answer(title, challenge, &answer),
-                Ok(counter)
-            );
-            let bad_tag = Err(SecurityError::BadTag { title, counter });
-            assert_eq!(context.verify_answer(title, b"K56iVagX", &answer), bad_tag);
-            let mut changed = answer.clone();
-            changed[16] ^= 1;
-            assert_eq!(context.verify_answer(title, challenge, &changed), bad_tag);
-            assert_eq!(
-                context.verify_answer(title, challenge, &answer[..16]),
-                Err(SecurityError::GmacLength { bytes: 16 })
-            );
-        }
-    }
-
-    /// A push of a sold meter, with the dummy key of its maker.
-    #[test]
-    fn a_real_general_glo_frame() {
-        let key = *b"MYDUMMYGLOBALKEY";
-        let sealed = hex::bytes(
-            "DB082F192291991641033B30000001E5025CE9D2271FD78BE8C204211A916A9D7F587E0A7A814CAD\
-             EA89E9593F01F92EA8C087B5BDFDEFEAB6BECF282DFE49C08F5BE6DC8400",
-        );
-        let plain = hex::bytes(
-            "0F000001DB000922125A8591360000000049000000110000000A5A8513D014800000000D0000000A\
-             0100",
-        );
-        let apdu = CipheredApdu::decode(&sealed).unwrap();
-        assert_eq!(apdu.title.to_string(), "2F19229199164103");
-        assert_eq!((apdu.control, apdu.counter), (CONTROL_30, 0x1E5));
-        let context = CipherContext::new(&Keys::new(key, key));
-        let mut opened = Vec::new();
-        assert_eq!(
-            context.open(&apdu, Policy::default(), &mut opened),
-            Ok(&plain[..])
-        );
-        let mut again = Vec::new();
-        context.protect(Protection::full(apdu.title, 0x1E5), &plain, &mut again);
-        assert_eq!(again, sealed);
-    }
-
-    #[test]
-    fn no_changed_bit_is_believed() {
-        let mut sealed = Vec::new();
-        context().protect(protection(0x30), &hex::bytes(GET_CLOCK), &mut sealed);
-        for bit in 0..sealed.len() * 8 {
-            let mut changed = sealed.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            let opened =
-                CipheredApdu::decode(&changed).and_then(|apdu| open(&apdu, Policy::Authentication));
-            assert!(opened.is_err(), "bit {bit}");
-        }
-        for cut in 0..sealed.len() {
-            assert!(CipheredApdu::decode(&sealed[..cut]).is_err(), "cut {cut}");
-        }
-    }
-
-    #[test]
-    fn the_policy_decides_before_the_tag() {
-        let seal = |control| {
-            let mut sealed = Vec::new();
-            context().protect(protection(control), &hex::bytes(GET_CLOCK), &mut sealed);
-            sealed
-        };
-        let full = Policy::AuthenticatedEncryption;
-        let tagged = Policy::Authentication;
-        let refused = |got, wanted| {
-            Err(SecurityError::Policy {
-                got: SecurityControl(got),
-                wanted,
-            })
-        };
-        let plain = || Ok(hex::bytes(GET_CLOCK));
-        let cases = [
-            (0x30, full, plain()),
-            (0x30, tagged, plain()),
-            (0x10, full, refused(0x10, full)),
-            (0x10, tagged, plain()),
-            (0x20, full, refused(0x20, full)),
-            (0x20, tagged, refused(0x20, tagged)),
-        ];
-        for (control, policy, expected) in cases {
-            let sealed = seal(control);
-            let apdu = CipheredApdu::decode(&sealed).unwrap();
-            assert_eq!(open(&apdu, policy), expected, "{control:#x} {policy}");
-        }
-        let sealed = seal(0x30);
-        let apdu = CipheredApdu::decode(&sealed).unwrap();
-        let claims = [
-            (
-                0x31,
-                SecurityError::Suite {
-                    wanted: SecuritySuite::Suite0,
-                    got: 1,
-                },
-            ),
-            (0x70, SecurityError::BroadcastKey),
-            (0xB0, SecurityError::Compressed),
-        ];
-        for (control, expected) in claims {
-            let claimed = CipheredApdu {
-                control: SecurityControl(control),
-                ..apdu
-            };
-            assert_eq!(open(&claimed, full), Err(expected));
-        }
-        let unverified = context()
-            .decrypt_unverified(&apdu, &mut Vec::new())
-            .map(<[u8]>::to_vec);
-        assert_eq!(unverified, refused(0x30, full), "a tag is to be checked");
-    }
-
-    #[test]
-    fn the_outside_is_taken_apart_or_named() {
-        let cases = [
-            ("C001", SecurityError::NotCiphered { tag: 0xC0 }),
-            (
-                "DB07 4D4D4D0000BC61 05 3000000001",
-                SecurityError::TitleLength { bytes: 7 },
-            ),
-            (
-                "DB08 4D4D4D0000BC614E 06 3000000001",
-                SecurityError::WrongLength {
-                    announced: 6,
-                    found: 5,
-                },
-            ),
-        ];
-        for (text, expected) in cases {
-            let found = CipheredApdu::decode(&hex::bytes(text)).map(|apdu| apdu.title);
-            assert_eq!(found, Err(expected), "{text}");
-        }
-        let bytes = hex::bytes("DB08 4D4D4D0000BC614E 10 3000000001 AABBCCDDEEFF0011223344");
-        let short = CipheredApdu::decode(&bytes).unwrap();
-        assert!(matches!(
-            open(&short, Policy::default()),
-            Err(SecurityError::Truncated(_))
-        ));
-    }
-
-    #[test]
-    fn keys_print_nothing() {
-        let key = [0xA5; 16];
-        let keys = Keys::new(key, key);
-        let shown = format!(
-            "{keys:?} {:?} {:?}",
-            CipherContext::new(&keys),
-            super::super::KeyEncryptionKey::new(key)
-        );
-        assert!(
-            !shown.contains("165") && !shown.to_lowercase().contains("a5"),
-            "{shown}"
-        );
-        assert_eq!(keys, keys.clone());
-        assert_ne!(keys, Keys::new(key, [0; 16]));
-        assert_ne!(keys, Keys::new([0; 16], key));
-    }
-}
+mod tests;

@@ -101,6 +101,24 @@ impl PrivateKey {
         }
     }
 
+    /// The same signature as certificates write it: in DER.
+    pub(super) fn sign_der(&self, message: &[u8]) -> Vec<u8> {
+        const REASON: &str = "we made the signature";
+        let signature = self.sign(message);
+        match &self.0 {
+            Private::P256(_) => p256::ecdsa::Signature::from_slice(&signature)
+                .expect(REASON)
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+            Private::P384(_) => p384::ecdsa::Signature::from_slice(&signature)
+                .expect(REASON)
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+        }
+    }
+
     /// The x coordinate of the point that both parties compute (ECC CDH, SP 800-56A 5.7.1.2).
     ///
     /// # Errors
@@ -216,6 +234,25 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Verifies a signature as certificates write it: in DER.
+    pub(super) fn verify_der(&self, message: &[u8], signature: &[u8]) -> Result<(), SecurityError> {
+        let curve = self.curve();
+        let bad = |_| SecurityError::BadSignature { curve };
+        let signature = match curve {
+            Curve::P256 => p256::ecdsa::Signature::from_der(signature)
+                .map_err(bad)?
+                .to_bytes()
+                .to_vec(),
+            Curve::P384 => p384::ecdsa::Signature::from_der(signature)
+                .map_err(bad)?
+                .to_bytes()
+                .to_vec(),
+        };
+        self.verify(message, &signature)
+    }
+}
+
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({}, ", self.curve())?;
@@ -243,5 +280,132 @@ pub(super) fn check_length(
             bytes: bytes.len(),
             wanted,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::security::vectors::{CURVES, initiator, responder, signer};
+
+    /// RFC 6979, A.2.5 and A.2.6.
+    #[test]
+    fn signature_vectors() {
+        let signatures = [
+            "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716F7CB1C94\
+                 2D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
+            "94EDBB92A5ECB8AAD4736E56C691916B3F88140666CE9FA73D64C4EA95AD133C81A64815\
+                 2E44ACF96E36DD1E80FABE4699EF4AEB15F178CEA1FE40DB2603138F130E740A19624526\
+                 203B6351D0A3A94FA329C145786E679E7B82C71A38628AC8",
+        ];
+        for (curve, signature) in CURVES.into_iter().zip(signatures) {
+            let (key, signature) = (signer(curve), hex::bytes(signature));
+            assert_eq!(key.sign(b"sample"), signature, "{curve}");
+            let public = key.public_key();
+            assert_eq!(public.verify(b"sample", &signature), Ok(()));
+            assert_eq!(
+                public.verify_der(b"sample", &key.sign_der(b"sample")),
+                Ok(())
+            );
+            let bad = Err(SecurityError::BadSignature { curve });
+            assert_eq!(public.verify(b"simple", &signature), bad);
+            assert_eq!(
+                responder(curve).public_key().verify(b"sample", &signature),
+                bad
+            );
+            assert_eq!(public.verify(b"sample", &vec![0; curve.pair_len()]), bad);
+            assert_eq!(public.verify_der(b"sample", &signature), bad);
+            for at in [0, curve.field_len(), curve.pair_len() - 1] {
+                let mut changed = signature.clone();
+                changed[at] ^= 1;
+                assert_eq!(public.verify(b"sample", &changed), bad, "{curve} {at}");
+            }
+            assert_eq!(
+                public.verify(b"sample", &signature[1..]),
+                Err(SecurityError::FieldLength {
+                    field: "signature",
+                    bytes: curve.pair_len() - 1,
+                    wanted: curve.pair_len(),
+                })
+            );
+        }
+    }
+
+    /// RFC 5903, 8.1 and 8.2.
+    #[test]
+    fn diffie_hellman_vectors() {
+        let publics = [
+            "DAD0B65394221CF9B051E1FECA5787D098DFE637FC90B9EF945D0C37725811805271A046\
+                 1CDB8252D61F1C456FA3E59AB1F45B33ACCF5F58389E0577B8990BB3",
+            "667842D7D180AC2CDE6F74F37551F55755C7645C20EF73E31634FE72B4C55EE6DE3AC808\
+                 ACB4BDB4C88732AEE95F41AA9482ED1FC0EEB9CAFC4984625CCFC23F65032149E0E144AD\
+                 A024181535A0F38EEB9FCFF3C2C947DAE69B4C634573A81C",
+        ];
+        let shared = [
+            "D6840F6B42F6EDAFD13116E0E12565202FEF8E9ECE7DCE03812464D04B9442DE",
+            "11187331C279962D93D604243FD592CB9D0A926F422E47187521287E7156C5C4D6031355\
+                 69B9E9D09CF5D4A270F59746",
+        ];
+        for ((curve, public), shared) in CURVES.into_iter().zip(publics).zip(shared) {
+            let (one, other) = (initiator(curve), responder(curve));
+            assert_eq!(one.public_key().to_bytes(), hex::bytes(public), "{curve}");
+            assert_eq!(
+                PublicKey::from_bytes(curve, &hex::bytes(public)),
+                Ok(one.public_key())
+            );
+            let shared = hex::bytes(shared);
+            assert_eq!(*one.agree(&other.public_key()).unwrap(), shared, "{curve}");
+            assert_eq!(*other.agree(&one.public_key()).unwrap(), shared, "{curve}");
+        }
+        assert_eq!(
+            initiator(Curve::P256)
+                .agree(&responder(Curve::P384).public_key())
+                .map(drop),
+            Err(SecurityError::Curve {
+                wanted: Curve::P256,
+                found: Curve::P384,
+            })
+        );
+    }
+
+    #[test]
+    fn no_key_off_the_curve_is_read() {
+        for curve in CURVES {
+            let mut off = initiator(curve).public_key().to_bytes();
+            off[curve.pair_len() - 1] ^= 1;
+            for point in [off, vec![0; curve.pair_len()], vec![0xFF; curve.pair_len()]] {
+                assert_eq!(
+                    PublicKey::from_bytes(curve, &point),
+                    Err(SecurityError::PublicKey { curve })
+                );
+            }
+            for scalar in [vec![0; curve.field_len()], vec![0xFF; curve.field_len()]] {
+                assert_eq!(
+                    PrivateKey::from_bytes(curve, &scalar).map(drop),
+                    Err(SecurityError::PrivateKey { curve })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_draw_that_is_no_scalar_is_drawn_again() {
+        for curve in CURVES {
+            let mut draws = 0;
+            let key = PrivateKey::generate(curve, &mut |bytes| {
+                bytes.fill(if draws == 0 { 0xFF } else { 0x11 });
+                draws += 1;
+            });
+            assert_eq!((draws, key.curve()), (2, curve));
+            assert_eq!(*key.to_bytes(), vec![0x11; curve.field_len()]);
+            assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the source of entropy gives no scalar")]
+    fn entropy_of_nothing_is_our_error() {
+        PrivateKey::generate(Curve::P256, &mut |bytes| bytes.fill(0));
     }
 }

@@ -5,6 +5,7 @@ use gridloom_core::bytes::Truncated;
 
 use super::apdu::KeyUse;
 use super::control::{Policy, SecurityControl};
+use super::setup::KeyId;
 use super::suite::{Curve, SecuritySuite};
 use crate::axdr::AxdrError;
 
@@ -241,9 +242,27 @@ pub enum SecurityError {
         /// The curve of the key.
         found: Curve,
     },
-    /// Public-key work under suite 0.
-    #[error("key: security suite 0 has no public keys; configure the meter for suite 1 or 2")]
-    NoCurve,
+    /// A transaction identifier that cannot make an agreed key fresh.
+    #[error("key: a transaction identifier of {bytes} bytes, 1 to 64 wanted")]
+    TransactionId {
+        /// How many there are.
+        bytes: usize,
+    },
+    /// Parameters of a class 64 method of another shape than the standard gives them.
+    #[error("object: {field} has another type or length than class 64 defines")]
+    Payload {
+        /// Which parameters.
+        field: &'static str,
+    },
+    /// The same key twice in one transfer or agreement.
+    #[error("object: the {id:?} key is there twice; transfer each key once")]
+    RepeatedKey {
+        /// Which key.
+        id: KeyId,
+    },
+    /// A key agreement answered for other keys than were offered.
+    #[error("object: the key agreement was answered for other keys; offer them again")]
+    OtherKeys,
 }
 
 impl SecurityError {
@@ -266,7 +285,10 @@ impl SecurityError {
             | Self::FieldLength { .. }
             | Self::FieldTooLong { .. }
             | Self::UnknownCode { .. }
-            | Self::PublicKey { .. } => true,
+            | Self::PublicKey { .. }
+            | Self::Payload { .. }
+            | Self::RepeatedKey { .. }
+            | Self::OtherKeys => true,
             Self::TitleLength { .. }
             | Self::UnknownSuite { .. }
             | Self::Suite { .. }
@@ -283,7 +305,7 @@ impl SecurityError {
             | Self::ChallengeLength { .. }
             | Self::PrivateKey { .. }
             | Self::Curve { .. }
-            | Self::NoCurve => false,
+            | Self::TransactionId { .. } => false,
         }
     }
 }

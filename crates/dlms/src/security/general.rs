@@ -317,3 +317,261 @@ impl CipherContext {
         self.protect_content(key, protection, &covered, plain, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::security::keys::{KeyEncryptionKey, Keys, SymmetricKey};
+    use crate::security::vectors::{CLIENT, SERVER, TRANSACTION};
+    use crate::security::{Policy, SecurityControl, SecuritySuite};
+
+    const GET_CLOCK: &str = "C0010000080000010000FF0200";
+    const COUNTER: u32 = 0x0123_4567;
+    const UNICAST: Option<KeyInfo<'_>> = Some(KeyInfo::Identified(IdentifiedKey::Unicast));
+    const BROADCAST: Option<KeyInfo<'_>> = Some(KeyInfo::Identified(IdentifiedKey::Broadcast));
+
+    fn context(suite: SecuritySuite) -> CipherContext {
+        let count = |first: u8| move |at: usize| first + u8::try_from(at).unwrap();
+        let keys = if suite == SecuritySuite::Suite2 {
+            Keys::long(
+                core::array::from_fn(count(0)),
+                core::array::from_fn(count(0xD0)),
+            )
+        } else {
+            let mut backwards: [u8; 16] = core::array::from_fn(count(0));
+            backwards.reverse();
+            Keys::new(
+                core::array::from_fn(count(0)),
+                core::array::from_fn(count(0xD0)),
+            )
+            .with_broadcast(SymmetricKey::short(backwards))
+            .unwrap()
+        };
+        CipherContext::with_suite(&keys, suite).unwrap()
+    }
+
+    /// Computed with OpenSSL, through Python's `cryptography`.
+    #[test]
+    fn general_ciphering_vectors() {
+        let named = GeneralHeader::between(SERVER, CLIENT, &TRANSACTION);
+        let unnamed = GeneralHeader {
+            transaction_id: &[],
+            originator: None,
+            recipient: None,
+            date_time: &[],
+            other_information: &[],
+        };
+        let cases = [
+            (
+                SecuritySuite::Suite0,
+                named,
+                None,
+                "DD080123456789ABCDEF084D4D4D0000BC614E084D4D4D00000000010000001E3001234567\
+                 411312FF935A47566827C467BC5DF57267C0FD3724243E26F5",
+            ),
+            (
+                SecuritySuite::Suite1,
+                named,
+                UNICAST,
+                "DD080123456789ABCDEF084D4D4D0000BC614E084D4D4D000000000100000100001E3101234567\
+                 411312FF935A47566827C467BCEB3AC4F1A34347F880D3C4FD",
+            ),
+            (
+                SecuritySuite::Suite0,
+                named,
+                BROADCAST,
+                "DD080123456789ABCDEF084D4D4D0000BC614E084D4D4D000000000100000100011E3001234567\
+                 E946FE2408908F9C7850CE096E5E2D3A6EFEDA12C96BE1C8A6",
+            ),
+            (
+                SecuritySuite::Suite2,
+                named,
+                UNICAST,
+                "DD080123456789ABCDEF084D4D4D0000BC614E084D4D4D000000000100000100001E3201234567\
+                 E82B2AD3EE8C12A6FB27038F08408209D8BF16E8409AE3AF0A",
+            ),
+            (
+                SecuritySuite::Suite0,
+                named,
+                UNICAST,
+                "DD080123456789ABCDEF084D4D4D0000BC614E084D4D4D000000000100000100001E1001234567\
+                 C0010000080000010000FF02006220CE04D29AA8699A23C469",
+            ),
+            (
+                SecuritySuite::Suite0,
+                unnamed,
+                None,
+                "DD0000000000001E3001234567411312FF935A47566827C467BCE639C7F6A190C5033A7F7302",
+            ),
+        ];
+        let plain = hex::bytes(GET_CLOCK);
+        for (suite, header, key_info, sealed) in cases {
+            let (context, sealed) = (context(suite), hex::bytes(sealed));
+            let apdu = GeneralCiphering::decode(&sealed, Some(SERVER)).unwrap();
+            assert_eq!((apdu.header, apdu.key_info), (header, key_info), "{suite}");
+            assert_eq!(apdu.apdu.form, CipheredForm::General);
+            let mut opened = Vec::new();
+            let opened = context.open(&apdu.apdu, Policy::Authentication, &mut opened);
+            assert_eq!(opened, Ok(&plain[..]), "{suite} {key_info:?}");
+            let protection = context.protection(apdu.apdu.control, SERVER, COUNTER);
+            let mut out = Vec::new();
+            context.protect_general(&header, key_info.as_ref(), protection, &plain, &mut out);
+            assert_eq!(out, sealed, "{suite}");
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let opened = GeneralCiphering::decode(&changed, Some(SERVER)).and_then(|apdu| {
+                    let mut opened = Vec::new();
+                    context
+                        .open(&apdu.apdu, Policy::Authentication, &mut opened)
+                        .map(drop)
+                });
+                assert!(opened.is_err(), "{suite} {key_info:?} bit {bit}");
+            }
+            for cut in 0..sealed.len() {
+                assert!(GeneralCiphering::decode(&sealed[..cut], Some(SERVER)).is_err());
+            }
+        }
+        let unnamed = hex::bytes(cases[5].3);
+        assert_eq!(
+            GeneralCiphering::decode(&unnamed, None),
+            Err(SecurityError::TitleLength { bytes: 0 }),
+            "nobody is known to have sent it"
+        );
+    }
+
+    #[test]
+    fn a_wrapped_key_goes_one_way() {
+        let (kek, key) = (KeyEncryptionKey::new([7; 16]), SymmetricKey::short([8; 16]));
+        let global = context(SecuritySuite::Suite0);
+        let wrapped = kek.wrap_key(&key);
+        let info = KeyInfo::Wrapped { wrapped: &wrapped };
+        let header = GeneralHeader::between(CLIENT, SERVER, &TRANSACTION);
+        let sender = global.one_time(&key).unwrap();
+        let mut out = Vec::new();
+        let protection = sender.full_protection(CLIENT, 1);
+        sender.protect_general(&header, Some(&info), protection, b"plain", &mut out);
+
+        let apdu = GeneralCiphering::decode(&out, None).unwrap();
+        let Some(KeyInfo::Wrapped { wrapped }) = apdu.key_info else {
+            panic!("{:?}", apdu.key_info);
+        };
+        let receiver = global.one_time(&kek.unwrap_key(wrapped).unwrap()).unwrap();
+        let mut opened = Vec::new();
+        assert_eq!(
+            receiver.open(&apdu.apdu, Policy::default(), &mut opened),
+            Ok(&b"plain"[..])
+        );
+        assert_eq!(
+            global.open(&apdu.apdu, Policy::default(), &mut opened),
+            Err(SecurityError::OtherKey {
+                wanted: KeyUse::Unicast,
+                got: KeyUse::OneTime,
+            })
+        );
+    }
+
+    #[test]
+    fn agreed_key_data_is_written_as_the_standard_does() {
+        let header = GeneralHeader::between(CLIENT, SERVER, &TRANSACTION);
+        let context = context(SecuritySuite::Suite1)
+            .one_time(&SymmetricKey::short([1; 16]))
+            .unwrap();
+        let protection = context.full_protection(CLIENT, 1);
+        let start = hex::bytes(
+            "DD 08 0123456789ABCDEF 08 4D4D4D0000000001 08 4D4D4D0000BC614E 00 00 01 02 01",
+        );
+        let cases = [
+            (AgreementScheme::OnePass, 128, "01 8180"),
+            (AgreementScheme::OnePass, 192, "01 81C0"),
+            (AgreementScheme::Static, 0, "02 00"),
+        ];
+        for (scheme, len, written) in cases {
+            let data = vec![0xAA; len];
+            let info = KeyInfo::Agreed {
+                scheme,
+                data: &data,
+            };
+            let mut out = Vec::new();
+            context.protect_general(&header, Some(&info), protection, b"plain", &mut out);
+            let written = [&start[..], &hex::bytes(written), &data].concat();
+            assert_eq!(out[..written.len()], written, "{scheme:?}");
+            let apdu = GeneralCiphering::decode(&out, None).unwrap();
+            assert_eq!(apdu.key_info, Some(info));
+        }
+    }
+
+    #[test]
+    fn headers_are_bounded_and_named() {
+        let long = [&[0xDD, 65][..], &[0; 80]].concat();
+        let cases = [
+            (
+                long,
+                SecurityError::FieldTooLong {
+                    field: "transaction-id",
+                    bytes: 65,
+                    max: HEADER_FIELD_LEN_MAX,
+                },
+            ),
+            (
+                hex::bytes("DD 00 00 00 00 00 02"),
+                SecurityError::UnknownCode {
+                    field: "presence of key-info",
+                    code: 2,
+                },
+            ),
+            (
+                hex::bytes("DD 00 00 00 00 00 01 03"),
+                SecurityError::UnknownCode {
+                    field: "key-info",
+                    code: 3,
+                },
+            ),
+            (
+                hex::bytes("DD 00 00 00 00 00 01 00 02"),
+                SecurityError::UnknownCode {
+                    field: "key-id",
+                    code: 2,
+                },
+            ),
+            (
+                hex::bytes("DD 00 00 00 00 00 01 01 01"),
+                SecurityError::UnknownCode {
+                    field: "kek-id",
+                    code: 1,
+                },
+            ),
+            (
+                hex::bytes("DD 00 00 00 00 00 01 02 01 00"),
+                SecurityError::UnknownCode {
+                    field: "key-parameters",
+                    code: 0,
+                },
+            ),
+            (
+                hex::bytes("DD 00 03 000000 00 00 00 00"),
+                SecurityError::TitleLength { bytes: 3 },
+            ),
+            (
+                hex::bytes("DB 00"),
+                SecurityError::NotCiphered { tag: 0xDB },
+            ),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(
+                GeneralCiphering::decode(&bytes, Some(SERVER)),
+                Err(expected),
+                "{bytes:02X?}"
+            );
+        }
+        let control = SecurityControl::AUTHENTICATED_ENCRYPTED.with_broadcast_key();
+        let mut broadcast = hex::bytes("DD 00 00 00 00 00 00 11 70 00000001");
+        broadcast.extend([0; 12]);
+        let apdu = GeneralCiphering::decode(&broadcast, Some(SERVER)).unwrap();
+        assert_eq!(
+            context(SecuritySuite::Suite0).open(&apdu.apdu, Policy::default(), &mut Vec::new()),
+            Err(SecurityError::BroadcastBit { control })
+        );
+    }
+}

@@ -215,3 +215,165 @@ impl<'a> HlsExchange<'a> {
         out.extend_from_slice(own);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex;
+    use crate::security::suite::Curve;
+    use crate::security::vectors::{CLIENT, CURVES, SERVER, responder, signer};
+
+    const SECRET: &[u8] = b"secret of sixty";
+    const SIDES: [HlsSide; 2] = [HlsSide::Client, HlsSide::Server];
+
+    fn challenges() -> ([u8; 32], [u8; 32]) {
+        let from = |first: u8| core::array::from_fn(|at| first + u8::try_from(at).unwrap());
+        (from(0), from(64))
+    }
+
+    /// Computed with OpenSSL, through Python's `hashlib`.
+    #[test]
+    fn mechanism_6_vectors() {
+        let (from_client, from_server) = challenges();
+        let exchange = HlsExchange::new(
+            HlsMechanism::Sha256,
+            CLIENT,
+            SERVER,
+            &from_client,
+            &from_server,
+        )
+        .unwrap();
+        let answers = [
+            "3C8086C6EA80F47B034EB77AA3D5FD70CEA9D661528993A306F17EB272774114",
+            "B8275149A5826C93F3CA9A23EFFB34979C89F1B4CE01A8811B7BCAC89020B07E",
+        ];
+        for (side, answer) in SIDES.into_iter().zip(answers) {
+            let answer = hex::bytes(answer);
+            assert_eq!(exchange.answer_sha256(side, SECRET)[..], answer, "{side:?}");
+            assert_eq!(exchange.verify_sha256(side, SECRET, &answer), Ok(()));
+            let bad = Err(SecurityError::BadAnswer);
+            assert_eq!(exchange.verify_sha256(side, b"another", &answer), bad);
+            let other = SIDES.into_iter().find(|other| *other != side).unwrap();
+            assert_eq!(exchange.verify_sha256(other, SECRET, &answer), bad);
+            let mut changed = answer.clone();
+            changed[31] ^= 1;
+            assert_eq!(exchange.verify_sha256(side, SECRET, &changed), bad);
+            assert!(matches!(
+                exchange.verify_sha256(side, SECRET, &answer[..31]),
+                Err(SecurityError::FieldLength { bytes: 31, .. })
+            ));
+        }
+        assert_eq!(exchange.challenge_to(HlsSide::Client), from_server);
+        assert_eq!(exchange.challenge_to(HlsSide::Server), from_client);
+    }
+
+    /// Computed with OpenSSL (deterministic signatures), through Python's `cryptography`.
+    #[test]
+    fn mechanism_7_vectors() {
+        let (from_client, from_server) = challenges();
+        let exchange = HlsExchange::new(
+            HlsMechanism::Ecdsa,
+            CLIENT,
+            SERVER,
+            &from_client,
+            &from_server,
+        )
+        .unwrap();
+        let vectors = [
+            (
+                HlsSide::Client,
+                [
+                    "96D268FDE4938E18A9BF918D55E545E7B274502EE2EE0C7AA7EA6A363991A413B94C097C\
+                 8583444D96734E048E855C21F1CA80E648B5B5D1677F40228C9C9722",
+                    "E4AB46491B8FAEA5523DF984EE69DDEBE0A0622944900768504065A4613DE6197410CF2D\
+                 856093BADD05F72B0F44F9E6C3A44DFA9827DF3C4A63B594DB97544EF0F5A39D71DB4AEC\
+                 87792C68933070B9CB141CF619C36108A781E75108501C8B",
+                ],
+            ),
+            (
+                HlsSide::Server,
+                [
+                    "CFFC4F987D889BC29CCDB1EBC0947B3247C37E6BC7C96FAF08BC7F7CE4E3301AABAFE5F3\
+                 93E9AEA2EB8193D91258416C068CE4676F41F27512272267343596F2",
+                    "C040FEEF8A033C96AC049B3AEA2FB56FA2964F88D2AB28963570E3C9502CE5D0457B1FA7\
+                 3E943F1DB6694A95520740BF29F30E6ACB246B21DABA18DC95F2FA3A63732C68C4D25BAF\
+                 7F5BF5B72DCBEEDC1E614A5B72FBEC3CC8FA467EDCAC749A",
+                ],
+            ),
+        ];
+        for (side, answers) in vectors {
+            for (curve, answer) in CURVES.into_iter().zip(answers) {
+                let answer = hex::bytes(answer);
+                let key = signer(curve);
+                assert_eq!(
+                    exchange.answer_ecdsa(side, &key),
+                    answer,
+                    "{side:?} {curve}"
+                );
+                let verify = |side, key: &PublicKey| exchange.verify_ecdsa(side, key, &answer);
+                assert_eq!(verify(side, &key.public_key()), Ok(()));
+                let bad = Err(SecurityError::BadSignature { curve });
+                assert_eq!(verify(side, &responder(curve).public_key()), bad);
+                let other = SIDES.into_iter().find(|other| *other != side).unwrap();
+                assert_eq!(verify(other, &key.public_key()), bad);
+            }
+        }
+        assert!(
+            exchange
+                .verify_ecdsa(HlsSide::Client, &signer(Curve::P256).public_key(), &[])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn weak_mechanisms_and_challenges_are_refused_by_name() {
+        let cases = [
+            (0, Err(SecurityError::NoHlsMechanism { mechanism: 0 })),
+            (2, Err(SecurityError::NoHlsMechanism { mechanism: 2 })),
+            (
+                3,
+                Err(SecurityError::BrokenMechanism {
+                    mechanism: 3,
+                    name: "MD5",
+                }),
+            ),
+            (
+                4,
+                Err(SecurityError::BrokenMechanism {
+                    mechanism: 4,
+                    name: "SHA-1",
+                }),
+            ),
+            (5, Ok(HlsMechanism::Gmac)),
+            (6, Ok(HlsMechanism::Sha256)),
+            (7, Ok(HlsMechanism::Ecdsa)),
+            (8, Err(SecurityError::NoHlsMechanism { mechanism: 8 })),
+        ];
+        for (id, expected) in cases {
+            assert_eq!(HlsMechanism::from_id(id), expected, "{id}");
+            if let Ok(mechanism) = expected {
+                assert_eq!(mechanism.id(), id);
+            }
+        }
+        let (gmac, ecdsa) = (HlsMechanism::Gmac, HlsMechanism::Ecdsa);
+        let (one, other) = ([1; 65], [2; 65]);
+        let lengths = [
+            (gmac, 7, 8, false),
+            (gmac, 8, 7, false),
+            (gmac, 8, 8, true),
+            (gmac, 64, 64, true),
+            (gmac, 65, 64, false),
+            (ecdsa, 31, 32, false),
+            (ecdsa, 32, 32, true),
+        ];
+        for (mechanism, client, server, accepted) in lengths {
+            let (from_client, from_server) = (&one[..client], &other[..server]);
+            let made = HlsExchange::new(mechanism, CLIENT, SERVER, from_client, from_server);
+            assert_eq!(made.is_ok(), accepted, "{mechanism:?} {client} {server}");
+        }
+        assert_eq!(
+            HlsExchange::new(gmac, CLIENT, SERVER, &one[..16], &one[..16]),
+            Err(SecurityError::ReflectedChallenge)
+        );
+    }
+}

@@ -266,8 +266,7 @@ fn check_proposal(
     if policy.conformance & proposal.conformance == Conformance::NONE {
         return Err(InitiateError::IncompatibleConformance);
     }
-    let min = ServerConfig::client_pdu_min(policy.ciphered);
-    if proposal.max_pdu != 0 && proposal.max_pdu < min {
+    if proposal.max_pdu != 0 && proposal.max_pdu < policy.client_pdu_min() {
         return Err(InitiateError::PduSizeTooShort);
     }
     Ok(())

@@ -8,13 +8,18 @@ use crate::security::Policy;
 pub struct ServerConfig {
     /// The clients. Several entries for one client are alternatives.
     pub associations: Vec<AssociationPolicy>,
-    /// The longest APDU that the meter takes, in bytes; at least [`ServerConfig::MAX_PDU_MIN`].
+    /// The longest APDU that the meter takes, in bytes; at least [`ServerConfig::MAX_PDU_MIN`],
+    /// and [`ServerConfig::PROOF_PDU_MIN`] with [`Mechanism::Sha256`] or [`Mechanism::Ecdsa`].
     pub max_pdu: u16,
 }
 
 impl ServerConfig {
     /// The least [`ServerConfig::max_pdu`]: a ciphered block of some bytes must fit.
     pub const MAX_PDU_MIN: u16 = 64;
+
+    /// The least longest APDU on both sides where proofs are hashes or signatures: one must fit,
+    /// since it never goes in blocks.
+    pub const PROOF_PDU_MIN: u16 = 160;
 
     /// # Panics
     ///
@@ -36,16 +41,14 @@ impl ServerConfig {
                 policy.mechanism,
                 policy.client
             );
-        }
-    }
-
-    /// The shortest APDU that a client must take: the standard's 12 bytes in plain, and what a
-    /// block needs around it where services are ciphered.
-    pub(super) const fn client_pdu_min(ciphered: bool) -> u16 {
-        if ciphered {
-            Self::MAX_PDU_MIN
-        } else {
-            PDU_LEN_MIN
+            assert!(
+                self.max_pdu >= policy.client_pdu_min(),
+                "max_pdu is {}, client {} by {} needs {}",
+                self.max_pdu,
+                policy.client,
+                policy.mechanism,
+                policy.client_pdu_min()
+            );
         }
     }
 }
@@ -63,4 +66,18 @@ pub struct AssociationPolicy {
     pub policy: Policy,
     /// The services it may use at most.
     pub conformance: Conformance,
+}
+
+impl AssociationPolicy {
+    /// The shortest APDU that a client must take: the standard's 12 bytes in plain, what a block
+    /// needs around it where services are ciphered, and what a proof needs.
+    pub(super) const fn client_pdu_min(&self) -> u16 {
+        if matches!(self.mechanism, Mechanism::Sha256 | Mechanism::Ecdsa) {
+            ServerConfig::PROOF_PDU_MIN
+        } else if self.ciphered {
+            ServerConfig::MAX_PDU_MIN
+        } else {
+            PDU_LEN_MIN
+        }
+    }
 }

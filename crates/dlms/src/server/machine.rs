@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::associate::{associate, encode_refusal, release};
 use super::config::ServerConfig;
 use super::device::LogicalDevice;
+use super::general::{General, Heard};
 use super::hls;
 use super::security::DeviceSecurity;
 use super::service::{Desk, proof};
 use super::session::{Session, Standing, refused};
-use crate::apdu::{ExceptionResponse, ServiceError};
+use crate::apdu::{ExceptionResponse, GeneralBlockTransfer, ServiceError};
 use crate::association::{Aarq, Rlrq};
+use crate::gbt::GbtNumbers;
 
 /// One connection's associations, by client SAP.
 ///
@@ -51,14 +53,14 @@ impl Server {
         entropy: &mut dyn FnMut(&mut [u8]),
     ) -> Option<Vec<u8>> {
         let tag = *apdu.first()?;
-        let answer = if apdu.len() > usize::from(self.config.max_pdu) {
-            Err(refused(ServiceError::PduTooLong))
-        } else {
-            match tag {
-                Aarq::TAG => return self.associate(client, apdu, security, entropy),
-                Rlrq::TAG => self.release(client, apdu, security).map(Some),
-                _ => self.serve(client, apdu, device, security),
+        let answer = match tag {
+            // No length has been agreed to yet.
+            Aarq::TAG => return self.associate(client, apdu, security, entropy),
+            Rlrq::TAG => self.release(client, apdu, security).map(Some),
+            _ if apdu.len() > usize::from(self.config.max_pdu) => {
+                Err(refused(ServiceError::PduTooLong))
             }
+            _ => self.serve(client, apdu, device, security),
         };
         answer.unwrap_or_else(|exception| {
             let mut out = Vec::new();
@@ -120,33 +122,21 @@ impl Server {
             .iter_mut()
             .find(|session| session.client == client)
             .ok_or(NOT_ASSOCIATED)?;
-        let (request, manner) = session.open(apdu, security)?;
-        let answer = match session.standing {
-            Standing::Proved => {
-                let caller = session.caller(manner);
-                let room = session.room(manner);
-                Desk {
-                    session,
-                    caller,
-                    room,
-                    device,
-                    security,
-                }
-                .carry_out(&request)
+        if apdu.first() != Some(&GeneralBlockTransfer::TAG) {
+            session.general = General::Idle;
+            return answer(session, apdu, None, device, security);
+        }
+        if !session.speaks_general() {
+            return Err(refused(ServiceError::ServiceNotSupported));
+        }
+        let block =
+            GeneralBlockTransfer::decode(apdu).map_err(|_| refused(ServiceError::OtherReason))?;
+        match session.general.handle(&block) {
+            Heard::Answer(block) => Ok(block.map(|block| encoded(&block))),
+            Heard::Request(apdu, numbers) => {
+                answer(session, &apdu, Some(numbers), device, security)
             }
-            Standing::Challenged { .. } | Standing::Refused => {
-                let proof = proof(&request).ok_or(NOT_ASSOCIATED)?;
-                let answer = hls::handle(session, &proof, security)?.ok_or(NOT_ASSOCIATED)?;
-                let mut out = Vec::new();
-                answer.encode(&mut out);
-                Some(out)
-            }
-        };
-        let session = self.session(client).expect("it was found above");
-        let sealed = answer.map(|answer| session.seal(answer, manner, security));
-        // The answer still went out under the keys of the request.
-        security.apply_staged();
-        Ok(sealed)
+        }
     }
 
     fn session(&self, client: u16) -> Option<&Session> {
@@ -159,6 +149,57 @@ impl Server {
         self.sessions.retain(|session| session.client != client);
         self.sessions.shrink_to_fit();
     }
+}
+
+/// Opens one whole request, carries it out, and seals the answer; in blocks if the request came
+/// so, or the answer is too long.
+fn answer(
+    session: &mut Session,
+    apdu: &[u8],
+    blocks: Option<GbtNumbers>,
+    device: &mut dyn LogicalDevice,
+    security: &mut DeviceSecurity,
+) -> Result<Option<Vec<u8>>, ExceptionResponse> {
+    let (request, manner) = session.open(apdu, security)?;
+    let answer = match session.standing {
+        Standing::Proved => {
+            let caller = session.caller(manner);
+            let room = session.room(manner);
+            Desk {
+                session: &mut *session,
+                caller,
+                room,
+                device,
+                security: &mut *security,
+            }
+            .carry_out(&request)
+        }
+        Standing::Challenged { .. } | Standing::Refused => {
+            let proof = proof(&request).ok_or(NOT_ASSOCIATED)?;
+            let answer = hls::handle(session, &proof, security)?.ok_or(NOT_ASSOCIATED)?;
+            let mut out = Vec::new();
+            answer.encode(&mut out);
+            Some(out)
+        }
+    };
+    let sealed = answer.map(|answer| session.seal(answer, manner, security));
+    // The answer still went out under the keys of the request.
+    security.apply_staged();
+    Ok(sealed.map(|sealed| {
+        let max = session.answer_max();
+        if blocks.is_none() && (sealed.len() <= max || !session.speaks_general()) {
+            return sealed;
+        }
+        let block_len = max - GeneralBlockTransfer::OVERHEAD_MAX;
+        let numbers = blocks.unwrap_or_default();
+        encoded(&session.general.answer(sealed, block_len, numbers))
+    }))
+}
+
+fn encoded(block: &GeneralBlockTransfer) -> Vec<u8> {
+    let mut out = Vec::new();
+    block.encode(&mut out);
+    out
 }
 
 /// The answer to whoever has no association, or has not proved itself.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use gridloom_core::SystemTitle;
 
+use crate::apdu::ActionResult;
 use crate::association::Secret;
 use crate::axdr::Data;
 use crate::counter::{CounterError, ReceiveCounter, TransmitCounter};
 use crate::security::{
-    CipherContext, CipheredApdu, KeyEncryptionKey, KeyUse, Keys, Policy, PrivateKey, PublicKey,
-    SecurityError, SecuritySuite, SymmetricKey,
+    CipherContext, CipheredApdu, KeyEncryptionKey, KeyId, KeyTransfer, KeyUse, Keys, Policy,
+    PrivateKey, PublicKey, SecuritySuite, SymmetricKey,
 };
 
 /// Peers whose counters are kept. A further one is refused, though its tag verifies: whoever
@@ -29,47 +30,6 @@ pub enum KeyKind {
     Unicast,
     /// The global broadcast encryption key.
     Broadcast,
-}
-
-/// Which key a transfer replaces (class 64, key_id).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum TransferredKey {
-    /// The global unicast encryption key.
-    Unicast = 0,
-    /// The global broadcast encryption key.
-    Broadcast = 1,
-    /// The authentication key.
-    Authentication = 2,
-    /// The master key.
-    Master = 3,
-}
-
-impl TransferredKey {
-    const fn from_id(id: u8) -> Option<Self> {
-        Some(match id {
-            0 => Self::Unicast,
-            1 => Self::Broadcast,
-            2 => Self::Authentication,
-            3 => Self::Master,
-            _ => return None,
-        })
-    }
-}
-
-/// Why transferred keys are not installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyTransferError {
-    /// The parameters are not an array of {key_id, wrapped key} without repeats.
-    #[error("object: key transfer data has another type, an unknown or a repeated key id")]
-    Malformed,
-    /// The meter has no master key.
-    #[error("key: the meter has no master key; keys can only be set when it is made")]
-    NoMasterKey,
-    /// A key does not unwrap, or has another length than the meter's suite wants.
-    #[error("key: {0}")]
-    Key(#[from] SecurityError),
 }
 
 /// Why a ciphered request is not believed.
@@ -100,7 +60,7 @@ pub struct DeviceSecurity {
     clients: BTreeMap<u16, PublicKey>,
     transmit: TransmitCounter,
     receive: BTreeMap<(SystemTitle, KeyKind), ReceiveCounter>,
-    staged: Vec<(TransferredKey, SymmetricKey)>,
+    staged: Vec<(KeyId, SymmetricKey)>,
     revision: u64,
 }
 
@@ -280,38 +240,17 @@ impl DeviceSecurity {
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with any of them.
-    pub(super) fn stage_keys(&mut self, parameters: &Data) -> Result<(), KeyTransferError> {
-        let Data::Array(entries) = parameters else {
-            return Err(KeyTransferError::Malformed);
-        };
-        let master = self.master.as_ref().ok_or(KeyTransferError::NoMasterKey)?;
-        let mut staged: Vec<(TransferredKey, SymmetricKey)> = Vec::new();
-        for entry in entries {
-            let Data::Structure(members) = entry else {
-                return Err(KeyTransferError::Malformed);
-            };
-            let [Data::Enum(id), Data::OctetString(wrapped)] = members.as_slice() else {
-                return Err(KeyTransferError::Malformed);
-            };
-            let id = TransferredKey::from_id(*id).ok_or(KeyTransferError::Malformed)?;
-            if staged.iter().any(|(other, _)| *other == id) {
-                return Err(KeyTransferError::Malformed);
-            }
-            let key = master.unwrap_key(wrapped)?;
-            let bytes = key.as_bytes().len();
-            if bytes != self.suite.key_len() {
-                return Err(KeyTransferError::Key(SecurityError::SuiteKeyLength {
-                    suite: self.suite,
-                    bytes,
-                }));
-            }
-            staged.push((id, key));
-        }
-        if staged.is_empty() {
-            return Err(KeyTransferError::Malformed);
-        }
-        self.staged = staged;
+    /// What the method answers.
+    pub(super) fn stage_keys(&mut self, parameters: &Data) -> Result<(), ActionResult> {
+        let transfer =
+            KeyTransfer::from_data(parameters).map_err(|_| ActionResult::TypeUnmatched)?;
+        let master = self
+            .master
+            .as_ref()
+            .ok_or(ActionResult::ObjectUnavailable)?;
+        self.staged = transfer
+            .unwrap(master, self.suite)
+            .map_err(|_| ActionResult::OtherReason)?;
         Ok(())
     }
 
@@ -325,10 +264,10 @@ impl DeviceSecurity {
         let mut broadcast = self.keys.broadcast().cloned();
         for (id, key) in core::mem::take(&mut self.staged) {
             match id {
-                TransferredKey::Unicast => encryption = key,
-                TransferredKey::Broadcast => broadcast = Some(key),
-                TransferredKey::Authentication => authentication = key,
-                TransferredKey::Master => self.master = Some(key.into()),
+                KeyId::Unicast => encryption = key,
+                KeyId::Broadcast => broadcast = Some(key),
+                KeyId::Authentication => authentication = key,
+                KeyId::Master => self.master = Some(key.into()),
             }
         }
         let mut keys = Keys::pair(encryption, authentication).expect("lengths were checked");

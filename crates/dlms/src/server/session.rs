@@ -7,10 +7,12 @@ use gridloom_core::SystemTitle;
 
 use super::config::AssociationPolicy;
 use super::device::Caller;
+use super::general::General;
 use super::security::{DeviceSecurity, NotBelieved, commit};
 use super::transfer::Transfer;
 use crate::apdu::{ExceptionResponse, ServiceError, StateError};
 use crate::association::{Conformance, InitiateRequest, Mechanism, Secret};
+use crate::block::BLOCKS_BYTES_MAX;
 use crate::counter::ReceiveCounter;
 use crate::security::{
     CipherContext, CipheredApdu, CipheredForm, HEADER_LEN, Policy, SecurityControl, SecurityError,
@@ -46,6 +48,7 @@ pub(super) struct Session {
     pub(super) title: Option<SystemTitle>,
     pub(super) conformance: Conformance,
     pub(super) transfer: Transfer,
+    pub(super) general: General,
     is_ciphered: bool,
     policy: Policy,
     dedicated: Option<Dedicated>,
@@ -74,6 +77,7 @@ impl Session {
             title,
             conformance: policy.conformance & proposal.conformance,
             transfer: Transfer::Idle,
+            general: General::Idle,
             is_ciphered: policy.ciphered,
             policy: policy.policy,
             dedicated: dedicated.map(|key| Dedicated {
@@ -158,6 +162,12 @@ impl Session {
         seal_with(&context, form, control, &plain, security)
     }
 
+    /// Whether any APDU may go in blocks.
+    pub(super) const fn speaks_general(&self) -> bool {
+        self.conformance
+            .contains(Conformance::GENERAL_BLOCK_TRANSFER)
+    }
+
     /// Bytes of the longest APDU that the client takes.
     pub(super) fn answer_max(&self) -> usize {
         match self.client_max_pdu {
@@ -168,6 +178,11 @@ impl Session {
 
     /// Bytes of the longest answer in plaintext that the client takes once it is sealed.
     pub(super) fn room(&self, manner: Manner) -> usize {
+        let max = if self.speaks_general() {
+            BLOCKS_BYTES_MAX
+        } else {
+            self.answer_max()
+        };
         let around = match manner {
             None => 0,
             Some((CipheredForm::ServiceGlobal | CipheredForm::ServiceDedicated, _)) => {
@@ -180,7 +195,7 @@ impl Session {
                 _,
             )) => SERVICE_OVERHEAD + TITLE_LEN,
         };
-        self.answer_max() - around
+        max - around
     }
 }
 

@@ -2,11 +2,18 @@
 //! run the same ones.
 
 use gridloom_core::SystemTitle;
-use gridloom_dlms::apdu::{Apdu, InvokeId};
+use gridloom_dlms::apdu::{Apdu, GeneralBlockTransfer, InvokeId, SelectiveAccess};
 use gridloom_dlms::axdr::{Data, ELEMENTS_MAX};
 use gridloom_dlms::charge::{ChargeTable, ENTRIES_MAX};
+use gridloom_dlms::datetime::CosemDateTime;
+use gridloom_dlms::gbt::{Confirmation, GbtNumbers, GbtReceived, GbtReceiver, GbtSender};
 use gridloom_dlms::push::IntervalPush;
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
+use gridloom_dlms::security::{
+    AgreementScheme, Certificate, CertificateRequest, CipherContext, CipheredApdu, Curve,
+    GeneralCiphering, GeneralSigning, KeyEncryptionKey, KeyInfo, Keys, Parties, Policy, PrivateKey,
+    Protection, SecurityError, SecuritySuite, SymmetricKey,
+};
+use gridloom_dlms::selection::{EntryDescriptor, RangeDescriptor};
 use gridloom_dlms::wrapper::Deframer;
 
 /// Whatever decodes is bounded, and is the same after encoding and decoding again.
@@ -39,6 +46,11 @@ pub(crate) fn apdu(bytes: &[u8]) {
     if let Apdu::DataNotification(notification) = &apdu {
         axdr(notification.body);
     }
+    if let Apdu::GetRequestNormal(request) = &apdu
+        && let Some(access) = &request.access
+    {
+        selection(access);
+    }
     if let Apdu::SetRequestNormal(request) = &apdu
         && let Ok(table) = ChargeTable::from_set_request(request)
     {
@@ -47,6 +59,21 @@ pub(crate) fn apdu(bytes: &[u8]) {
             .to_set_request(InvokeId::confirmed(0))
             .expect("what is read can be written");
         assert_eq!(ChargeTable::from_set_request(&again), Ok(table));
+    }
+}
+
+/// What selects here is the same when written again, and never selects what is not there.
+fn selection(access: &SelectiveAccess) {
+    if let Ok(range) = RangeDescriptor::from_access(access) {
+        assert_eq!(range.to_access(), *access);
+        let _ = range.times(CosemDateTime::DEVIATION_MAX);
+    }
+    if let Ok(entries) = EntryDescriptor::from_access(access) {
+        assert_eq!(entries.to_access(), *access);
+        for count in [0, 1, 1_000] {
+            assert!(entries.row_range(count).end <= count);
+            assert!(entries.column_range(count).end <= count);
+        }
     }
 }
 
@@ -98,11 +125,207 @@ pub(crate) fn general_glo(bytes: &[u8]) {
     }
 }
 
+/// Everything that one side of general-ciphering holds; the corpus is made with it.
+pub(crate) struct Holder {
+    pub(crate) global: CipherContext,
+    pub(crate) master: KeyEncryptionKey,
+    /// Agrees and signs, on both sides.
+    pub(crate) key: PrivateKey,
+    pub(crate) parties: Parties,
+}
+
+impl Holder {
+    pub(crate) fn new() -> Self {
+        let keys = Keys::new(*b"fuzzed unicast k", *b"fuzzed authent k")
+            .with_broadcast(SymmetricKey::short(*b"fuzzed broadcast"))
+            .expect("keys of one length");
+        Self {
+            global: CipherContext::with_suite(&keys, SecuritySuite::Suite1)
+                .expect("keys of 16 bytes"),
+            master: KeyEncryptionKey::new(*b"fuzzed master ke"),
+            key: PrivateKey::from_bytes(Curve::P256, b"fuzzed private key of 32 bytes..")
+                .expect("a scalar"),
+            parties: Parties {
+                originator: SystemTitle(*b"GLM\0\0\0\0\x01"),
+                recipient: SystemTitle(*b"GLM\0\0\0\0\x02"),
+            },
+        }
+    }
+
+    /// The context of the key that an APDU tells.
+    pub(crate) fn context(
+        &self,
+        apdu: &GeneralCiphering<'_>,
+    ) -> Result<CipherContext, SecurityError> {
+        let public = self.key.public_key();
+        let key = match apdu.key_info {
+            None | Some(KeyInfo::Identified(_)) => return Ok(self.global.clone()),
+            Some(KeyInfo::Wrapped { wrapped }) => self.master.unwrap_key(wrapped)?,
+            Some(KeyInfo::Agreed {
+                scheme: AgreementScheme::OnePass,
+                data,
+            }) => self.parties.one_pass_receive(data, &self.key, &public)?,
+            Some(KeyInfo::Agreed {
+                scheme: AgreementScheme::Static,
+                ..
+            }) => self
+                .parties
+                .static_key(&self.key, &public, apdu.header.transaction_id)?,
+        };
+        self.global.one_time(&key)
+    }
+}
+
+/// Nothing of an APDU that does not verify comes out, signed or ciphered or one in the other;
+/// what verifies is the same after sealing and opening again. Tells whether it came so far.
+pub(crate) fn general_ciphering(bytes: &[u8]) -> bool {
+    let holder = Holder::new();
+    let ciphered = match GeneralSigning::decode(bytes) {
+        Ok(apdu) => match apdu.verify(&holder.key.public_key()) {
+            Ok(inner) => inner,
+            Err(_) => return false,
+        },
+        Err(_) => bytes,
+    };
+    let Ok(apdu) = GeneralCiphering::decode(ciphered, Some(holder.parties.originator)) else {
+        return false;
+    };
+    let Ok(context) = holder.context(&apdu) else {
+        return false;
+    };
+    let mut plain = vec![0xEE; 8];
+    match context.open(&apdu.apdu, Policy::Authentication, &mut plain) {
+        Err(_) => {
+            assert!(plain.is_empty());
+            false
+        }
+        Ok(opened) => {
+            let protection = Protection {
+                title: apdu.apdu.title,
+                counter: apdu.apdu.counter,
+                control: apdu.apdu.control,
+            };
+            let mut sealed = Vec::new();
+            let key_info = apdu.key_info.as_ref();
+            context.protect_general(&apdu.header, key_info, protection, opened, &mut sealed);
+            let again = GeneralCiphering::decode(&sealed, Some(holder.parties.originator))
+                .expect("what is read can be written");
+            assert_eq!((again.header, again.key_info), (apdu.header, apdu.key_info));
+            let mut plain = Vec::new();
+            let reopened = context.open(&again.apdu, Policy::Authentication, &mut plain);
+            assert_eq!(reopened, Ok(opened));
+            true
+        }
+    }
+}
+
+/// Whatever is a certificate or a request says the same when read again.
+pub(crate) fn certificate(bytes: &[u8]) {
+    if let Ok(certificate) = Certificate::from_der(bytes) {
+        assert_eq!(certificate.as_der(), bytes);
+        let _ = certificate.title();
+        let (from, _) = certificate.validity();
+        let _ = certificate.verify(&certificate, from);
+    }
+    if let Ok(request) = CertificateRequest::from_der(bytes) {
+        let curve = request.public_key.curve();
+        assert_eq!(request.public_key.to_bytes().len(), curve.pair_len());
+    }
+}
+
 /// Whatever decodes can be written, and is the same when read again.
 pub(crate) fn push(bytes: &[u8]) {
     if let Ok(push) = IntervalPush::decode(bytes) {
         let mut out = Vec::new();
         push.encode(&mut out).expect("what is read can be written");
         assert_eq!(IntervalPush::decode(&out), Ok(push));
+    }
+}
+
+/// Bytes that a fuzzed receiver takes: few enough that the bound is met.
+const GBT_BYTES_MAX: usize = 300;
+
+/// The content of a block, so that any block is the same whenever it comes.
+fn gbt_content(number: u16) -> Vec<u8> {
+    let [_, low] = number.to_be_bytes();
+    vec![low; usize::from(number % 5)]
+}
+
+/// Each three bytes are a block near the ones that have arrived, and an acknowledgement.
+///
+/// A receiver takes no more than its bound, and what comes whole is every block once, in order.
+/// A sender ends only when every block has been acknowledged.
+pub(crate) fn gbt(bytes: &[u8]) {
+    if let Ok(block) = GeneralBlockTransfer::decode(bytes) {
+        let mut out = Vec::new();
+        block.encode(&mut out);
+        assert_eq!(GeneralBlockTransfer::decode(&out), Ok(block));
+    }
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let window = 1 + first % GeneralBlockTransfer::WINDOW_MAX;
+    let mut receiver = GbtReceiver::with_max(window, GbtNumbers::default(), GBT_BYTES_MAX);
+    let mut end = None;
+    for step in rest.chunks_exact(3) {
+        let near = u16::from(step[1]);
+        let number = (receiver.received() + near).saturating_sub(100);
+        let block = GeneralBlockTransfer {
+            last: step[0] & 0x80 != 0,
+            streaming: step[0] & 0x40 != 0,
+            window: step[0] & 0x3F,
+            number,
+            acknowledged: u16::from(step[2]),
+            data: gbt_content(number),
+        };
+        match receiver.handle_block(&block) {
+            Err(_) => break,
+            Ok(GbtReceived::Waiting) => {}
+            Ok(GbtReceived::Acknowledge(answer)) => {
+                assert_eq!(answer.acknowledged, receiver.received());
+                assert!((1..=window).contains(&answer.window) && answer.number > 0);
+            }
+            Ok(GbtReceived::Whole { apdu, .. }) => {
+                let blocks = 1..=receiver.received();
+                assert_eq!(apdu, blocks.flat_map(gbt_content).collect::<Vec<_>>());
+                assert_eq!(end.replace(receiver.received()), None, "whole only once");
+            }
+        }
+        assert!(receiver.collected_len() <= GBT_BYTES_MAX);
+    }
+
+    let numbers = GbtNumbers {
+        ours: u16::from(*first % 3),
+        theirs: 0,
+    };
+    let confirmation = Confirmation::Windows { peer: window };
+    let mut sender = GbtSender::new(vec![7; 100], 10, confirmation, window, numbers)
+        .expect("ten blocks have numbers");
+    let end = numbers.ours + 10;
+    let mut highest = numbers.ours;
+    for step in rest.chunks_exact(3) {
+        let mut window_left = GeneralBlockTransfer::WINDOW_MAX;
+        while let Some(block) = sender.poll_block() {
+            window_left = window_left.checked_sub(1).expect("a window ends");
+            assert!((1..=end).contains(&block.number));
+            assert_eq!(block.last, block.number == end);
+            highest = highest.max(block.number);
+        }
+        let answer = GeneralBlockTransfer {
+            last: true,
+            streaming: false,
+            window: step[0] & 0x3F,
+            number: u16::from(step[1]),
+            acknowledged: u16::from(step[2] % 16),
+            data: Vec::new(),
+        };
+        if sender.handle_acknowledgement(&answer).is_err() {
+            return;
+        }
+        assert!(answer.acknowledged <= highest || sender.is_finished());
+        if sender.is_finished() {
+            assert_eq!(highest, end);
+            assert_eq!(sender.poll_block(), None);
+        }
     }
 }
