@@ -19,6 +19,7 @@ pub mod client;
 pub mod counter;
 pub mod datetime;
 pub mod gbt;
+pub mod hdlc;
 #[cfg(test)]
 mod hex;
 pub mod push;

@@ -220,6 +220,11 @@ impl Deframer {
         }))
     }
 
+    /// Whether a frame has begun and not ended, once [`Self::pull`] has returned `None`.
+    pub const fn is_partial(&self) -> bool {
+        self.buffer.len() > self.taken
+    }
+
     fn fail<T>(&mut self, error: WrapperError) -> Result<T, WrapperError> {
         self.failed = Some(error);
         self.buffer = Vec::new();

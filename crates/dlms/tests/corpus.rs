@@ -78,6 +78,11 @@ fn wrapper() {
 }
 
 #[test]
+fn hdlc() {
+    replay("hdlc", checks::hdlc);
+}
+
+#[test]
 fn general_glo() {
     replay("general_glo", checks::general_glo);
     let (context, title) = checks::sealing();

@@ -3,6 +3,8 @@
 use gridloom_core::{Currency, MeterId, Period, Seed, SystemTitle};
 use gridloom_dlms::security::Keys;
 
+use crate::access::ClientAccess;
+use crate::clock::ClockConfig;
 use crate::delivery::RetryPolicy;
 use crate::metrology::Connection;
 use crate::profile::Profile;
@@ -29,6 +31,10 @@ pub struct MeterConfig {
     pub connection: Connection,
     /// The voltage at its terminals.
     pub supply: Supply,
+    /// Its clock.
+    pub clock: ClockConfig,
+    /// Who reads and manages it.
+    pub access: ClientAccess,
     /// How it repeats what is not acknowledged.
     pub retry: RetryPolicy,
     /// Of its noise and its jitter.
@@ -52,6 +58,18 @@ pub enum ConfigError {
     /// A capture period below a minute: the noise of the supply would show its steps.
     #[error("meter: a capture period of {} s; set 60 s or more", .0.as_secs())]
     Period(Period),
+    /// A clock that is none.
+    #[error("meter: clock {field} is {value}; set {min} to {max}")]
+    Clock {
+        /// Which field of [`ClockConfig`].
+        field: &'static str,
+        /// Its value.
+        value: i32,
+        /// The smallest that is accepted.
+        min: i32,
+        /// The largest that is accepted.
+        max: i32,
+    },
     /// A supply that is none.
     #[error("meter: nominal voltage of {0} mV; set 50 V to 1 kV")]
     Voltage(i64),
@@ -87,6 +105,8 @@ impl MeterConfig {
             currency,
             connection: Connection::SinglePhase,
             supply: Supply::LOW_VOLTAGE_50_HZ,
+            clock: ClockConfig::default(),
+            access: ClientAccess::default(),
             retry: RetryPolicy::default(),
             seed,
         }
@@ -106,6 +126,31 @@ impl MeterConfig {
         }
         if self.period.as_secs() < 60 {
             return Err(ConfigError::Period(self.period));
+        }
+        let clock = [
+            (
+                "offset_ms",
+                self.clock.offset_ms,
+                -ClockConfig::OFFSET_MS_MAX,
+                ClockConfig::OFFSET_MS_MAX,
+            ),
+            (
+                "drift_ppb",
+                self.clock.drift_ppb,
+                -ClockConfig::DRIFT_PPB_MAX,
+                ClockConfig::DRIFT_PPB_MAX,
+            ),
+            ("time_zone", self.clock.time_zone.into(), -720, 840),
+        ];
+        for (field, value, min, max) in clock {
+            if !(min..=max).contains(&value) {
+                return Err(ConfigError::Clock {
+                    field,
+                    value,
+                    min,
+                    max,
+                });
+            }
         }
         let nominal = self.supply.nominal.get();
         if !(50_000..=1_000_000).contains(&nominal) {

@@ -12,7 +12,10 @@
 //!   had happened.
 //! - The receive counter is committed after the tag, and only for the edge's title.
 
+pub mod access;
 pub mod bill;
+pub mod billing_period;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod display;
@@ -23,19 +26,24 @@ pub mod load;
 pub mod memory;
 pub mod meter;
 pub mod metrology;
+pub mod objects;
 pub mod profile;
 pub mod status;
 pub mod supply;
 
+pub use access::ClientAccess;
 pub use bill::{Bill, MonthAccount};
+pub use billing_period::{BillingPeriod, BillingPeriods};
+pub use clock::{Clock, ClockConfig, ClockStep};
 pub use config::{ConfigError, MeterConfig};
 pub use delivery::RetryPolicy;
 pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
 pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
 pub use memory::MemoryError;
-pub use meter::{Boot, Event, Meter, Output, StartError};
+pub use meter::{Boot, ConnectionId, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
+pub use objects::{Client, InterfaceObject, ObjectTable};
 pub use profile::{Delivery, Entry, Profile};
 pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
 pub use supply::Supply;

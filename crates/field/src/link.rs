@@ -1,11 +1,12 @@
-//! The meter's side of a ciphered conversation with its edge.
+//! The meter's keys and counters, and its side of a ciphered conversation with its edge.
 
 use gridloom_core::SystemTitle;
 use gridloom_dlms::apdu::{ExceptionResponse, ServiceError, StateError};
-use gridloom_dlms::counter::{CounterError, ReceiveCounter, TransmitCounter};
+use gridloom_dlms::counter::{CounterError, ReceiveCounter};
 use gridloom_dlms::security::{
-    CipherContext, CipheredApdu, Keys, Policy, Protection, SecurityControl, SecurityError,
+    CipherContext, CipheredApdu, Policy, Protection, SecurityControl, SecurityError,
 };
+use gridloom_dlms::server::{DeviceSecurity, KeyKind};
 
 /// Why a frame is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,12 +53,14 @@ impl FrameError {
 }
 
 /// Keys, titles and counters of the two sides.
+/// The meter has one transmit counter: its pushes and its answers to clients share the key.
 #[derive(Debug)]
 pub(crate) struct Link {
+    security: DeviceSecurity,
+    /// The keys in force, expanded.
     cipher: CipherContext,
-    title: SystemTitle,
+    revision: u64,
     edge: SystemTitle,
-    transmit: TransmitCounter,
     /// The highest transmit counter whose reservation was ever asked for.
     transmit_bound: u32,
     receive: ReceiveCounter,
@@ -65,20 +68,51 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(
-        keys: &Keys,
-        title: SystemTitle,
+        security: DeviceSecurity,
         edge: SystemTitle,
         transmit_bound: u32,
         received: Option<u32>,
     ) -> Self {
         Self {
-            cipher: CipherContext::new(keys),
-            title,
+            cipher: security.context(),
+            revision: security.revision(),
+            security,
             edge,
-            transmit: TransmitCounter::resume(transmit_bound),
             transmit_bound,
             receive: received.map_or(ReceiveCounter::new(), ReceiveCounter::after),
         }
+    }
+
+    /// The keys and counters.
+    pub(crate) fn security(&self) -> &DeviceSecurity {
+        &self.security
+    }
+
+    /// The keys and counters for a conversation with a client; [`Self::has_changed`] is asked
+    /// after it.
+    pub(crate) fn security_mut(&mut self) -> &mut DeviceSecurity {
+        &mut self.security
+    }
+
+    /// Whether something that must be durable has changed since this was last asked.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        let revision = self.security.revision();
+        let changed = revision != self.revision;
+        if changed {
+            self.revision = revision;
+            self.cipher = self.security.context();
+        }
+        changed
+    }
+
+    /// The highest counter believed of any client under a key; zero if none was.
+    pub(crate) fn believed(&self, key: KeyKind) -> u32 {
+        let counters = self.security.receive_counters();
+        counters
+            .filter(|(_, kind, _)| *kind == key)
+            .filter_map(|(_, _, counter)| counter.last())
+            .max()
+            .unwrap_or(0)
     }
 
     /// What to remember of the transmit counter: nothing above it was ever used.
@@ -86,29 +120,33 @@ impl Link {
         self.transmit_bound
     }
 
-    /// The last counter believed.
+    /// The last counter believed of the edge.
     pub(crate) fn received(&self) -> Option<u32> {
         self.receive.last()
     }
 
     /// Reserves the next block if it is time; its bound must then be remembered.
     pub(crate) fn reserve(&mut self) -> Option<u32> {
-        let bound = self.transmit.reservation_due()?;
+        let bound = self.security.reservation_due()?;
         self.transmit_bound = bound;
         Some(bound)
     }
 
     /// A reservation is durable.
     pub(crate) fn reserved(&mut self, bound: u32) {
-        self.transmit.reserved(bound);
+        self.security.reserved(bound);
     }
 
     /// Whether the keys should be changed because counters run out.
     pub(crate) fn is_near_end(&self) -> bool {
-        self.transmit.is_near_end() || self.receive.is_near_end()
+        let mut clients = self.security.receive_counters();
+        self.security.transmit_counter().is_near_end()
+            || self.receive.is_near_end()
+            || clients.any(|(_, _, counter)| counter.is_near_end())
     }
 
-    /// Opens a frame: title, then tag, then counter; only then is the counter believed.
+    /// Opens a frame of the edge: title, then tag, then counter; only then is the counter
+    /// believed.
     pub(crate) fn open(&mut self, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
         let apdu = CipheredApdu::decode(frame)?;
         if apdu.title != self.edge {
@@ -128,8 +166,8 @@ impl Link {
     /// Ciphers one APDU under a fresh counter.
     pub(crate) fn seal(&mut self, plain: &[u8]) -> Result<Vec<u8>, CounterError> {
         let protection = Protection {
-            title: self.title,
-            counter: self.transmit.next()?,
+            title: self.security.title(),
+            counter: self.security.next_counter()?,
             control: SecurityControl::AUTHENTICATED_ENCRYPTED,
         };
         let mut frame = Vec::with_capacity(plain.len() + 32);

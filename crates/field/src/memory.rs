@@ -9,8 +9,8 @@ mod state;
 
 pub(crate) use cell::{Cell, Writer, open};
 pub(crate) use state::{
-    AHEAD_MAX, Change, PRICE_DAYS, PROFILE_CELLS, State, decode_prices, decode_profile,
-    encode_prices,
+    AHEAD_MAX, Change, PRICE_DAYS, PROFILE_CELLS, SinceVersion2, State, decode_prices,
+    decode_profile, encode_prices,
 };
 pub(crate) use state::{PRICES_CELL, STATE_CELL, encode_profile, profile_cell};
 

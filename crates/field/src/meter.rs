@@ -3,6 +3,7 @@
 mod measure;
 mod price;
 mod remember;
+mod serve;
 mod start;
 mod talk;
 
@@ -10,10 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gridloom_core::{Day, Now, Price, UtcTime, Wake};
 use gridloom_dlms::apdu::ApduError;
+use gridloom_dlms::server::Server;
 
+pub use serve::ConnectionId;
 pub use start::StartError;
 
 use crate::bill::Bill;
+use crate::billing_period::BillingPeriods;
+use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
@@ -42,6 +47,20 @@ pub enum Output {
         /// Its new content.
         bytes: Vec<u8>,
     },
+    /// Send one APDU to the client at SAP `client` of a connection.
+    Answer {
+        /// Which connection.
+        connection: ConnectionId,
+        /// The client's SAP: the wrapper's destination, from the server at 1.
+        client: u16,
+        /// The APDU, without transport framing.
+        apdu: Vec<u8>,
+    },
+    /// Close a client's connection: too many stand, or the meter has no supply.
+    Disconnect {
+        /// Which.
+        connection: ConnectionId,
+    },
     /// Something an operator may want to know.
     Event(Event),
 }
@@ -60,6 +79,8 @@ pub enum Event {
     FrameRefused(FrameError),
     /// A believed frame held nothing the meter understands.
     RequestRefused(ApduError),
+    /// A client set the clock by more than [`ClockStep::SHIFT_LIMIT`].
+    ClockSet(ClockStep),
     /// A write failed; it is repeated.
     MemoryFailed(String),
 }
@@ -79,6 +100,11 @@ pub enum Boot {
 enum Owed {
     Push(UtcTime),
     Answer(Vec<u8>),
+    ClientAnswer {
+        connection: ConnectionId,
+        client: u16,
+        apdu: Vec<u8>,
+    },
     Reservation(u32),
 }
 
@@ -89,8 +115,14 @@ pub struct Meter {
     config: MeterConfig,
     load: Box<dyn Load>,
     metrology: Metrology,
-    /// The end of the running interval.
+    clock: Clock,
+    /// The end of the running interval, by the meter's clock.
     interval_end: UtcTime,
+    /// The clock was stepped in the running interval.
+    stepped: bool,
+    periods: BillingPeriods,
+    /// Intervals up to here were reset away for clients; they are delivered all the same.
+    block_reset: Option<UtcTime>,
     off_since: Option<UtcTime>,
     last_means: Option<Means>,
     /// The prices that the house was told, and the last day that it was told.
@@ -106,6 +138,10 @@ pub struct Meter {
     lost: u64,
     last_ack: Option<UtcTime>,
     link: Link,
+    connections: BTreeMap<ConnectionId, Server>,
+    entropy: Option<Box<dyn FnMut(&mut [u8]) + Send>>,
+    /// Drawn so far from the seed.
+    challenges: u64,
     schedule: Schedule,
     keeper: Keeper,
     /// In the order of their changes.
@@ -180,6 +216,15 @@ impl Meter {
                     }
                 }
                 Owed::Answer(plain) => self.answer(&plain),
+                Owed::ClientAnswer {
+                    connection,
+                    client,
+                    apdu,
+                } => self.outbox.push_back(Output::Answer {
+                    connection,
+                    client,
+                    apdu,
+                }),
                 Owed::Reservation(bound) => self.link.reserved(bound),
             }
         }
@@ -199,12 +244,13 @@ impl Meter {
     pub fn handle_power_off(&mut self, now: Now) {
         self.begin(now);
         if self.off_since.is_none() {
-            while now.utc >= self.interval_end {
+            while self.is_over(now) {
                 self.capture_next(now);
             }
             self.integrate_to(now.utc);
             self.off_since = Some(self.metrology.cursor());
             self.drop_link();
+            self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
         }
         self.settle(now);
@@ -231,7 +277,7 @@ impl Meter {
         let captures = self.off_since.is_none() && !self.keeper.is_behind();
         Wake {
             instant: self.schedule.wake(self.seen.instant),
-            utc: captures.then_some((self.interval_end, "capture")),
+            utc: captures.then(|| (self.boundary(), "capture")),
         }
         .earliest(Wake {
             instant: self.keeper.wake(),
@@ -244,7 +290,7 @@ impl Meter {
         let on = self.off_since.is_none();
         if on {
             // The next interval belongs to `handle_timeout`.
-            let last = UtcTime::from_millis(self.interval_end.as_millis() - 1);
+            let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
             self.integrate_to(now.utc.min(last));
             self.begin_day();
         }
@@ -266,7 +312,7 @@ impl Meter {
             price: self.profile.iter().rev().find_map(Entry::price),
             bill: bill.amount,
             last_bill: last_bill.map(|bill| bill.amount),
-            time: now.utc,
+            time: self.clock.time_at(now.utc),
         };
         MeterStatus {
             id: self.config.id,
@@ -325,6 +371,11 @@ impl Meter {
     /// The measuring part.
     pub fn metrology(&self) -> &Metrology {
         &self.metrology
+    }
+
+    /// The meter's own clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The configuration.

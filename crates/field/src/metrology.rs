@@ -62,6 +62,12 @@ pub struct Instantaneous {
     pub power_factor_milli: i64,
     /// Frequency in millihertz.
     pub frequency_mhz: i64,
+    /// In the neutral conductor, in milliamperes: the sum of the phases as phasors.
+    pub neutral_ma: i64,
+    /// Active power of L1 to L3 in milliwatts; import is positive.
+    pub phase_active_mw: [i64; 3],
+    /// |P| / S of L1 to L3 in thousandths; 1000 without load.
+    pub phase_power_factor_milli: [i64; 3],
 }
 
 /// Means over an interval, each cut to a whole unit.
@@ -282,6 +288,7 @@ impl Metrology {
         let Some(power) = load.power_at(at).power else {
             return Instantaneous {
                 power_factor_milli: 1_000,
+                phase_power_factor_milli: [1_000; 3],
                 ..Instantaneous::default()
             };
         };
@@ -293,6 +300,11 @@ impl Metrology {
             apparent_mva,
             power_factor_milli: power_factor_milli(power.total_mw(), apparent_mva),
             frequency_mhz: self.supply.frequency_at(self.seed, at),
+            phase_active_mw: power.active_mw,
+            phase_power_factor_milli: [0, 1, 2].map(|phase| {
+                let apparent = i64::try_from(power.apparent_mva(phase)).unwrap_or(i64::MAX);
+                power_factor_milli(power.active_mw[phase], apparent)
+            }),
             ..Instantaneous::default()
         };
         for phase in 0..self.connection.phases() {
@@ -300,6 +312,10 @@ impl Metrology {
             seen.voltage_mv[phase] = voltage;
             seen.current_ma[phase] = current_ma(power.apparent_mva(phase), voltage);
         }
+        seen.neutral_ma = match self.connection {
+            Connection::SinglePhase => seen.current_ma[0],
+            Connection::ThreePhase => neutral_ma(&power, &seen.voltage_mv),
+        };
         seen
     }
 
@@ -377,6 +393,32 @@ fn current_ma(apparent_mva: u64, voltage_mv: i64) -> i64 {
     i64::try_from(apparent_mva).expect("bounded by the phase") * 1_000 / voltage_mv
 }
 
+/// The magnitude of the sum of three phasors, 120 degrees apart.
+fn neutral_ma(power: &Power, voltage_mv: &[i64; 3]) -> i64 {
+    /// Half the root of three.
+    const SINE: f64 = 0.866_025_403_784_438_6;
+    /// Cosine and sine of the angles at which the phases follow each other.
+    const ANGLES: [(f64, f64); 3] = [(1.0, 0.0), (-0.5, -SINE), (-0.5, SINE)];
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a phase's bound is far below 2^52, and so is the result"
+    )]
+    let sum = {
+        let (mut real, mut imaginary) = (0.0, 0.0);
+        for (phase, (cosine, sine)) in ANGLES.into_iter().enumerate() {
+            // mW / mV = A.
+            let active = power.active_mw[phase] as f64 / voltage_mv[phase] as f64;
+            let reactive = power.reactive_mvar[phase] as f64 / voltage_mv[phase] as f64;
+            real += active * cosine + reactive * sine;
+            imaginary += active * sine - reactive * cosine;
+        }
+        ((real * real + imaginary * imaginary).sqrt() * 1_000.0).round() as i64
+    };
+    sum
+}
+
 fn milli(whole: u64) -> i64 {
     i64::try_from(whole)
         .ok()
@@ -404,6 +446,33 @@ mod tests {
                 active_mw,
                 reactive_mvar,
             },
+        }
+    }
+
+    #[test]
+    fn the_neutral_carries_what_the_phases_do_not_balance() {
+        // Per phase W and var, then mA in the neutral; 230 V without source impedance.
+        let stiff = Supply {
+            resistance_mohm: 0,
+            reactance_mohm: 0,
+            ..QUIET
+        };
+        let cases = [
+            ([2_300, 2_300, 2_300], [0; 3], 0),
+            ([2_300, 0, 0], [0; 3], 10_000),
+            ([2_300, 2_300, 0], [0; 3], 10_000),
+            ([2_300, 0, 0], [2_300, 0, 0], 14_142),
+            ([2_300; 3], [1_150; 3], 0),
+            // A feeding phase stands against its neighbours.
+            ([-2_300, 2_300, 2_300], [0; 3], 20_000),
+        ];
+        for (active, reactive, expected) in cases {
+            let mut load = constant(active.map(|w| w * 1_000), reactive.map(|w| w * 1_000));
+            let start = UtcTime::from_secs(0);
+            let meter = Metrology::new(Connection::ThreePhase, stiff, Seed::new(1), start);
+            let seen = meter.instantaneous(&mut load, start);
+            assert_eq!(seen.neutral_ma, expected, "{active:?} {reactive:?}");
+            assert_eq!(seen.phase_active_mw, active.map(|w| w * 1_000));
         }
     }
 

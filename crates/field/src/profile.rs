@@ -228,6 +228,13 @@ impl Profile {
         self.entries.iter()
     }
 
+    /// The entries that end from `from` to `to`, both included, oldest first.
+    pub fn between(&self, from: UtcTime, to: UtcTime) -> impl DoubleEndedIterator<Item = &Entry> {
+        let first = self.entries.partition_point(|entry| entry.end < from);
+        let after = self.entries.partition_point(|entry| entry.end <= to);
+        self.entries.range(first..after.max(first))
+    }
+
     /// The newest entry.
     pub fn newest(&self) -> Option<&Entry> {
         self.entries.back()

@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod dlms;
 pub mod entropy;
 pub mod framing;
 pub mod net;
@@ -23,6 +24,10 @@ pub use clock::{Clock, ClockError, Speed};
 pub use disk::{
     ArchiveDisk, CellDisk, DataDirectory, Disk, DiskError, DiskHandle, DiskParts, LedgerDisk,
     LedgerStart,
+};
+pub use dlms::{
+    ClientRoute, ClientSession, ClientTransport, MeterListenOptions, MeterListener, SessionError,
+    TransportError,
 };
 pub use entropy::EntropyError;
 pub use framing::{FrameError, Framing};

@@ -1,6 +1,7 @@
 //! Runs nodes: one, or ten thousand small ones in a single task.
 
 mod fleet;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::disk::DiskHandle;
+use crate::dlms::{MeterListenOptions, MeterListener};
 use crate::framing::Framing;
 use crate::net::{
     self, DialAddress, DialOptions, LinkEvent, LinkLimits, LinkSpec, ListenOptions, Listener, Net,
+    Route,
 };
 
 pub use fleet::{BATCH_MAX, DIALS_MAX, DISK_OUTSTANDING_MAX, STOP_TIMEOUT};
@@ -53,10 +56,14 @@ enum Task {
         target: DialAddress,
         options: DialOptions,
     },
+    Meters {
+        listener: MeterListener,
+        connections_max: usize,
+    },
 }
 
 struct Planned {
-    slot: usize,
+    route: Route,
     port: Port,
     framing: Framing,
     limits: LinkLimits,
@@ -136,6 +143,22 @@ impl<N: Node + Send + 'static> Runner<N> {
         );
     }
 
+    /// Lets DLMS clients in to every node of this runner: the node added first is server 1, the
+    /// next one server 2, and so on, each a meter that sees itself as server 1. A server that is
+    /// not here answers nothing.
+    pub fn listen_for_clients(&mut self, listener: MeterListener, options: MeterListenOptions) {
+        self.planned.push(Planned {
+            route: Route::ByServer,
+            port: Port::Down,
+            framing: Framing::DlmsWrapper,
+            limits: options.limits,
+            task: Task::Meters {
+                listener,
+                connections_max: options.connections_max,
+            },
+        });
+    }
+
     fn plan(
         &mut self,
         node: NodeIndex,
@@ -146,7 +169,7 @@ impl<N: Node + Send + 'static> Runner<N> {
     ) {
         assert!(node.0 < self.members.len(), "{node:?} was not added here");
         self.planned.push(Planned {
-            slot: node.0,
+            route: Route::Node(node.0),
             port,
             framing,
             limits,
@@ -189,7 +212,7 @@ fn spawn_planned(
 ) {
     let spec = LinkSpec {
         net: net.clone(),
-        slot: planned.slot,
+        route: planned.route,
         port: planned.port,
         framing: planned.framing,
         limits: planned.limits,
@@ -200,6 +223,10 @@ fn spawn_planned(
             listener,
             connections_max,
         } => tokio::spawn(net::listen(listener, connections_max, spec, stop.clone())),
+        Task::Meters {
+            listener,
+            connections_max,
+        } => tokio::spawn(listener.serve(connections_max, spec, stop.clone())),
         Task::Dial { target, options } => {
             tokio::spawn(net::dial(target, options, spec, stop.clone()))
         }

@@ -71,7 +71,7 @@ pub enum SerialError {
 }
 
 impl SerialError {
-    fn new(device: &Path, source: io::Error) -> Self {
+    pub(crate) fn new(device: &Path, source: io::Error) -> Self {
         let device = device.to_owned();
         if source.kind() == io::ErrorKind::NotFound {
             Self::Missing(device)

@@ -1,8 +1,12 @@
-//! The meter node: one emulated meter on one link.
+//! The meter node: one emulated meter on its link to the edge, and on the links of clients that
+//! read and manage it.
+//!
+//! The wrapper's source port says who speaks: the pre-established client is the edge, every
+//! other one a client with an association of its own, over whichever link it comes.
 
 use gridloom_core::{Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_field::meter::{Event, Meter, Output as MeterOutput};
+use gridloom_field::meter::{ConnectionId, Event, Meter, Output as MeterOutput};
 use gridloom_field::status::MeterStatus;
 
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
@@ -11,12 +15,19 @@ use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 pub struct MeterNode {
     meter: Meter,
     link: Option<LinkId>,
+    /// The link to the edge went down: it still ends the connection of the clients behind it,
+    /// once the outputs of the first are taken.
+    gone: Option<(ConnectionId, Now)>,
 }
 
 impl MeterNode {
     /// A node around a meter.
     pub fn new(meter: Meter) -> Self {
-        Self { meter, link: None }
+        Self {
+            meter,
+            link: None,
+            gone: None,
+        }
     }
 
     /// The meter.
@@ -40,24 +51,37 @@ impl Node for MeterNode {
                 self.link = Some(link);
                 self.meter.handle_link_up(now);
             }
-            // A meter that listens for head-ends is another assembly.
+            // A client's connection begins with its first APDU.
             Input::LinkUp {
                 port: Port::Down | Port::Dialled(_),
                 ..
             }
             | Input::DialFailed { .. } => {}
             Input::LinkDown { link } => {
+                let connection = ConnectionId(link.0);
                 if self.link == Some(link) {
                     self.link = None;
+                    self.gone = Some((connection, now));
                     self.meter.handle_link_down(now);
+                } else {
+                    self.meter.handle_client_disconnected(connection, now);
                 }
             }
-            Input::Frame { frame, .. } => match wrapper::Frame::decode(&frame) {
+            Input::Frame { link, frame } => match wrapper::Frame::decode(&frame) {
                 Ok(wrapper::Frame {
                     source: WPort::PRE_ESTABLISHED_CLIENT,
                     destination: WPort::MANAGEMENT,
                     apdu,
-                }) => self.meter.handle_frame(apdu, now),
+                }) if self.link == Some(link) => self.meter.handle_frame(apdu, now),
+                Ok(wrapper::Frame {
+                    source: client,
+                    destination: WPort::MANAGEMENT,
+                    apdu,
+                }) => {
+                    let connection = ConnectionId(link.0);
+                    self.meter
+                        .handle_client_apdu(connection, client.0, apdu, now);
+                }
                 Ok(_) | Err(_) => {
                     tracing::debug!(meter = %self.meter.config().id, "frame for nobody here");
                 }
@@ -72,7 +96,34 @@ impl Node for MeterNode {
 
     fn poll_output(&mut self) -> Option<Output> {
         loop {
-            match self.meter.poll_output()? {
+            let Some(output) = self.meter.poll_output() else {
+                let (connection, now) = self.gone.take()?;
+                self.meter.handle_client_disconnected(connection, now);
+                continue;
+            };
+            match output {
+                MeterOutput::Answer {
+                    connection,
+                    client,
+                    apdu,
+                } => {
+                    let frame = wrapper::Frame {
+                        source: WPort::MANAGEMENT,
+                        destination: WPort(client),
+                        apdu: &apdu,
+                    }
+                    .to_bytes();
+                    let link = LinkId(connection.0);
+                    return Some(Output::Send { link, frame });
+                }
+                MeterOutput::Disconnect { connection } => {
+                    let link = LinkId(connection.0);
+                    // The link to the edge also carries what is no client's.
+                    if self.link != Some(link) {
+                        let reason = "the meter serves no further client";
+                        return Some(Output::Close { link, reason });
+                    }
+                }
                 MeterOutput::Send { frame } => {
                     if let Some(link) = self.link {
                         let frame = wrapper::Frame {
@@ -114,6 +165,9 @@ impl MeterNode {
             }
             Event::MonthClosed(bill) => {
                 tracing::info!(%meter, month = %bill.month, "the meter closed a month");
+            }
+            Event::ClockSet(step) => {
+                tracing::warn!(%meter, before = %step.before, after = %step.after, "clock set");
             }
             // Counted in the meter's status; a line per packet would let a peer flood the log.
             Event::FrameRefused(error) => tracing::debug!(%meter, %error, "frame refused"),

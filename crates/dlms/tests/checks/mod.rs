@@ -1,12 +1,18 @@
 //! What holds for any bytes, one function per decoder. The fuzz targets and the corpus replay
 //! run the same ones.
 
-use gridloom_core::SystemTitle;
+use std::time::Duration;
+
+use gridloom_core::{Instant, SystemTitle};
 use gridloom_dlms::apdu::{Apdu, GeneralBlockTransfer, InvokeId, SelectiveAccess};
 use gridloom_dlms::axdr::{Data, ELEMENTS_MAX};
 use gridloom_dlms::charge::{ChargeTable, ENTRIES_MAX};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::gbt::{Confirmation, GbtNumbers, GbtReceived, GbtReceiver, GbtSender};
+use gridloom_dlms::hdlc::{
+    self, Address, ClientLink, ClientLinkConfig, ClientLinkOutput, ServerLink, ServerLinkConfig,
+    ServerLinkOutput,
+};
 use gridloom_dlms::push::IntervalPush;
 use gridloom_dlms::security::{
     AgreementScheme, Certificate, CertificateRequest, CipherContext, CipheredApdu, Curve,
@@ -95,6 +101,87 @@ pub(crate) fn wrapper(bytes: &[u8]) {
         (frames, deframer.pull().map(|_| ()))
     };
     assert_eq!(frames(chunk), frames(bytes.len().max(1)));
+}
+
+/// The HDLC frames do not depend on how the stream is cut, and are the same after encoding and
+/// decoding again; neither end of a link panics, answers without bound or delivers too much.
+pub(crate) fn hdlc(bytes: &[u8]) {
+    let chunk = 1 + usize::from(bytes.first().copied().unwrap_or(0)) % 64;
+    let frames = |chunk: usize| {
+        let mut deframer = hdlc::Deframer::new();
+        let mut frames = Vec::new();
+        for piece in bytes.chunks(chunk) {
+            deframer.push(piece);
+            while let Some(frame) = deframer.pull() {
+                let mut out = Vec::new();
+                frame.encode(&mut out);
+                assert_eq!(hdlc::Frame::decode(&out[1..out.len() - 1]), Ok(frame));
+                frames.push(out);
+            }
+        }
+        frames
+    };
+    let found = frames(chunk);
+    assert_eq!(found, frames(bytes.len().max(1)));
+    hdlc_server(bytes, chunk, found.len());
+    hdlc_client(bytes, chunk);
+}
+
+fn hdlc_server(bytes: &[u8], chunk: usize, frames: usize) {
+    let mut now = Instant::ZERO;
+    let mut server = ServerLink::new(ServerLinkConfig::new(1..=300));
+    let mut sent = 0;
+    for piece in bytes.chunks(chunk) {
+        server.handle_bytes(piece, now);
+        let mut asked = Vec::new();
+        while let Some(output) = server.poll_output() {
+            match output {
+                ServerLinkOutput::Apdu { peer, apdu } => asked.push((peer, apdu)),
+                ServerLinkOutput::Transmit(_) => sent += 1,
+                ServerLinkOutput::Connected(_) | ServerLinkOutput::Disconnected(_) => {}
+            }
+        }
+        for (peer, apdu) in asked {
+            assert!(!apdu.is_empty() && apdu.len() <= bytes.len());
+            server.answer(peer, &[7; 300]);
+            while let Some(output) = server.poll_output() {
+                sent += usize::from(matches!(output, ServerLinkOutput::Transmit(_)));
+            }
+        }
+        assert!(server.peers().count() <= hdlc::CLIENTS_MAX);
+        now = now + Duration::from_millis(100);
+        server.handle_timeout(now);
+        while server.poll_output().is_some() {}
+    }
+    assert!(sent <= 2 * frames, "{sent} answers to {frames} frames");
+}
+
+fn hdlc_client(bytes: &[u8], chunk: usize) {
+    let mut now = Instant::ZERO;
+    let config = ClientLinkConfig::new(Address::PUBLIC_CLIENT, Address::MANAGEMENT);
+    let mut client = ClientLink::new(config);
+    client.connect(now);
+    for piece in bytes.chunks(chunk) {
+        client.handle_bytes(piece, now);
+        let mut connected = false;
+        while let Some(output) = client.poll_output() {
+            match output {
+                ClientLinkOutput::Connected(_) => connected = true,
+                ClientLinkOutput::Apdu(apdu) | ClientLinkOutput::Notification(apdu) => {
+                    assert!(!apdu.is_empty() && apdu.len() <= bytes.len());
+                }
+                ClientLinkOutput::Transmit(_) | ClientLinkOutput::Disconnected(_) => {}
+            }
+        }
+        if connected && client.send(&[1; 300], now).is_ok() {
+            while client.poll_output().is_some() {}
+        }
+        if let Some((at, _)) = client.wake() {
+            now = now.max(at);
+            client.handle_timeout(now);
+            while client.poll_output().is_some() {}
+        }
+    }
 }
 
 /// The keys and title under which the corpus is sealed.

@@ -5,7 +5,6 @@ use gridloom_core::bytes::{Reader, Truncated};
 use super::MemoryError;
 
 const MAGIC: [u8; 3] = *b"GLM";
-const VERSION: u8 = 1;
 const HEADER: usize = 5;
 const CRC: usize = 4;
 
@@ -13,10 +12,10 @@ const CRC: usize = 4;
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(crate) fn new(kind: u8, capacity: usize) -> Self {
+    pub(crate) fn new(kind: u8, version: u8, capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(HEADER + capacity + CRC);
         bytes.extend(MAGIC);
-        bytes.extend([VERSION, kind]);
+        bytes.extend([version, kind]);
         Self(bytes)
     }
 
@@ -33,6 +32,11 @@ impl Writer {
         );
     }
 
+    /// What writes itself.
+    pub(crate) fn extend(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.0);
+    }
+
     pub(crate) fn finish(mut self) -> Vec<u8> {
         let crc = crc32fast::hash(&self.0);
         self.0.extend(crc.to_be_bytes());
@@ -43,23 +47,26 @@ impl Writer {
 /// Reads the content of a cell whose CRC was right.
 pub(crate) struct Cell<'a> {
     name: &'static str,
+    version: u8,
     reader: Reader<'a>,
 }
 
-/// Checks a cell's frame.
+/// Checks the frame of a cell of version 1 to `newest`.
 pub(crate) fn open<'a>(
     name: &'static str,
     kind: u8,
+    newest: u8,
     bytes: &'a [u8],
 ) -> Result<Cell<'a>, MemoryError> {
     let mut reader = Reader::new(bytes);
     let cut = |source| MemoryError::Truncated { cell: name, source };
     let found: [u8; HEADER] = reader.array().map_err(cut)?;
     let [m0, m1, m2, version, found_kind] = found;
-    if [m0, m1, m2] != MAGIC || (version == VERSION && found_kind != kind) {
+    let known = (1..=newest).contains(&version);
+    if [m0, m1, m2] != MAGIC || found_kind != kind {
         return Err(MemoryError::Foreign { cell: name, found });
     }
-    if version != VERSION {
+    if !known {
         return Err(MemoryError::Version {
             cell: name,
             version,
@@ -83,11 +90,31 @@ pub(crate) fn open<'a>(
     }
     Ok(Cell {
         name,
+        version,
         reader: Reader::new(content),
     })
 }
 
-impl Cell<'_> {
+impl<'a> Cell<'a> {
+    /// The version it was written in.
+    pub(crate) fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// A part that reads itself; `None` is a value that no meter writes.
+    pub(crate) fn part<T>(
+        &mut self,
+        field: &'static str,
+        decode: impl FnOnce(&mut Reader<'a>) -> Result<Option<T>, Truncated>,
+    ) -> Result<T, MemoryError> {
+        decode(&mut self.reader)
+            .map_err(|source| MemoryError::Truncated {
+                cell: self.name,
+                source,
+            })?
+            .ok_or_else(|| self.impossible(field))
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], MemoryError> {
         self.reader
             .array()

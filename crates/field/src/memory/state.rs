@@ -7,7 +7,10 @@ use gridloom_core::{
 };
 
 use super::{Cell, MemoryError, Writer, open};
+use crate::access::RetainedSecurity;
 use crate::bill::{Bill, MonthAccount};
+use crate::billing_period::BillingPeriods;
+use crate::clock::Clock;
 use crate::load::DayPrices;
 use crate::metrology::{Accumulator, CHANNELS, Sums};
 use crate::profile::{Delivery, Entry};
@@ -64,6 +67,11 @@ const STATE_KIND: u8 = 1;
 const PROFILE_KIND: u8 = 2;
 const PRICES_KIND: u8 = 3;
 
+/// Version 1 had no clock, no clients and no billing periods.
+const STATE_VERSION: u8 = 2;
+const PROFILE_VERSION: u8 = 1;
+const PRICES_VERSION: u8 = 1;
+
 const ENTRY_LEN: usize = 56;
 
 /// No energy register gets there in a thousand years.
@@ -110,11 +118,29 @@ pub(crate) struct State {
     pub(crate) ahead: BTreeMap<UtcTime, Price>,
     pub(crate) bill: Bill,
     pub(crate) changes: Vec<Change>,
+    /// `None` in a cell of version 1.
+    pub(crate) since_2: Option<SinceVersion2>,
+}
+
+/// What version 2 added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SinceVersion2 {
+    pub(crate) clock: Clock,
+    /// The clock was stepped in the running interval.
+    pub(crate) stepped: bool,
+    pub(crate) periods: BillingPeriods,
+    /// Intervals up to here were reset away for clients.
+    pub(crate) block_reset: Option<UtcTime>,
+    pub(crate) security: RetainedSecurity,
 }
 
 impl State {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new(STATE_KIND, 512 + self.changes.len() * (ENTRY_LEN + 1));
+        let mut writer = Writer::new(
+            STATE_KIND,
+            STATE_VERSION,
+            768 + self.changes.len() * (ENTRY_LEN + 1),
+        );
         writer.put(self.title.0);
         writer.put(self.period.as_secs().to_be_bytes());
         put_time(&mut writer, self.cursor);
@@ -156,21 +182,23 @@ impl State {
                 }
             }
         }
+        if let Some(since) = &self.since_2 {
+            writer.extend(|out| since.clock.encode(out));
+            writer.put([u8::from(since.stepped)]);
+            put_time_option(&mut writer, since.block_reset);
+            writer.extend(|out| since.periods.encode(out));
+            writer.extend(|out| since.security.encode(out));
+        }
         writer.finish()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, MemoryError> {
-        let mut cell = open(STATE_CELL, STATE_KIND, bytes)?;
+        let mut cell = open(STATE_CELL, STATE_KIND, STATE_VERSION, bytes)?;
         let title = SystemTitle(cell.array()?);
         let period = Period::from_secs(cell.u32()?).ok_or_else(|| cell.impossible("period"))?;
         let cursor = time(&mut cell, "cursor")?;
         let interval_end = time(&mut cell, "interval end")?;
-        let running = interval_end.as_millis() - cursor.as_millis();
-        let length = i64::from(period.as_secs()) * 1_000;
-        cell.require(
-            period.slot_of(interval_end).is_some() && (1..=length).contains(&running),
-            "interval end",
-        )?;
+        cell.require(period.slot_of(interval_end).is_some(), "interval end")?;
         let off_since = time_option(&mut cell, "off since")?;
         let mut energy = [Accumulator::default(); CHANNELS];
         let mut at_start = [0; CHANNELS];
@@ -220,6 +248,19 @@ impl State {
                 _ => return Err(cell.impossible("change")),
             });
         }
+        let since_2 = if cell.version() >= 2 {
+            Some(SinceVersion2::decode(&mut cell)?)
+        } else {
+            None
+        };
+        let boundary = since_2
+            .as_ref()
+            .map_or(interval_end, |since| since.clock.truly_at(interval_end));
+        let running = boundary.as_millis() - cursor.as_millis();
+        cell.require(
+            (1..=interval_millis_max(period)).contains(&running.unsigned_abs()) && running > 0,
+            "interval end",
+        )?;
         cell.finish()?;
         Ok(Self {
             title,
@@ -238,14 +279,41 @@ impl State {
             ahead,
             bill: Bill { open, closed },
             changes,
+            since_2,
         })
     }
+}
+
+impl SinceVersion2 {
+    fn decode(cell: &mut Cell<'_>) -> Result<Self, MemoryError> {
+        let clock = cell.part("clock", Clock::decode)?;
+        let stepped = match cell.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(cell.impossible("clock step")),
+        };
+        let block_reset = time_option(cell, "reset of the profile")?;
+        Ok(Self {
+            clock,
+            stepped,
+            block_reset,
+            periods: cell.part("billing periods", BillingPeriods::decode)?,
+            security: cell.part("keys and counters", RetainedSecurity::decode)?,
+        })
+    }
+}
+
+/// The most true milliseconds of one interval: a clock that is set back makes the running one
+/// longer, and a slow one makes all of them a little so.
+fn interval_millis_max(period: Period) -> u64 {
+    let back = u64::try_from(Clock::BACK_MAX.as_millis()).expect("a week fits");
+    2_000 * u64::from(period.as_secs()) + back
 }
 
 /// A profile cell.
 pub(crate) fn encode_profile<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<u8> {
     let entries: Vec<&Entry> = entries.collect();
-    let mut writer = Writer::new(PROFILE_KIND, 2 + entries.len() * ENTRY_LEN);
+    let mut writer = Writer::new(PROFILE_KIND, PROFILE_VERSION, 2 + entries.len() * ENTRY_LEN);
     writer.count(entries.len());
     for entry in entries {
         put_entry(&mut writer, entry);
@@ -259,7 +327,7 @@ pub(crate) fn decode_profile(
     period: Period,
     bytes: &[u8],
 ) -> Result<Vec<Entry>, MemoryError> {
-    let mut cell = open(PROFILE_CELLS[place], PROFILE_KIND, bytes)?;
+    let mut cell = open(PROFILE_CELLS[place], PROFILE_KIND, PROFILE_VERSION, bytes)?;
     let count = cell.count()?;
     let mut entries = Vec::new();
     for _ in 0..count {
@@ -273,7 +341,7 @@ pub(crate) fn decode_profile(
 
 /// The cell of the prices the house was told, by day.
 pub(crate) fn encode_prices(period: Period, days: &BTreeMap<Day, DayPrices>) -> Vec<u8> {
-    let mut writer = Writer::new(PRICES_KIND, 1_200);
+    let mut writer = Writer::new(PRICES_KIND, PRICES_VERSION, 1_200);
     writer.put(period.as_secs().to_be_bytes());
     writer.count(days.len());
     for (day, prices) in days {
@@ -291,7 +359,7 @@ pub(crate) fn decode_prices(
     period: Period,
     bytes: &[u8],
 ) -> Result<BTreeMap<Day, DayPrices>, MemoryError> {
-    let mut cell = open(PRICES_CELL, PRICES_KIND, bytes)?;
+    let mut cell = open(PRICES_CELL, PRICES_KIND, PRICES_VERSION, bytes)?;
     let found = cell.u32()?;
     cell.require(found == period.as_secs(), "period")?;
     let count = cell.count()?;
@@ -381,10 +449,7 @@ fn sums(cell: &mut Cell<'_>, period: Period) -> Result<Sums, MemoryError> {
     const VOLTAGE_MEAN_MAX: u64 = 6_553_500;
 
     let millis = cell.u64()?;
-    cell.require(
-        millis <= 1_000 * u64::from(period.as_secs()),
-        "measured time",
-    )?;
+    cell.require(millis <= interval_millis_max(period), "measured time")?;
     let interrupted = match cell.u8()? {
         0 => false,
         1 => true,

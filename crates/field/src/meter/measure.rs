@@ -1,8 +1,9 @@
 //! Measuring: days, intervals, months.
 
-use gridloom_core::{Day, Money, Month, Now, UtcTime, Watts};
+use gridloom_core::{Day, Money, Month, Now, ReadingStatus, UtcTime, Watts};
 
 use super::{Event, Meter, Output, Owed};
+use crate::clock::ClockStep;
 use crate::keeper::Urgency;
 use crate::load::DayPrices;
 use crate::memory::PRICE_DAYS;
@@ -12,7 +13,7 @@ use crate::status::MonthBill;
 impl Meter {
     pub(super) fn measure(&mut self, now: Now) {
         for _ in 0..Self::CAPTURES_MAX {
-            let due = self.off_since.is_none() && now.utc >= self.interval_end;
+            let due = self.off_since.is_none() && self.is_over(now);
             if !due || self.keeper.is_behind() {
                 return;
             }
@@ -20,12 +21,40 @@ impl Meter {
         }
     }
 
-    /// Integrates within the running interval, which never passes midnight.
+    /// Whether the running interval is over by the meter's clock.
+    pub(super) fn is_over(&self, now: Now) -> bool {
+        self.clock.time_at(now.utc) >= self.interval_end
+    }
+
+    /// When the running interval ends in true time, as the clock goes now.
+    pub(super) fn boundary(&self) -> UtcTime {
+        self.clock.truly_at(self.interval_end)
+    }
+
+    /// Integrates day by day, in true time: the house lives by it.
     pub(super) fn integrate_to(&mut self, until: UtcTime) {
-        if until > self.metrology.cursor() {
+        while until > self.metrology.cursor() {
             self.begin_day();
-            self.metrology.advance(&mut *self.load, until);
+            let midnight = self.metrology.cursor().day().next().start();
+            self.metrology.advance(&mut *self.load, until.min(midnight));
         }
+    }
+
+    /// The clock was set at `now`, up to which everything is captured and measured. A step over
+    /// the end of the running interval closes it here. One back makes it longer: no interval
+    /// has the name of one before it, and no energy is without one.
+    pub(super) fn stepped(&mut self, step: ClockStep, now: Now) {
+        if step.is_marked() {
+            self.stepped = true;
+            self.outbox.push_back(Output::Event(Event::ClockSet(step)));
+        }
+        if step.after >= self.interval_end {
+            let marked = self.stepped;
+            self.capture_next(now);
+            self.interval_end = self.config.period.next_end(step.after);
+            self.stepped = marked;
+        }
+        self.keeper.touch(Urgency::Now, now);
     }
 
     /// Tells the house the prices of the day that the cursor is in, once.
@@ -66,19 +95,25 @@ impl Meter {
     /// Closes the running interval.
     pub(super) fn capture_next(&mut self, now: Now) {
         let end = self.interval_end;
-        self.integrate_to(end);
+        self.integrate_to(self.boundary().min(now.utc));
         self.interval_end = end + self.config.period.duration();
+        let stepped = core::mem::take(&mut self.stepped);
         if self.metrology.has_measured() {
-            let last = UtcTime::from_millis(end.as_millis() - 1);
+            let last = UtcTime::from_millis(self.metrology.cursor().as_millis() - 1);
             let power_mw = self
                 .metrology
                 .instantaneous(&mut *self.load, last)
                 .active_mw;
             let captured = self.metrology.capture();
             self.last_means = Some(captured.means);
+            let status = if stepped {
+                captured.status.with(ReadingStatus::CLOCK_ADJUSTED)
+            } else {
+                captured.status
+            };
             let entry = Entry::new(
                 end,
-                captured.status,
+                status,
                 &captured.values,
                 captured.import_register,
                 Watts::new(power_mw / 1_000),
@@ -100,6 +135,7 @@ impl Meter {
             self.keeper.touch(Urgency::Soon, now);
         }
         self.ahead.retain(|waiting, _| *waiting > end);
+        self.periods.interval_ended(end, &self.metrology);
         self.close_months();
     }
 
@@ -121,12 +157,12 @@ impl Meter {
 
     pub(super) fn resume_after_outage(&mut self, now: Now) {
         self.metrology.skip_to(now.utc);
-        if self.metrology.cursor() >= self.interval_end {
+        let shown = self.clock.time_at(self.metrology.cursor());
+        if shown >= self.interval_end {
             self.metrology.restart_means();
+            self.periods.passed(shown, &self.metrology);
         }
-        self.interval_end = self
-            .interval_end
-            .max(self.config.period.next_end(self.metrology.cursor()));
+        self.interval_end = self.interval_end.max(self.config.period.next_end(shown));
         let end = self.interval_end;
         let start =
             UtcTime::from_millis(end.as_millis() - i64::from(self.config.period.as_secs()) * 1_000);

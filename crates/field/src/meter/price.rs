@@ -4,7 +4,7 @@ use gridloom_core::{Now, Price, UtcTime};
 use gridloom_dlms::apdu::{DataAccessResult, SetRequestNormal};
 use gridloom_dlms::charge::{ChargeError, ChargeTable, UNIT_CHARGE_PASSIVE};
 
-use super::{Meter, Owed};
+use super::Meter;
 use crate::keeper::Urgency;
 use crate::memory::AHEAD_MAX;
 
@@ -25,12 +25,7 @@ impl Meter {
             Ok(table) => table,
             Err(error) => return refusal(&error),
         };
-        let answers = self
-            .owed
-            .iter()
-            .filter(|(_, owed)| matches!(owed, Owed::Answer(_)))
-            .count();
-        if answers >= Self::ANSWERS_MAX || self.keeper.is_behind() {
+        if self.waiting_answers() >= Self::ANSWERS_MAX || self.keeper.is_behind() {
             return DataAccessResult::TemporaryFailure;
         }
         let mut fates = Vec::with_capacity(table.entries.len());

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Meter, Output};
+use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
-    Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, encode_prices, encode_profile,
-    profile_cell,
+    Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State, encode_prices,
+    encode_profile, profile_cell,
 };
 
 impl Meter {
@@ -72,6 +73,17 @@ impl Meter {
                     None => Change::Gone(end),
                 })
                 .collect(),
+            since_2: Some(SinceVersion2 {
+                clock: self.clock,
+                stepped: self.stepped,
+                periods: self.periods.clone(),
+                block_reset: self.block_reset,
+                security: RetainedSecurity::of(
+                    self.link.security(),
+                    &self.config.keys,
+                    &self.config.access,
+                ),
+            }),
         }
     }
 }

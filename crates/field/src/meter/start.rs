@@ -6,7 +6,10 @@ use std::time::Duration;
 use gridloom_core::{Month, Now, UtcTime};
 
 use super::{Boot, Meter};
+use crate::access;
 use crate::bill::Bill;
+use crate::billing_period::BillingPeriods;
+use crate::clock::{Clock, ClockConfig};
 use crate::config::{ConfigError, MeterConfig};
 use crate::delivery::Schedule;
 use crate::keeper::{Keeper, Urgency};
@@ -75,7 +78,8 @@ impl Meter {
     }
 
     fn install(config: MeterConfig, load: Box<dyn Load>, now: Now) -> Self {
-        let interval_end = config.period.next_end(now.utc);
+        let clock = Clock::new(config.clock, now.utc);
+        let interval_end = config.period.next_end(clock.time_at(now.utc));
         let mut metrology = Metrology::new(
             config.connection,
             config.supply,
@@ -83,9 +87,11 @@ impl Meter {
             now.utc,
         );
         // Its first interval is whole only where it was installed at its start.
-        metrology.sums.interrupted = interval_end - config.period.duration() != now.utc;
-        let link = Link::new(&config.keys, config.title, config.edge_title, 0, None);
-        Self::assemble(config, load, metrology, interval_end, link, now)
+        let started = clock.truly_at(interval_end - config.period.duration());
+        metrology.sums.interrupted = started != now.utc;
+        let security = access::security(config.title, &config.keys, &config.access, 0, None);
+        let link = Link::new(security, config.edge_title, 0, None);
+        Self::assemble(config, load, metrology, clock, interval_end, link, now)
     }
 
     fn restore(
@@ -143,14 +149,42 @@ impl Meter {
         metrology.energy = state.energy;
         metrology.at_start = state.at_start;
         metrology.sums = state.sums;
-        let link = Link::new(
-            &config.keys,
+        let since = state.since_2;
+        let security = access::security(
             config.title,
+            &config.keys,
+            &config.access,
+            state.transmit_bound,
+            since.as_ref().map(|since| &since.security),
+        );
+        let link = Link::new(
+            security,
             config.edge_title,
             state.transmit_bound,
             state.received,
         );
-        let mut meter = Self::assemble(config, load, metrology, state.interval_end, link, now);
+        let exact = ClockConfig {
+            offset_ms: 0,
+            ..config.clock
+        };
+        // A memory of version 1 is of a meter whose clock was true.
+        let clock = since
+            .as_ref()
+            .map_or_else(|| Clock::new(exact, state.cursor), |since| since.clock);
+        let mut meter = Self::assemble(
+            config,
+            load,
+            metrology,
+            clock,
+            state.interval_end,
+            link,
+            now,
+        );
+        if let Some(since) = since {
+            meter.stepped = since.stepped;
+            meter.periods = since.periods;
+            meter.block_reset = since.block_reset;
+        }
         meter.off_since = state.off_since;
         meter.told = told;
         meter.bill = state.bill;
@@ -175,6 +209,7 @@ impl Meter {
         config: MeterConfig,
         load: Box<dyn Load>,
         metrology: Metrology,
+        clock: Clock,
         interval_end: UtcTime,
         link: Link,
         now: Now,
@@ -190,7 +225,11 @@ impl Meter {
             config,
             load,
             metrology,
+            clock,
             interval_end,
+            stepped: false,
+            periods: BillingPeriods::default(),
+            block_reset: None,
             off_since: None,
             last_means: None,
             told: BTreeMap::new(),
@@ -202,6 +241,9 @@ impl Meter {
             lost: 0,
             last_ack: None,
             link,
+            connections: BTreeMap::new(),
+            entropy: None,
+            challenges: 0,
             keeper: Keeper::default(),
             owed: VecDeque::new(),
             counters: Counters::default(),
@@ -233,7 +275,7 @@ fn check(
     }
     if entries
         .last_key_value()
-        .is_some_and(|(end, _)| *end > state.cursor || *end >= state.interval_end)
+        .is_some_and(|(end, _)| *end >= state.interval_end)
     {
         return Err(impossible("interval that is not over"));
     }

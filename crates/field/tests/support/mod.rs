@@ -14,8 +14,8 @@ use gridloom_dlms::charge::{ChargeTable, IntervalPrice};
 use gridloom_dlms::push::IntervalPush;
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
 use gridloom_field::{
-    ApplianceState, Boot, DayPrices, Event, Load, Meter, MeterConfig, Output, Power, RetryPolicy,
-    Stretch, Switch,
+    ApplianceState, Boot, ConnectionId, DayPrices, Event, Load, Meter, MeterConfig, Output, Power,
+    RetryPolicy, Stretch, Switch,
 };
 
 pub(crate) const EDGE: SystemTitle = SystemTitle(*b"GLMedge1");
@@ -215,6 +215,10 @@ pub(crate) struct Bench {
     /// Frames the meter sent that nobody has looked at.
     pub(crate) sent: VecDeque<Vec<u8>>,
     pub(crate) events: Vec<Event>,
+    /// Answers to clients that nobody has looked at.
+    pub(crate) answers: VecDeque<(ConnectionId, u16, Vec<u8>)>,
+    /// Connections the meter closed.
+    pub(crate) disconnected: Vec<ConnectionId>,
 }
 
 impl Bench {
@@ -231,6 +235,8 @@ impl Bench {
             now,
             sent: VecDeque::new(),
             events: Vec::new(),
+            answers: VecDeque::new(),
+            disconnected: Vec::new(),
         }
     }
 
@@ -244,6 +250,12 @@ impl Bench {
     pub(crate) fn take(&mut self, output: Output) {
         match output {
             Output::Send { frame } => self.sent.push_back(frame),
+            Output::Answer {
+                connection,
+                client,
+                apdu,
+            } => self.answers.push_back((connection, client, apdu)),
+            Output::Disconnect { connection } => self.disconnected.push(connection),
             Output::Remember {
                 ticket,
                 cell,
@@ -324,6 +336,7 @@ impl Bench {
     pub(crate) fn restart(&mut self, config: MeterConfig, load: Box<dyn Load>, boot: Boot) {
         self.disk.waiting.clear();
         self.sent.clear();
+        self.answers.clear();
         self.meter = Meter::start(config, load, &self.disk.cells, boot, self.now)
             .expect("its own memory is no error");
     }

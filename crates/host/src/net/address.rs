@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// A host name has at most this many characters (RFC 1035 §2.3.4); a longer one is refused.
 pub const HOST_NAME_MAX: usize = 253;
@@ -90,10 +90,7 @@ impl Listener {
     ///
     /// A [`NetError`] that says what to change.
     pub async fn bind(key: &str, text: &str) -> Result<Self, NetError> {
-        let wanted: SocketAddr = text.parse().map_err(|_| NetError::BadListenAddress {
-            key: key.to_owned(),
-            text: text.to_owned(),
-        })?;
+        let wanted = listen_address(key, text)?;
         let refused = |error: io::Error| bind_error(key, wanted, &error);
         let socket = TcpListener::bind(wanted).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
@@ -109,6 +106,22 @@ impl Listener {
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Binds a UDP socket, as [`Listener::bind`] does for TCP.
+pub(crate) async fn bind_udp(key: &str, text: &str) -> Result<(UdpSocket, SocketAddr), NetError> {
+    let wanted = listen_address(key, text)?;
+    let refused = |error: io::Error| bind_error(key, wanted, &error);
+    let socket = UdpSocket::bind(wanted).await.map_err(refused)?;
+    let address = socket.local_addr().map_err(refused)?;
+    Ok((socket, address))
+}
+
+fn listen_address(key: &str, text: &str) -> Result<SocketAddr, NetError> {
+    text.parse().map_err(|_| NetError::BadListenAddress {
+        key: key.to_owned(),
+        text: text.to_owned(),
+    })
 }
 
 fn bind_error(key: &str, address: SocketAddr, error: &io::Error) -> NetError {
@@ -181,6 +194,25 @@ impl DialAddress {
             return Err(refused());
         }
         Ok(Self { target })
+    }
+
+    /// A UDP socket that talks to this address alone.
+    pub(crate) async fn connect_udp(&self) -> io::Result<UdpSocket> {
+        let targets: Vec<SocketAddr> = match &self.target {
+            Target::Address(address) => vec![*address],
+            Target::Name { host, port } => tokio::net::lookup_host((host.as_str(), *port))
+                .await?
+                .collect(),
+        };
+        let target = targets.first().ok_or(ErrorKind::NotFound)?;
+        let any: SocketAddr = if target.is_ipv4() {
+            (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        let socket = UdpSocket::bind(any).await?;
+        socket.connect(target).await?;
+        Ok(socket)
     }
 
     pub(crate) async fn connect(&self) -> io::Result<TcpStream> {

@@ -71,11 +71,22 @@ impl LinkLimits {
     }
 }
 
+/// Whose a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// One node's.
+    Node(usize),
+    /// Every node's: a frame is for the one whose number, counted from 1, is the wrapper's
+    /// destination. Each node hears of the link with its first frame, sees itself as server 1,
+    /// and answers as the server that was asked.
+    ByServer,
+}
+
 /// What a link tells the runner of its node.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
     Up {
-        slot: usize,
+        route: Route,
         port: Port,
         link: LinkId,
         writer: LinkWriter,
@@ -98,7 +109,7 @@ pub(crate) enum LinkEvent {
 #[derive(Debug, Clone)]
 pub(crate) struct LinkSpec {
     pub(crate) net: Net,
-    pub(crate) slot: usize,
+    pub(crate) route: Route,
     pub(crate) port: Port,
     pub(crate) framing: Framing,
     pub(crate) limits: LinkLimits,
@@ -110,10 +121,42 @@ pub(crate) struct LinkSpec {
 #[derive(Debug)]
 pub(crate) struct LinkWriter {
     framing: Framing,
-    frames: mpsc::Sender<Vec<u8>>,
     queued_bytes: Arc<AtomicUsize>,
     queue_bytes: usize,
-    cut: oneshot::Sender<()>,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// The connection is this link's alone.
+    Own {
+        frames: mpsc::Sender<Vec<u8>>,
+        cut: oneshot::Sender<()>,
+    },
+    /// Several links share a socket.
+    Shared(SharedSink),
+}
+
+/// What links that share a socket are told.
+#[derive(Debug)]
+pub(crate) enum SharedOrder {
+    /// Send a frame on this link.
+    Frame(LinkId, Vec<u8>),
+    /// The runner wants this link closed.
+    Close(LinkId),
+}
+
+#[derive(Debug)]
+struct SharedSink {
+    link: LinkId,
+    orders: mpsc::Sender<SharedOrder>,
+}
+
+impl Drop for SharedSink {
+    fn drop(&mut self) {
+        // A full queue belongs to a peer that does not read; its silence ends the link.
+        let _ = self.orders.try_send(SharedOrder::Close(self.link));
+    }
 }
 
 /// A frame could not be queued.
@@ -126,6 +169,21 @@ pub(crate) enum SendError {
 }
 
 impl LinkWriter {
+    /// A writer of one of the links that share a socket; `queued_bytes` is the socket's.
+    pub(crate) const fn shared(
+        spec: &LinkSpec,
+        link: LinkId,
+        orders: mpsc::Sender<SharedOrder>,
+        queued_bytes: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            framing: spec.framing,
+            queued_bytes,
+            queue_bytes: spec.limits.queue_bytes,
+            sink: Sink::Shared(SharedSink { link, orders }),
+        }
+    }
+
     pub(crate) fn send(&self, frame: Vec<u8>) -> Result<(), SendError> {
         // Here rather than on the link's own task: the mistake must stop the node that made it.
         self.framing.assert_sendable(&frame);
@@ -134,17 +192,32 @@ impl LinkWriter {
             return Err(SendError::Full);
         }
         self.queued_bytes.fetch_add(length, Ordering::Relaxed);
-        self.frames.try_send(frame).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SendError::Full,
-            mpsc::error::TrySendError::Closed(_) => SendError::Gone,
-        })
+        let sent = match &self.sink {
+            Sink::Own { frames, .. } => refusal(frames.try_send(frame)),
+            Sink::Shared(SharedSink { link, orders }) => {
+                refusal(orders.try_send(SharedOrder::Frame(*link, frame)))
+            }
+        };
+        if sent.is_err() {
+            self.queued_bytes.fetch_sub(length, Ordering::Relaxed);
+        }
+        sent
     }
 
     /// Closes the link at once, whatever waits in its queue.
     pub(crate) fn cut(self) {
-        // The link may have ended by itself meanwhile.
-        let _ = self.cut.send(());
+        if let Sink::Own { cut, .. } = self.sink {
+            // The link may have ended by itself meanwhile.
+            let _ = cut.send(());
+        }
     }
+}
+
+fn refusal<T>(sent: Result<(), mpsc::error::TrySendError<T>>) -> Result<(), SendError> {
+    sent.map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => SendError::Full,
+        mpsc::error::TrySendError::Closed(_) => SendError::Gone,
+    })
 }
 
 struct Queue {
@@ -167,15 +240,17 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
         queued_bytes: Arc::clone(&queued_bytes),
     };
     let up = LinkEvent::Up {
-        slot: spec.slot,
+        route: spec.route,
         port: spec.port,
         link,
         writer: LinkWriter {
             framing: spec.framing,
-            frames: frames_in,
             queued_bytes,
             queue_bytes: spec.limits.queue_bytes,
-            cut,
+            sink: Sink::Own {
+                frames: frames_in,
+                cut,
+            },
         },
     };
     if spec.events.send(up).await.is_err() {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 use super::address::Listener;
-use super::counters::count;
+use super::counters::{Net, count};
 use super::link::{self, LinkLimits, LinkSpec};
 use crate::framing::Framing;
 
@@ -44,12 +45,28 @@ pub(crate) async fn listen(
     listener: Listener,
     connections_max: usize,
     spec: LinkSpec,
+    stop: watch::Receiver<bool>,
+) {
+    let net = spec.net.clone();
+    let spec = Arc::new(spec);
+    accept_each(listener, connections_max, &net, stop, move |stream| {
+        let spec = Arc::clone(&spec);
+        async move { link::run(stream, &spec).await }
+    })
+    .await;
+}
+
+/// Accepts connections until `stop` turns true, and spawns what serves each.
+pub(crate) async fn accept_each<F: Future<Output = ()> + Send + 'static>(
+    listener: Listener,
+    connections_max: usize,
+    net: &Net,
     mut stop: watch::Receiver<bool>,
+    mut serve: impl FnMut(TcpStream) -> F,
 ) {
     let address = listener.address();
     let connections_max = connections_max.min(CONNECTIONS_MAX);
     let places = Arc::new(Semaphore::new(connections_max));
-    let spec = Arc::new(spec);
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
@@ -58,20 +75,20 @@ pub(crate) async fn listen(
         match accepted {
             Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => {
-                    count(&spec.net.counters().accepted);
-                    let spec = Arc::clone(&spec);
+                    count(&net.counters().accepted);
+                    let serving = serve(stream);
                     tokio::spawn(async move {
-                        link::run(stream, &spec).await;
+                        serving.await;
                         drop(place);
                     });
                 }
                 Err(_) => {
                     drop(stream);
-                    spec.net.note_refused(address, connections_max);
+                    net.note_refused(address, connections_max);
                 }
             },
             Err(error) => {
-                spec.net.note_accept_failure(address, &error);
+                net.note_accept_failure(address, &error);
                 tokio::time::sleep(REST_AFTER_FAILURE).await;
             }
         }

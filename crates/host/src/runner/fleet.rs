@@ -8,12 +8,12 @@ use gridloom_core::{Instant, Now};
 use gridloom_nodes::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
 use tokio::sync::{mpsc, watch};
 
-use super::{Command, Member};
+use super::{Command, Member, shared};
 use crate::clock::Clock;
 use crate::disk::{DiskClient, DiskHandle};
 use crate::framing::Framing;
 use crate::net::{
-    DialAddress, LinkEvent, LinkLimits, LinkSpec, LinkWriter, Net, SendError, dial_once,
+    DialAddress, LinkEvent, LinkLimits, LinkSpec, LinkWriter, Net, Route, SendError, dial_once,
 };
 
 /// Inputs of one kind that are handled before the other kinds, and then other tasks, have a turn.
@@ -51,7 +51,9 @@ struct Slot<N> {
 }
 
 struct Link {
-    slot: usize,
+    route: Route,
+    /// The nodes that have heard of it.
+    slots: BTreeSet<usize>,
     /// `None` once we want it closed.
     writer: Option<LinkWriter>,
 }
@@ -232,40 +234,67 @@ impl<N: Node + Send + 'static> Fleet<N> {
     fn event(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Up {
-                slot,
+                route,
                 port,
                 link,
                 writer,
             } => {
-                let writer = Some(writer);
-                self.links.insert(link, Link { slot, writer });
+                let mut slots = BTreeSet::new();
+                if let Route::Node(slot) = route {
+                    slots.insert(slot);
+                }
+                let entry = Link {
+                    route,
+                    slots,
+                    writer: Some(writer),
+                };
+                self.links.insert(link, entry);
                 if let Port::Dialled(_) = port {
                     self.dials -= 1;
                 }
-                self.input(slot, Input::LinkUp { link, port });
-            }
-            LinkEvent::Frame { link, frame } => {
-                // What arrives on a link that the node has closed is not for it any more.
-                if let Some(Link {
-                    slot,
-                    writer: Some(_),
-                }) = self.links.get(&link)
-                {
-                    self.input(*slot, Input::Frame { link, frame });
+                if let Route::Node(slot) = route {
+                    self.input(slot, Input::LinkUp { link, port });
                 }
             }
+            LinkEvent::Frame { link, frame } => self.take_frame(link, frame),
             LinkEvent::Down { link } => {
-                let Link { slot, .. } = self
+                let Link { slots, .. } = self
                     .links
                     .remove(&link)
                     .expect("a link goes down once, after it was up");
-                self.input(slot, Input::LinkDown { link });
+                for slot in slots {
+                    self.input(slot, Input::LinkDown { link });
+                }
             }
             LinkEvent::DialFailed { slot, dial, reason } => {
                 self.dials -= 1;
                 self.input(slot, Input::DialFailed { dial, reason });
             }
         }
+    }
+
+    fn take_frame(&mut self, link: LinkId, mut frame: Vec<u8>) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        // What arrives on a link that the node has closed is not for it any more.
+        if entry.writer.is_none() {
+            return;
+        }
+        let (slot, is_new) = match entry.route {
+            Route::Node(slot) => (slot, false),
+            Route::ByServer => {
+                let Some(slot) = shared::take_destination(&mut frame, self.slots.len()) else {
+                    return; // The wrapper has no answer for a server that is not here.
+                };
+                (slot, entry.slots.insert(slot))
+            }
+        };
+        if is_new {
+            let port = Port::Down;
+            self.input(slot, Input::LinkUp { link, port });
+        }
+        self.input(slot, Input::Frame { link, frame });
     }
 
     fn take_failed_dials(&mut self) -> bool {
@@ -297,7 +326,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
         let events = dialing.events.clone();
         let spec = LinkSpec {
             net: dialing.net.clone(),
-            slot,
+            route: Route::Node(slot),
             port: Port::Dialled(dial),
             framing: match wire {
                 Wire::Wrapper => Framing::DlmsWrapper,
@@ -372,11 +401,17 @@ impl<N: Node + Send + 'static> Fleet<N> {
         }
     }
 
-    fn send(&mut self, slot: usize, link: LinkId, frame: Vec<u8>) {
+    fn send(&mut self, slot: usize, link: LinkId, mut frame: Vec<u8>) {
         let Some(entry) = self.links.get_mut(&link) else {
             return; // It is gone, and the node will hear or has heard of it.
         };
-        assert_eq!(entry.slot, slot, "a node sends on its own links");
+        if !entry.slots.contains(&slot) {
+            assert_eq!(entry.route, Route::ByServer, "a node sends on its own links");
+            return; // It has closed its part of a shared link.
+        }
+        if entry.route == Route::ByServer {
+            shared::put_source(&mut frame, slot);
+        }
         let Some(writer) = &entry.writer else { return };
         match writer.send(frame) {
             Ok(()) | Err(SendError::Gone) => {}
@@ -389,11 +424,23 @@ impl<N: Node + Send + 'static> Fleet<N> {
     }
 
     fn close(&mut self, slot: usize, link: LinkId, reason: &'static str) {
-        if let Some(entry) = self.links.get_mut(&link) {
-            assert_eq!(entry.slot, slot, "a node closes its own links");
-            let name = &self.slots[slot].name;
-            tracing::debug!(node = %name, link = link.0, reason, "the node closes a link");
-            entry.writer = None;
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        let name = &self.slots[slot].name;
+        tracing::debug!(node = %name, link = link.0, reason, "the node closes a link");
+        match entry.route {
+            Route::Node(owner) => {
+                assert_eq!(owner, slot, "a node closes its own links");
+                entry.writer = None;
+            }
+            // Others may be talking on it; for this one it begins anew with its next frame.
+            Route::ByServer => {
+                entry.slots.remove(&slot);
+                if entry.slots.is_empty() {
+                    entry.writer = None;
+                }
+            }
         }
     }
 

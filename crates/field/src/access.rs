@@ -1,0 +1,259 @@
+//! Which clients a meter admits and by which secrets, and what of it is kept in memory.
+
+use std::sync::{Arc, LazyLock};
+
+use gridloom_core::SystemTitle;
+use gridloom_core::bytes::{Reader, Truncated};
+use gridloom_dlms::association::{Conformance, Mechanism, Secret};
+use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
+use gridloom_dlms::security::{KeyEncryptionKey, Keys, Policy, SymmetricKey};
+use gridloom_dlms::server::{AssociationPolicy, DeviceSecurity, KeyKind, PEERS_MAX, ServerConfig};
+
+use crate::objects::Client;
+
+/// How clients get in. By default the public client does, and whoever proves the global keys.
+#[derive(Debug, Clone)]
+pub struct ClientAccess {
+    /// The associations; meters of a kind share one.
+    pub server: Arc<ServerConfig>,
+    /// Passwords by client SAP.
+    pub secrets: Vec<(u16, Secret)>,
+    /// The master key under which other keys are transferred; without it they cannot be.
+    pub master: Option<KeyEncryptionKey>,
+}
+
+impl Default for ClientAccess {
+    fn default() -> Self {
+        Self {
+            server: Arc::clone(&STANDARD),
+            secrets: Vec::new(),
+            master: None,
+        }
+    }
+}
+
+impl ClientAccess {
+    /// With the password of a client.
+    #[must_use]
+    pub fn with_password(mut self, client: Client, password: &[u8]) -> Self {
+        self.secrets.push((client.sap(), Secret::new(password)));
+        self
+    }
+}
+
+/// Bytes of the longest APDU that a meter takes.
+const PDU_MAX: u16 = 1_024;
+
+static STANDARD: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
+    let offered = Conformance::STANDARD.without(Conformance::ATTRIBUTE_0_WITH_GET);
+    let reading = offered
+        .without(Conformance::SET)
+        .without(Conformance::BLOCK_TRANSFER_WITH_SET)
+        .without(Conformance::BLOCK_TRANSFER_WITH_ACTION);
+    let admit = |client: Client, mechanism, ciphered, policy, conformance| AssociationPolicy {
+        client: client.sap(),
+        mechanism,
+        ciphered,
+        policy,
+        conformance,
+    };
+    let full = Policy::AuthenticatedEncryption;
+    Arc::new(ServerConfig {
+        associations: vec![
+            admit(Client::Public, Mechanism::None, false, full, reading),
+            admit(Client::Reader, Mechanism::Lls, false, full, reading),
+            admit(Client::Reader, Mechanism::Lls, true, full, reading),
+            admit(Client::Reader, Mechanism::Gmac, true, full, reading),
+            admit(Client::Management, Mechanism::Gmac, true, full, offered),
+        ],
+        max_pdu: PDU_MAX,
+    })
+});
+
+/// Keys that a client has transferred since the meter was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TransferredKeys {
+    keys: Keys,
+    master: Option<SymmetricKey>,
+}
+
+/// What of the keys and counters is kept in memory, but for the transmit counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RetainedSecurity {
+    /// `None` while those of the configuration are in force.
+    transferred: Option<TransferredKeys>,
+    peers: Vec<(SystemTitle, KeyKind, u32)>,
+}
+
+impl RetainedSecurity {
+    /// Of a meter that was made with `keys` and `access`.
+    pub(crate) fn of(security: &DeviceSecurity, keys: &Keys, access: &ClientAccess) -> Self {
+        let master = security.master().map(KeyEncryptionKey::key);
+        let original_master = access.master.as_ref().map(KeyEncryptionKey::key);
+        let original = security.keys() == keys && master == original_master;
+        let counters = security.receive_counters();
+        Self {
+            transferred: (!original).then(|| TransferredKeys {
+                keys: security.keys().clone(),
+                master: master.cloned(),
+            }),
+            peers: counters
+                .filter_map(|(title, kind, counter)| Some((title, kind, counter.last()?)))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let put_key = |key: Option<&SymmetricKey>, out: &mut Vec<u8>| {
+            let bytes = key.map_or(&[][..], SymmetricKey::as_bytes);
+            out.push(u8::try_from(bytes.len()).expect("a key has at most 32 bytes"));
+            out.extend(bytes);
+        };
+        out.push(u8::from(self.transferred.is_some()));
+        if let Some(transferred) = &self.transferred {
+            put_key(Some(transferred.keys.encryption()), out);
+            put_key(Some(transferred.keys.authentication()), out);
+            put_key(transferred.keys.broadcast(), out);
+            put_key(transferred.master.as_ref(), out);
+        }
+        out.push(u8::try_from(self.peers.len()).expect("a few dozen peers"));
+        for (title, kind, last) in &self.peers {
+            out.extend(title.0);
+            out.push(match kind {
+                KeyKind::Unicast => 0,
+                KeyKind::Broadcast => 1,
+            });
+            out.extend(last.to_be_bytes());
+        }
+    }
+
+    /// What [`Self::encode`] wrote; `Ok(None)` for values that no meter has.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Option<Self>, Truncated> {
+        let transferred = match reader.u8()? {
+            0 => None,
+            1 => {
+                let encryption = key(reader)?;
+                let authentication = key(reader)?;
+                let broadcast = key(reader)?;
+                let master = key(reader)?;
+                let (Some(encryption), Some(authentication)) = (encryption, authentication) else {
+                    return Ok(None);
+                };
+                let Ok(mut keys) = Keys::pair(encryption, authentication) else {
+                    return Ok(None);
+                };
+                if let Some(broadcast) = broadcast {
+                    match keys.with_broadcast(broadcast) {
+                        Ok(with) => keys = with,
+                        Err(_) => return Ok(None),
+                    }
+                }
+                Some(TransferredKeys { keys, master })
+            }
+            _ => return Ok(None),
+        };
+        let count = usize::from(reader.u8()?);
+        if count > PEERS_MAX {
+            return Ok(None);
+        }
+        let mut peers = Vec::new();
+        for _ in 0..count {
+            let title = SystemTitle(reader.array()?);
+            let kind = match reader.u8()? {
+                0 => KeyKind::Unicast,
+                1 => KeyKind::Broadcast,
+                _ => return Ok(None),
+            };
+            peers.push((title, kind, reader.u32()?));
+        }
+        Ok(Some(Self { transferred, peers }))
+    }
+}
+
+/// A key; `None` where none was written.
+fn key(reader: &mut Reader<'_>) -> Result<Option<SymmetricKey>, Truncated> {
+    let length = usize::from(reader.u8()?);
+    Ok(SymmetricKey::from_bytes(reader.take(length)?).ok())
+}
+
+/// The keys and counters of a meter as it starts.
+pub(crate) fn security(
+    title: SystemTitle,
+    keys: &Keys,
+    access: &ClientAccess,
+    transmit_bound: u32,
+    retained: Option<&RetainedSecurity>,
+) -> DeviceSecurity {
+    let transferred = retained.and_then(|retained| retained.transferred.as_ref());
+    let keys = transferred.map_or(keys, |transferred| &transferred.keys);
+    let master = match transferred {
+        Some(transferred) => transferred.master.clone().map(KeyEncryptionKey::from),
+        None => access.master.clone(),
+    };
+    let transmit = TransmitCounter::resume(transmit_bound);
+    let mut security = DeviceSecurity::new(title, keys.clone(), transmit);
+    if let Some(master) = master {
+        security = security.with_master(master);
+    }
+    for (client, secret) in &access.secrets {
+        security = security.with_secret(*client, secret.clone());
+    }
+    for (peer, kind, last) in retained.iter().flat_map(|retained| &retained.peers) {
+        security = security.with_receive_counter(*peer, *kind, ReceiveCounter::after(*last));
+    }
+    security
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_counters_are_remembered() {
+        let title = SystemTitle(*b"GLMmetr1");
+        let head_end = SystemTitle(*b"GLMhead1");
+        let keys = Keys::new([1; 16], [2; 16]);
+        let access = ClientAccess {
+            master: Some(KeyEncryptionKey::new([3; 16])),
+            ..ClientAccess::default()
+        }
+        .with_password(Client::Reader, b"12345678");
+        let new = Keys::new([4; 16], [5; 16])
+            .with_broadcast([6; 16].into())
+            .unwrap();
+        for change in [false, true] {
+            let mut before = security(title, &keys, &access, 100, None).with_receive_counter(
+                head_end,
+                KeyKind::Unicast,
+                ReceiveCounter::after(77),
+            );
+            if change {
+                before.install_keys(new.clone());
+                before = before.with_receive_counter(
+                    head_end,
+                    KeyKind::Broadcast,
+                    ReceiveCounter::after(78),
+                );
+            }
+            let retained = RetainedSecurity::of(&before, &keys, &access);
+            assert_eq!(retained.transferred.is_some(), change);
+            let mut bytes = Vec::new();
+            retained.encode(&mut bytes);
+            let read = RetainedSecurity::decode(&mut Reader::new(&bytes));
+            assert_eq!(read, Ok(Some(retained.clone())));
+            for cut in 0..bytes.len() {
+                assert!(
+                    RetainedSecurity::decode(&mut Reader::new(&bytes[..cut]))
+                        .is_ok_and(|read| read.is_none())
+                        || RetainedSecurity::decode(&mut Reader::new(&bytes[..cut])).is_err()
+                );
+            }
+            let after = security(title, &keys, &access, 100, Some(&retained));
+            assert_eq!(after.keys(), before.keys());
+            let master = |security: &DeviceSecurity| security.master().map(|key| key.key().clone());
+            assert_eq!(master(&after), master(&before));
+            assert!(after.receive_counters().eq(before.receive_counters()));
+            assert!(after.secrets().eq(before.secrets()));
+        }
+    }
+}

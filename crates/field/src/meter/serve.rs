@@ -1,0 +1,503 @@
+//! Serving clients: associations over connections, and the objects behind them.
+
+use gridloom_core::{Now, UtcTime};
+use gridloom_dlms::apdu::{
+    ActionResult, AttributeDescriptor, DataAccessResult, MethodDescriptor, SelectiveAccess,
+};
+use gridloom_dlms::axdr::{BitString, Data};
+use gridloom_dlms::server::{Caller, KeyKind, LogicalDevice, Server};
+use rand_core::Rng as _;
+
+use super::{Meter, Output, Owed};
+use crate::billing_period::BillingPeriods;
+use crate::clock::{Clock, ClockStep};
+use crate::config::MeterConfig;
+use crate::keeper::Urgency;
+use crate::load::Load;
+use crate::metrology::{Instantaneous, Metrology};
+use crate::objects::buffer::Source;
+use crate::objects::rows::{Buffer, CounterOf, Kind};
+use crate::objects::table::Row;
+use crate::objects::{Client, ObjectTable};
+use crate::profile::{Entry, Profile};
+
+/// A client's connection, numbered by whoever hosts the meter and never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl Meter {
+    /// Connections served at once; a further one is closed by [`Output::Disconnect`].
+    pub const CONNECTIONS_MAX: usize = 4;
+
+    /// Gives the source of the challenges that clients must answer: the operating system's, in
+    /// every deployment. Without it they follow from the seed, and a simulation repeats itself.
+    pub fn set_entropy(&mut self, entropy: Box<dyn FnMut(&mut [u8]) + Send>) {
+        self.entropy = Some(entropy);
+    }
+
+    /// A client connected. A meter without supply serves none.
+    pub fn handle_client_connected(&mut self, connection: ConnectionId, now: Now) {
+        self.begin(now);
+        self.admit(connection);
+        self.settle(now);
+    }
+
+    /// A client's connection is gone, and what was to be answered on it.
+    pub fn handle_client_disconnected(&mut self, connection: ConnectionId, now: Now) {
+        self.begin(now);
+        if let Some(mut server) = self.connections.remove(&connection) {
+            server.disconnected();
+        }
+        self.drop_client_answers(|other| other == connection);
+        self.settle(now);
+    }
+
+    /// An APDU came from the client at SAP `client`, not trusted in any way; the first one also
+    /// begins its connection. It is answered by [`Output::Answer`] once everything that it
+    /// changed is durable. While
+    /// [`Self::ANSWERS_MAX`] answers wait for that, further APDUs are dropped and counted.
+    pub fn handle_client_apdu(
+        &mut self,
+        connection: ConnectionId,
+        client: u16,
+        apdu: &[u8],
+        now: Now,
+    ) {
+        self.begin(now);
+        self.measure(now);
+        if self.admit(connection) {
+            if self.waiting_answers() < Self::ANSWERS_MAX {
+                self.serve(connection, client, apdu, now);
+            } else {
+                self.counters.answers_dropped += 1;
+            }
+        }
+        self.settle(now);
+    }
+
+    fn admit(&mut self, connection: ConnectionId) -> bool {
+        if self.off_since.is_none() {
+            if self.connections.contains_key(&connection) {
+                return true;
+            }
+            if self.connections.len() < Self::CONNECTIONS_MAX {
+                let server = Server::new(self.config.access.server.clone());
+                self.connections.insert(connection, server);
+                return true;
+            }
+        }
+        self.outbox.push_back(Output::Disconnect { connection });
+        false
+    }
+
+    fn serve(&mut self, connection: ConnectionId, client: u16, apdu: &[u8], now: Now) {
+        // What is behind its own clock must not be set: `measure` comes again at once.
+        let settable = !self.is_over(now) && !self.keeper.is_behind();
+        let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
+        self.integrate_to(now.utc.min(last));
+        let believed = [KeyKind::Unicast, KeyKind::Broadcast].map(|key| self.link.believed(key));
+        self.challenges += 1;
+        let mut seeded = self
+            .config
+            .seed
+            .child("challenge")
+            .nth(now.utc.as_millis().unsigned_abs())
+            .nth(self.challenges)
+            .rng();
+        let mut entropy = |bytes: &mut [u8]| match &mut self.entropy {
+            Some(entropy) => entropy(bytes),
+            None => seeded.fill_bytes(bytes),
+        };
+        let mut device = Device {
+            table: ObjectTable::of(self.config.connection),
+            config: &self.config,
+            clock: &mut self.clock,
+            truly: now.utc,
+            settable: settable.then_some(self.interval_end),
+            profile: &self.profile,
+            metrology: &self.metrology,
+            load: &mut *self.load,
+            periods: &mut self.periods,
+            block_reset: &mut self.block_reset,
+            believed,
+            step: None,
+            changed: false,
+        };
+        let server = self.connections.get_mut(&connection);
+        let answer = server.expect("the caller has looked").handle_apdu(
+            client,
+            apdu,
+            &mut device,
+            self.link.security_mut(),
+            &mut entropy,
+        );
+        let (step, mut changed) = (device.step, device.changed);
+        if let Some(step) = step {
+            self.stepped(step, now);
+            changed = true;
+        }
+        if self.link.has_changed() || changed {
+            self.keeper.touch(Urgency::Now, now);
+            changed = true;
+        }
+        let Some(apdu) = answer else {
+            return;
+        };
+        // Answers keep their order on a connection.
+        let behind = self.owed.iter().any(|(_, owed)| {
+            matches!(owed, Owed::ClientAnswer { connection: other, .. } if *other == connection)
+        });
+        if changed || behind {
+            self.owe(Owed::ClientAnswer {
+                connection,
+                client,
+                apdu,
+            });
+        } else {
+            self.outbox.push_back(Output::Answer {
+                connection,
+                client,
+                apdu,
+            });
+        }
+    }
+
+    /// Answers that wait until their effect is durable.
+    pub(super) fn waiting_answers(&self) -> usize {
+        let owed = self.owed.iter();
+        owed.filter(|(_, owed)| matches!(owed, Owed::Answer(_) | Owed::ClientAnswer { .. }))
+            .count()
+    }
+
+    /// Without supply no connection stands.
+    pub(super) fn drop_clients(&mut self) {
+        self.connections.clear();
+        self.drop_client_answers(|_| true);
+    }
+
+    fn drop_client_answers(&mut self, of: impl Fn(ConnectionId) -> bool) {
+        let before = self.owed.len();
+        self.owed.retain(
+            |(_, owed)| !matches!(owed, Owed::ClientAnswer { connection, .. } if of(*connection)),
+        );
+        self.counters.answers_dropped += (before - self.owed.len()) as u64;
+    }
+}
+
+/// The parts of a meter that its objects show and change.
+struct Device<'a> {
+    table: ObjectTable,
+    config: &'a MeterConfig,
+    clock: &'a mut Clock,
+    truly: UtcTime,
+    /// The end of the running interval, unless intervals wait to be captured.
+    settable: Option<UtcTime>,
+    profile: &'a Profile,
+    metrology: &'a Metrology,
+    load: &'a mut dyn Load,
+    periods: &'a mut BillingPeriods,
+    block_reset: &'a mut Option<UtcTime>,
+    /// The highest counters of clients, under the unicast and the broadcast key.
+    believed: [u32; 2],
+    /// How the clock was set, all requests of the APDU taken together.
+    step: Option<ClockStep>,
+    changed: bool,
+}
+
+impl LogicalDevice for Device<'_> {
+    fn get(
+        &mut self,
+        caller: &Caller,
+        asked: AttributeDescriptor,
+        access: Option<&SelectiveAccess>,
+    ) -> Result<Data, DataAccessResult> {
+        let client = client_of(caller).ok_or(DataAccessResult::ReadWriteDenied)?;
+        let (row, attribute) = self.table.readable(client, asked)?;
+        if access.is_some_and(|access| !attribute.selectors.contains(&access.selector)) {
+            return Err(DataAccessResult::ScopeOfAccessViolated);
+        }
+        if asked.attribute == 1 {
+            return Ok(Data::OctetString(row.name.0.to_vec()));
+        }
+        self.value(row, asked.attribute, access, caller, client)
+    }
+
+    fn set(
+        &mut self,
+        caller: &Caller,
+        asked: AttributeDescriptor,
+        access: Option<&SelectiveAccess>,
+        value: &Data,
+    ) -> Result<(), DataAccessResult> {
+        let client = client_of(caller).ok_or(DataAccessResult::ReadWriteDenied)?;
+        let row = self.table.writable(client, asked)?;
+        if access.is_some() {
+            return Err(DataAccessResult::ScopeOfAccessViolated);
+        }
+        match row.kind {
+            Kind::Clock => {
+                let mut clock = *self.clock;
+                let step = clock.set(asked.attribute, value, self.truly)?;
+                self.take_clock(clock, step)
+                    .map_err(|refusal| match refusal {
+                        ClockRefusal::Behind => DataAccessResult::TemporaryFailure,
+                        ClockRefusal::TooFarBack => DataAccessResult::OtherReason,
+                    })
+            }
+            Kind::Association
+            | Kind::SapList
+            | Kind::DeviceName
+            | Kind::SecuritySetup
+            | Kind::InvocationCounter(_)
+            | Kind::Serial
+            | Kind::Maker
+            | Kind::YearOfManufacture
+            | Kind::Firmware
+            | Kind::CapturePeriod
+            | Kind::DemandPeriod
+            | Kind::ProfileStatus
+            | Kind::Register(_)
+            | Kind::Profile(_)
+            | Kind::Scalers(_) => Err(DataAccessResult::ReadWriteDenied),
+        }
+    }
+
+    fn invoke(
+        &mut self,
+        caller: &Caller,
+        asked: MethodDescriptor,
+        parameters: Option<&Data>,
+    ) -> Result<Option<Data>, ActionResult> {
+        let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
+        let row = self.table.invocable(client, asked)?;
+        match row.kind {
+            Kind::Clock => {
+                let mut clock = *self.clock;
+                let period = self.config.period;
+                let step = clock.invoke(asked.method, parameters, period, self.truly)?;
+                self.take_clock(clock, step)
+                    .map_err(|refusal| match refusal {
+                        ClockRefusal::Behind => ActionResult::TemporaryFailure,
+                        ClockRefusal::TooFarBack => ActionResult::OtherReason,
+                    })?;
+            }
+            Kind::Profile(Buffer::Billing) if asked.method == 2 => {
+                let shown = self.clock.time_at(self.truly);
+                self.periods.end_at(shown, self.metrology);
+            }
+            Kind::Profile(Buffer::Billing) => self.periods.clear(),
+            Kind::Profile(Buffer::Block | Buffer::Daily) => {
+                *self.block_reset = self.profile.newest().map(Entry::end);
+            }
+            Kind::Association
+            | Kind::SapList
+            | Kind::DeviceName
+            | Kind::SecuritySetup
+            | Kind::InvocationCounter(_)
+            | Kind::Serial
+            | Kind::Maker
+            | Kind::YearOfManufacture
+            | Kind::Firmware
+            | Kind::CapturePeriod
+            | Kind::DemandPeriod
+            | Kind::ProfileStatus
+            | Kind::Register(_)
+            | Kind::Profile(Buffer::Instantaneous)
+            | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
+        }
+        self.changed = true;
+        Ok(None)
+    }
+
+    fn admits_keys(
+        &mut self,
+        caller: &Caller,
+        asked: MethodDescriptor,
+    ) -> Result<(), ActionResult> {
+        let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
+        self.table.invocable(client, asked).map(|_| ())
+    }
+}
+
+/// Why a clock stays as it is.
+enum ClockRefusal {
+    /// Intervals wait to be captured under its present time.
+    Behind,
+    /// Further back than [`Clock::BACK_MAX`].
+    TooFarBack,
+}
+
+impl Device<'_> {
+    fn take_clock(&mut self, clock: Clock, step: Option<ClockStep>) -> Result<(), ClockRefusal> {
+        if let Some(step) = step {
+            let interval_end = self.settable.ok_or(ClockRefusal::Behind)?;
+            let start = interval_end - self.config.period.duration();
+            if step.after < start - Clock::BACK_MAX {
+                return Err(ClockRefusal::TooFarBack);
+            }
+            let before = self.step.map_or(step.before, |step| step.before);
+            self.step = Some(ClockStep {
+                before,
+                after: step.after,
+            });
+        }
+        *self.clock = clock;
+        self.changed = true;
+        Ok(())
+    }
+
+    fn value(
+        &mut self,
+        row: &Row,
+        attribute: i8,
+        access: Option<&SelectiveAccess>,
+        caller: &Caller,
+        client: Client,
+    ) -> Result<Data, DataAccessResult> {
+        let seconds = |seconds: u32| Data::LongUnsigned(u16::try_from(seconds).unwrap_or(u16::MAX));
+        Ok(match row.kind {
+            Kind::Association => return self.association(attribute, caller, client),
+            Kind::SapList => Data::Array(vec![Data::Structure(vec![
+                Data::LongUnsigned(1),
+                Data::OctetString(self.device_name()),
+            ])]),
+            Kind::DeviceName => Data::OctetString(self.device_name()),
+            Kind::SecuritySetup => return self.security_setup(attribute, caller),
+            Kind::InvocationCounter(of) => Data::DoubleLongUnsigned(match of {
+                CounterOf::Unicast => self.believed[0],
+                CounterOf::Broadcast => self.believed[1],
+            }),
+            Kind::Clock => return self.clock.get(attribute, self.truly),
+            Kind::Serial => Data::OctetString(self.serial().into_bytes()),
+            Kind::Maker => Data::OctetString(b"Gridloom".to_vec()),
+            Kind::YearOfManufacture => Data::LongUnsigned(YEAR),
+            Kind::Firmware => Data::OctetString(env!("CARGO_PKG_VERSION").into()),
+            Kind::CapturePeriod | Kind::DemandPeriod => seconds(self.config.period.as_secs()),
+            Kind::ProfileStatus => {
+                let newest = self.profile.newest();
+                Data::Unsigned(newest.map_or(0, |entry| entry.status().0))
+            }
+            Kind::Register(quantity) if attribute == 3 => quantity.scaler_unit_data(),
+            Kind::Register(quantity) => {
+                let seen = self.seen();
+                quantity.value(self.metrology, &seen, self.profile.newest())
+            }
+            Kind::Profile(buffer) => {
+                return self.source().profile(buffer, attribute, access);
+            }
+            Kind::Scalers(buffer) => return self.source().scalers(buffer, attribute),
+        })
+    }
+
+    fn seen(&mut self) -> Instantaneous {
+        let at = self.metrology.cursor();
+        self.metrology.instantaneous(self.load, at)
+    }
+
+    fn source(&mut self) -> Source<'_> {
+        Source {
+            seen: self.seen(),
+            clock: self.clock,
+            shown: self.clock.time_at(self.truly),
+            period: self.config.period,
+            connection: self.config.connection,
+            profile: self.profile,
+            block_reset: *self.block_reset,
+            metrology: self.metrology,
+            periods: self.periods,
+        }
+    }
+
+    /// The maker's three letters and thirteen digits, as a logical device name has them.
+    fn device_name(&self) -> Vec<u8> {
+        let [a, b, c, ..] = self.config.title.0;
+        let mut name = vec![a, b, c];
+        name.extend(self.serial().bytes());
+        name
+    }
+
+    /// The serial number in the system title.
+    fn serial(&self) -> String {
+        let [_, _, _, serial @ ..] = self.config.title.0;
+        let number = serial
+            .iter()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        format!("{number:013}")
+    }
+
+    /// The security setup (class 64 version 1). Its keys are the server's business.
+    fn security_setup(&self, attribute: i8, caller: &Caller) -> Result<Data, DataAccessResult> {
+        /// Requests and answers authenticated and encrypted.
+        const POLICY: u8 = 0x6C;
+
+        Ok(match attribute {
+            2 => Data::Enum(POLICY),
+            3 => Data::Enum(match self.config.keys.key_len() {
+                32 => 2,
+                _ => 0,
+            }),
+            4 => Data::OctetString(caller.title.map_or(Vec::new(), |title| title.0.to_vec())),
+            5 => Data::OctetString(self.config.title.0.to_vec()),
+            // No certificates.
+            6 => Data::Array(Vec::new()),
+            _ => return Err(DataAccessResult::ReadWriteDenied),
+        })
+    }
+
+    /// The current association (class 15 version 1), as the caller has it.
+    fn association(
+        &self,
+        attribute: i8,
+        caller: &Caller,
+        client: Client,
+    ) -> Result<Data, DataAccessResult> {
+        /// Joint-ISO-CCITT, country, UK, DLMS UA.
+        const DLMS_UA: [u8; 5] = [0x60, 0x85, 0x74, 0x05, 0x08];
+
+        let ciphered = caller.protection.is_some();
+        let server = &self.config.access.server;
+        let policy = server.associations.iter().find(|policy| {
+            policy.client == caller.client
+                && policy.mechanism == caller.authentication
+                && policy.ciphered == ciphered
+        });
+        let name = |kind: u8, number: u8| {
+            let mut name = DLMS_UA.to_vec();
+            name.extend([kind, number]);
+            Data::OctetString(name)
+        };
+        Ok(match attribute {
+            2 => self.table.object_list(client),
+            3 => Data::Structure(vec![
+                Data::Integer(i8::try_from(caller.client).unwrap_or(i8::MAX)),
+                Data::LongUnsigned(1),
+            ]),
+            4 => name(1, if ciphered { 3 } else { 1 }),
+            5 => {
+                let conformance = policy.map_or(0, |policy| policy.conformance.bits());
+                let [_, bits @ ..] = conformance.to_be_bytes();
+                let bits = BitString::new(24, bits.to_vec()).expect("three bytes are 24 bits");
+                Data::Structure(vec![
+                    Data::BitString(bits),
+                    Data::LongUnsigned(server.max_pdu),
+                    Data::LongUnsigned(server.max_pdu),
+                    Data::Unsigned(6),
+                    Data::Integer(0),
+                    Data::OctetString(Vec::new()),
+                ])
+            }
+            6 => name(2, caller.authentication.id()),
+            // Associated.
+            8 => Data::Enum(2),
+            9 => Data::OctetString(vec![0, 0, 43, 0, 0, 255]),
+            _ => return Err(DataAccessResult::ReadWriteDenied),
+        })
+    }
+}
+
+/// When the first meters of this kind were made.
+const YEAR: u16 = 2_026;
+
+fn client_of(caller: &Caller) -> Option<Client> {
+    Client::from_sap(caller.client)
+}

@@ -1,0 +1,444 @@
+//! The profiles (class 7): rows made from what the meter keeps anyway, when they are asked for.
+//!
+//! Nothing here owns a row. The block load profile is the meter's own profile; the daily one is
+//! its registers walked back over it; the billing one is the billing periods.
+
+use gridloom_core::{ObisCode, Period, UtcTime};
+use gridloom_dlms::apdu::{DataAccessResult, SelectiveAccess};
+use gridloom_dlms::axdr::Data;
+use gridloom_dlms::datetime::CosemDateTime;
+use gridloom_dlms::selection::{CaptureObject, EntryDescriptor, RangeDescriptor};
+
+use super::register::{Channel, Phase, Quantity, total};
+use super::rows::Buffer;
+use crate::billing_period::BillingPeriods;
+use crate::clock::Clock;
+use crate::metrology::{CHANNELS, Connection, Instantaneous, Metrology};
+use crate::profile::{Entry, Profile};
+
+/// Rows in one answer. Whoever asks for more is told that the scope of the access is violated,
+/// and reads in smaller ranges; an answer that silently ended would look like a gap.
+pub const ROWS_MAX: usize = 4_000;
+
+/// One column of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Clock,
+    Status,
+    Register([u8; 5], Quantity),
+}
+
+impl Column {
+    fn capture(self, attribute: i8) -> CaptureObject {
+        let (class_id, name) = match self {
+            Self::Clock => (8, [0, 0, 1, 0, 0]),
+            Self::Status => (1, [0, 0, 96, 10, 1]),
+            Self::Register(name, _) => (3, name),
+        };
+        let [a, b, c, d, e] = name;
+        CaptureObject {
+            class_id,
+            instance: ObisCode([a, b, c, d, e, 255]),
+            attribute,
+            data_index: 0,
+        }
+    }
+
+    fn quantity(self) -> Option<Quantity> {
+        match self {
+            Self::Clock | Self::Status => None,
+            Self::Register(_, quantity) => Some(quantity),
+        }
+    }
+}
+
+const BLOCK: &[Column] = &[
+    Column::Clock,
+    Column::Status,
+    Column::Register([1, 0, 1, 29, 0], Quantity::Block(Channel::Import)),
+    Column::Register([1, 0, 2, 29, 0], Quantity::Block(Channel::Export)),
+    Column::Register([1, 0, 5, 29, 0], Quantity::Block(Channel::Quadrant1)),
+    Column::Register([1, 0, 6, 29, 0], Quantity::Block(Channel::Quadrant2)),
+    Column::Register([1, 0, 7, 29, 0], Quantity::Block(Channel::Quadrant3)),
+    Column::Register([1, 0, 8, 29, 0], Quantity::Block(Channel::Quadrant4)),
+    Column::Register([1, 0, 9, 29, 0], Quantity::Block(Channel::Apparent)),
+    Column::Register([1, 0, 32, 27, 0], Quantity::MeanVoltage),
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+];
+
+/// Of the daily and the billing profile.
+const TOTALS: &[Column] = &[
+    Column::Clock,
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+    Column::Register([1, 0, 2, 8, 0], Quantity::Total(Channel::Export)),
+    Column::Register([1, 0, 5, 8, 0], Quantity::Total(Channel::Quadrant1)),
+    Column::Register([1, 0, 6, 8, 0], Quantity::Total(Channel::Quadrant2)),
+    Column::Register([1, 0, 7, 8, 0], Quantity::Total(Channel::Quadrant3)),
+    Column::Register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
+    Column::Register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
+];
+
+const NOW_SINGLE_PHASE: &[Column] = &[
+    Column::Clock,
+    Column::Register([1, 0, 12, 7, 0], Quantity::Voltage(Phase::L1)),
+    Column::Register([1, 0, 11, 7, 0], Quantity::Current(Phase::L1)),
+    Column::Register([1, 0, 91, 7, 0], Quantity::NeutralCurrent),
+    Column::Register([1, 0, 13, 7, 0], Quantity::PowerFactor),
+    Column::Register([1, 0, 14, 7, 0], Quantity::Frequency),
+    Column::Register([1, 0, 9, 7, 0], Quantity::Apparent),
+    Column::Register([1, 0, 1, 7, 0], Quantity::ActiveImport),
+    Column::Register([1, 0, 2, 7, 0], Quantity::ActiveExport),
+    Column::Register([1, 0, 3, 7, 0], Quantity::ReactiveImport),
+    Column::Register([1, 0, 4, 7, 0], Quantity::ReactiveExport),
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+    Column::Register([1, 0, 2, 8, 0], Quantity::Total(Channel::Export)),
+];
+
+const NOW_THREE_PHASE: &[Column] = &[
+    Column::Clock,
+    Column::Register([1, 0, 31, 7, 0], Quantity::Current(Phase::L1)),
+    Column::Register([1, 0, 51, 7, 0], Quantity::Current(Phase::L2)),
+    Column::Register([1, 0, 71, 7, 0], Quantity::Current(Phase::L3)),
+    Column::Register([1, 0, 32, 7, 0], Quantity::Voltage(Phase::L1)),
+    Column::Register([1, 0, 52, 7, 0], Quantity::Voltage(Phase::L2)),
+    Column::Register([1, 0, 72, 7, 0], Quantity::Voltage(Phase::L3)),
+    Column::Register([1, 0, 33, 7, 0], Quantity::PhasePowerFactor(Phase::L1)),
+    Column::Register([1, 0, 53, 7, 0], Quantity::PhasePowerFactor(Phase::L2)),
+    Column::Register([1, 0, 73, 7, 0], Quantity::PhasePowerFactor(Phase::L3)),
+    Column::Register([1, 0, 91, 7, 0], Quantity::NeutralCurrent),
+    Column::Register([1, 0, 13, 7, 0], Quantity::PowerFactor),
+    Column::Register([1, 0, 14, 7, 0], Quantity::Frequency),
+    Column::Register([1, 0, 9, 7, 0], Quantity::Apparent),
+    Column::Register([1, 0, 1, 7, 0], Quantity::ActiveImport),
+    Column::Register([1, 0, 2, 7, 0], Quantity::ActiveExport),
+    Column::Register([1, 0, 3, 7, 0], Quantity::ReactiveImport),
+    Column::Register([1, 0, 4, 7, 0], Quantity::ReactiveExport),
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+    Column::Register([1, 0, 2, 8, 0], Quantity::Total(Channel::Export)),
+];
+
+const fn columns(buffer: Buffer, connection: Connection) -> &'static [Column] {
+    match (buffer, connection) {
+        (Buffer::Block, _) => BLOCK,
+        (Buffer::Daily | Buffer::Billing, _) => TOTALS,
+        (Buffer::Instantaneous, Connection::SinglePhase) => NOW_SINGLE_PHASE,
+        (Buffer::Instantaneous, Connection::ThreePhase) => NOW_THREE_PHASE,
+    }
+}
+
+/// What the rows are made from.
+pub(crate) struct Source<'a> {
+    pub(crate) clock: &'a Clock,
+    /// What the clock shows.
+    pub(crate) shown: UtcTime,
+    pub(crate) period: Period,
+    pub(crate) connection: Connection,
+    pub(crate) profile: &'a Profile,
+    /// Intervals up to here were reset away for clients.
+    pub(crate) block_reset: Option<UtcTime>,
+    pub(crate) metrology: &'a Metrology,
+    pub(crate) periods: &'a BillingPeriods,
+    pub(crate) seen: Instantaneous,
+}
+
+impl Source<'_> {
+    /// An attribute, 2 to 8, of a profile.
+    pub(crate) fn profile(
+        &self,
+        buffer: Buffer,
+        attribute: i8,
+        access: Option<&SelectiveAccess>,
+    ) -> Result<Data, DataAccessResult> {
+        let columns = columns(buffer, self.connection);
+        Ok(match attribute {
+            2 => self.buffer(buffer, columns, access)?,
+            3 => Data::Array(
+                columns
+                    .iter()
+                    .map(|c| capture_data(&c.capture(2)))
+                    .collect(),
+            ),
+            4 => Data::DoubleLongUnsigned(match buffer {
+                Buffer::Block => self.period.as_secs(),
+                Buffer::Daily => 86_400,
+                // Made when a month ends, or when they are read.
+                Buffer::Billing | Buffer::Instantaneous => 0,
+            }),
+            5 => Data::Enum(FIFO),
+            6 => unsorted(),
+            7 => count(match buffer {
+                Buffer::Block => self.intervals(UtcTime::from_millis(i64::MIN), LAST).count(),
+                Buffer::Daily => self.days().len(),
+                Buffer::Billing => self.periods.len(),
+                Buffer::Instantaneous => 1,
+            }),
+            8 => count(match buffer {
+                Buffer::Block => self.profile.capacity(),
+                Buffer::Daily => self.profile.capacity() / self.per_day(),
+                Buffer::Billing => BillingPeriods::KEPT_MAX,
+                Buffer::Instantaneous => 1,
+            }),
+            _ => return Err(DataAccessResult::ObjectUndefined),
+        })
+    }
+
+    /// An attribute, 2 to 8, of the profile that holds the scalers of another: an Indian
+    /// head-end reads them instead of each register's.
+    pub(crate) fn scalers(&self, buffer: Buffer, attribute: i8) -> Result<Data, DataAccessResult> {
+        let registers = columns(buffer, self.connection)
+            .iter()
+            .filter_map(|column| Some((column, column.quantity()?)));
+        Ok(match attribute {
+            2 => Data::Array(vec![Data::Structure(
+                registers
+                    .map(|(_, quantity)| quantity.scaler_unit_data())
+                    .collect(),
+            )]),
+            3 => Data::Array(
+                registers
+                    .map(|(column, _)| capture_data(&column.capture(3)))
+                    .collect(),
+            ),
+            4 => Data::DoubleLongUnsigned(0),
+            5 => Data::Enum(FIFO),
+            6 => unsorted(),
+            7 | 8 => Data::DoubleLongUnsigned(1),
+            _ => return Err(DataAccessResult::ObjectUndefined),
+        })
+    }
+
+    fn buffer(
+        &self,
+        buffer: Buffer,
+        columns: &'static [Column],
+        access: Option<&SelectiveAccess>,
+    ) -> Result<Data, DataAccessResult> {
+        let wanted = Wanted::read(access, columns, self.clock)?;
+        match buffer {
+            Buffer::Block => {
+                let rows = self.intervals(wanted.from, wanted.to);
+                wanted.rows(rows, |column, entry| self.of_entry(column, entry))
+            }
+            Buffer::Daily => {
+                let days = self.days();
+                let rows = days.iter().filter(|(end, _)| wanted.holds(*end));
+                wanted.rows(rows, |column, (end, totals)| {
+                    self.of_totals(column, *end, totals)
+                })
+            }
+            Buffer::Billing => {
+                let rows = self.periods.iter();
+                let rows = rows.filter(|period| wanted.holds(period.end));
+                wanted.rows(rows, |column, period| {
+                    self.of_totals(column, period.end, &period.registers)
+                })
+            }
+            Buffer::Instantaneous => wanted.rows([()].iter(), |column, ()| self.of_now(column)),
+        }
+    }
+
+    /// The intervals that clients see, by their ends.
+    fn intervals(&self, from: UtcTime, to: UtcTime) -> impl DoubleEndedIterator<Item = &Entry> {
+        let seen = self.block_reset.map_or(from, |reset| {
+            from.max(UtcTime::from_millis(reset.as_millis() + 1))
+        });
+        self.profile.between(seen, to)
+    }
+
+    fn per_day(&self) -> usize {
+        usize::try_from(self.period.per_day()).expect("a day's intervals fit usize")
+    }
+
+    /// The registers at each midnight that ended an interval, oldest first. They are exact: the
+    /// energy of an interval is a difference of registers, so those before it follow from those
+    /// after it. Where the profile has a gap the walk ends.
+    fn days(&self) -> Vec<(UtcTime, [u64; CHANNELS])> {
+        let mut totals = self.metrology.at_start;
+        let mut days = Vec::new();
+        for entry in self.intervals(UtcTime::from_millis(i64::MIN), LAST).rev() {
+            if entry.register_wh != totals[0] {
+                break;
+            }
+            if entry.end.second_of_day() == 0 {
+                days.push((entry.end, totals));
+            }
+            for (total, energy) in totals.iter_mut().zip(entry.energies) {
+                *total = total.saturating_sub(energy.into());
+            }
+        }
+        days.reverse();
+        days
+    }
+
+    fn time(&self, time: UtcTime) -> Data {
+        Data::OctetString(self.clock.local(time).to_bytes().to_vec())
+    }
+
+    fn of_entry(&self, column: Column, entry: &Entry) -> Data {
+        match column {
+            Column::Clock => self.time(entry.end),
+            Column::Status => Data::Unsigned(entry.status.0),
+            Column::Register(_, Quantity::Total(_)) => total(entry.register_wh),
+            Column::Register(_, quantity) => {
+                quantity.value(self.metrology, &self.seen, Some(entry))
+            }
+        }
+    }
+
+    fn of_totals(&self, column: Column, end: UtcTime, totals: &[u64; CHANNELS]) -> Data {
+        match column {
+            Column::Register(_, Quantity::Total(channel)) => total(totals[channel as usize]),
+            Column::Clock | Column::Status | Column::Register(..) => self.time(end),
+        }
+    }
+
+    fn of_now(&self, column: Column) -> Data {
+        match column {
+            Column::Clock | Column::Status => self.time(self.shown),
+            Column::Register(_, quantity) => {
+                quantity.value(self.metrology, &self.seen, self.profile.newest())
+            }
+        }
+    }
+}
+
+/// Which part of a buffer a client wants.
+struct Wanted {
+    from: UtcTime,
+    to: UtcTime,
+    /// Counted from 1.
+    first: usize,
+    last: usize,
+    columns: Vec<Column>,
+}
+
+const FIFO: u8 = 1;
+const LAST: UtcTime = UtcTime::from_millis(i64::MAX);
+
+impl Wanted {
+    fn read(
+        access: Option<&SelectiveAccess>,
+        columns: &'static [Column],
+        clock: &Clock,
+    ) -> Result<Self, DataAccessResult> {
+        let mut wanted = Self {
+            from: UtcTime::from_millis(i64::MIN),
+            to: LAST,
+            first: 1,
+            last: usize::MAX,
+            columns: columns.to_vec(),
+        };
+        let Some(access) = access else {
+            return Ok(wanted);
+        };
+        match access.selector {
+            1 => {
+                let range = RangeDescriptor::from_access(access)
+                    .map_err(|_| DataAccessResult::TypeUnmatched)?;
+                let by_time = range.restricting == Column::Clock.capture(2);
+                if !by_time {
+                    return Err(DataAccessResult::ScopeOfAccessViolated);
+                }
+                wanted.from = moment(&range.from, clock)?;
+                wanted.to = moment(&range.to, clock)?;
+                if !range.selected.is_empty() {
+                    wanted.columns = range
+                        .selected
+                        .iter()
+                        .map(|object| {
+                            let mut known = columns.iter();
+                            known.find(|column| column.capture(2) == *object).copied()
+                        })
+                        .collect::<Option<_>>()
+                        .ok_or(DataAccessResult::ScopeOfAccessViolated)?;
+                }
+            }
+            2 => {
+                let entries = EntryDescriptor::from_access(access)
+                    .map_err(|_| DataAccessResult::TypeUnmatched)?;
+                let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+                wanted.first = place(entries.from);
+                // Zero is the last one.
+                wanted.last = match entries.to {
+                    0 => usize::MAX,
+                    number => place(number),
+                };
+                let first = usize::from(entries.from_column);
+                let last = match entries.to_column {
+                    0 => columns.len(),
+                    number => usize::from(number).min(columns.len()),
+                };
+                wanted.columns = first
+                    .checked_sub(1)
+                    .and_then(|first| columns.get(first..last))
+                    .filter(|columns| !columns.is_empty())
+                    .filter(|_| wanted.first >= 1)
+                    .ok_or(DataAccessResult::ScopeOfAccessViolated)?
+                    .to_vec();
+            }
+            _ => return Err(DataAccessResult::ScopeOfAccessViolated),
+        }
+        Ok(wanted)
+    }
+
+    fn holds(&self, end: UtcTime) -> bool {
+        (self.from..=self.to).contains(&end)
+    }
+
+    /// The rows within its entries, column by column.
+    fn rows<T>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        value: impl Fn(Column, &T) -> Data,
+    ) -> Result<Data, DataAccessResult> {
+        let many = self.last.saturating_sub(self.first - 1);
+        let mut made = Vec::new();
+        for row in rows.skip(self.first - 1).take(many) {
+            if made.len() == ROWS_MAX {
+                return Err(DataAccessResult::ScopeOfAccessViolated);
+            }
+            let values = self.columns.iter().map(|column| value(*column, &row));
+            made.push(Data::Structure(values.collect()));
+        }
+        Ok(Data::Array(made))
+    }
+}
+
+fn moment(value: &Data, clock: &Clock) -> Result<UtcTime, DataAccessResult> {
+    let bytes = if let Data::DateTime(bytes) = value {
+        *bytes
+    } else if let Data::OctetString(bytes) = value {
+        bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| DataAccessResult::TypeUnmatched)?
+    } else {
+        return Err(DataAccessResult::TypeUnmatched);
+    };
+    clock
+        .moment(&CosemDateTime::from_bytes(bytes))
+        .ok_or(DataAccessResult::OtherReason)
+}
+
+fn capture_data(object: &CaptureObject) -> Data {
+    Data::Structure(vec![
+        Data::LongUnsigned(object.class_id),
+        Data::OctetString(object.instance.0.to_vec()),
+        Data::Integer(object.attribute),
+        Data::LongUnsigned(object.data_index),
+    ])
+}
+
+/// The sort object of a buffer in the order of capture: none.
+fn unsorted() -> Data {
+    capture_data(&CaptureObject {
+        class_id: 0,
+        instance: ObisCode([0; 6]),
+        attribute: 0,
+        data_index: 0,
+    })
+}
+
+fn count(rows: usize) -> Data {
+    Data::DoubleLongUnsigned(u32::try_from(rows).unwrap_or(u32::MAX))
+}

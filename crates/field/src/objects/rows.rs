@@ -1,0 +1,306 @@
+//! The rows of the object tables. Codes of the Indian companion standard (IS 15959) and of the
+//! Blue Book's defaults; what belongs to one kind of connection is in its own part.
+
+use super::register::{Channel, Phase, Quantity};
+use super::table::{Attribute, Clients, Method, Row, Shape};
+
+/// Who answers for an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Association,
+    SapList,
+    DeviceName,
+    SecuritySetup,
+    /// The highest counter believed under a key, of any peer.
+    InvocationCounter(CounterOf),
+    Clock,
+    Serial,
+    Maker,
+    YearOfManufacture,
+    Firmware,
+    /// Of the block load profile, in seconds.
+    CapturePeriod,
+    /// Of the maximum demand, in seconds.
+    DemandPeriod,
+    /// Of the last captured interval.
+    ProfileStatus,
+    Register(Quantity),
+    Profile(Buffer),
+    Scalers(Buffer),
+}
+
+/// The keys that have a counter of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CounterOf {
+    Unicast,
+    Broadcast,
+}
+
+/// The profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buffer {
+    Block,
+    Daily,
+    Billing,
+    Instantaneous,
+}
+
+const ALL: Clients = Clients::ALL;
+const READERS: Clients = Clients::READERS;
+const MANAGEMENT: Clients = Clients::MANAGEMENT;
+const NOBODY: Clients = Clients::NONE;
+
+const NAME_ALL: Attribute = Attribute::read(1, ALL);
+const NAME: Attribute = Attribute::read(1, READERS);
+
+const DATA_ALL: Shape = Shape {
+    class_id: 1,
+    version: 0,
+    attributes: &[NAME_ALL, Attribute::read(2, ALL)],
+    methods: &[],
+};
+
+const DATA: Shape = Shape {
+    class_id: 1,
+    version: 0,
+    attributes: &[NAME, Attribute::read(2, READERS)],
+    methods: &[],
+};
+
+const REGISTER: Shape = Shape {
+    class_id: 3,
+    version: 0,
+    attributes: &[
+        NAME,
+        Attribute::read(2, READERS),
+        Attribute::read(3, READERS),
+    ],
+    methods: &[Method::new(1, NOBODY)],
+};
+
+const CLOCK: Shape = Shape {
+    class_id: 8,
+    version: 0,
+    attributes: &[
+        NAME_ALL,
+        Attribute::write(2, ALL),
+        Attribute::write(3, ALL),
+        Attribute::read(4, ALL),
+        Attribute::write(5, ALL),
+        Attribute::write(6, ALL),
+        Attribute::write(7, ALL),
+        Attribute::write(8, ALL),
+        Attribute::read(9, ALL),
+    ],
+    methods: &[
+        Method::new(1, MANAGEMENT),
+        Method::new(2, MANAGEMENT),
+        Method::new(3, MANAGEMENT),
+        Method::new(4, MANAGEMENT),
+        Method::new(5, MANAGEMENT),
+        Method::new(6, MANAGEMENT),
+    ],
+};
+
+const ASSOCIATION: Shape = Shape {
+    class_id: 15,
+    version: 1,
+    attributes: &[
+        NAME_ALL,
+        Attribute::read(2, ALL),
+        Attribute::read(3, ALL),
+        Attribute::read(4, ALL),
+        Attribute::read(5, ALL),
+        Attribute::read(6, ALL),
+        // The secret.
+        Attribute::read(7, NOBODY),
+        Attribute::read(8, ALL),
+        Attribute::read(9, ALL),
+    ],
+    methods: &[
+        Method::new(1, MANAGEMENT),
+        Method::new(2, NOBODY),
+        Method::new(3, NOBODY),
+        Method::new(4, NOBODY),
+    ],
+};
+
+const SAP_LIST: Shape = Shape {
+    class_id: 17,
+    version: 0,
+    attributes: &[NAME_ALL, Attribute::read(2, ALL)],
+    methods: &[Method::new(1, NOBODY)],
+};
+
+const SECURITY_SETUP: Shape = Shape {
+    class_id: 64,
+    version: 1,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
+        Attribute::read(5, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+    ],
+    methods: &[
+        Method::new(1, NOBODY),
+        // Transfer of keys wrapped under the master key.
+        Method::new(2, MANAGEMENT),
+        Method::new(3, NOBODY),
+        Method::new(4, NOBODY),
+        Method::new(5, NOBODY),
+        Method::new(6, NOBODY),
+        Method::new(7, NOBODY),
+        Method::new(8, NOBODY),
+    ],
+};
+
+const fn profile_attributes(selectors: &'static [u8]) -> [Attribute; 8] {
+    [
+        NAME,
+        Attribute {
+            selectors,
+            ..Attribute::read(2, READERS)
+        },
+        Attribute::read(3, READERS),
+        Attribute::read(4, READERS),
+        Attribute::read(5, READERS),
+        Attribute::read(6, READERS),
+        Attribute::read(7, READERS),
+        Attribute::read(8, READERS),
+    ]
+}
+
+/// A buffer of one row, which is made when it is read.
+const PROFILE_OF_NOW: Shape = Shape {
+    class_id: 7,
+    version: 1,
+    attributes: &profile_attributes(&[]),
+    methods: &[Method::new(1, NOBODY), Method::new(2, NOBODY)],
+};
+
+const PROFILE: Shape = Shape {
+    class_id: 7,
+    version: 1,
+    attributes: &profile_attributes(&[1, 2]),
+    methods: &[Method::new(1, MANAGEMENT), Method::new(2, NOBODY)],
+};
+
+/// Management ends a billing period by hand.
+const PROFILE_BILLING: Shape = Shape {
+    class_id: 7,
+    version: 1,
+    attributes: &profile_attributes(&[1, 2]),
+    methods: &[Method::new(1, MANAGEMENT), Method::new(2, MANAGEMENT)],
+};
+
+const fn register(name: [u8; 5], quantity: Quantity) -> Row {
+    Row::new(name, &REGISTER, Kind::Register(quantity))
+}
+
+/// Objects of every meter.
+pub(crate) const COMMON: &[Row] = &[
+    Row::new([0, 0, 1, 0, 0], &CLOCK, Kind::Clock),
+    Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
+    Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),
+    Row::new([0, 0, 42, 0, 0], &DATA_ALL, Kind::DeviceName),
+    Row::new([0, 0, 43, 0, 0], &SECURITY_SETUP, Kind::SecuritySetup),
+    Row::new(
+        [0, 0, 43, 1, 0],
+        &DATA_ALL,
+        Kind::InvocationCounter(CounterOf::Unicast),
+    ),
+    Row::new(
+        [0, 0, 43, 1, 1],
+        &DATA_ALL,
+        Kind::InvocationCounter(CounterOf::Broadcast),
+    ),
+    Row::new([0, 0, 96, 1, 0], &DATA, Kind::Serial),
+    Row::new([0, 0, 96, 1, 1], &DATA, Kind::Maker),
+    Row::new([0, 0, 96, 1, 4], &DATA, Kind::YearOfManufacture),
+    Row::new([0, 0, 96, 10, 1], &DATA, Kind::ProfileStatus),
+    Row::new([1, 0, 0, 2, 0], &DATA, Kind::Firmware),
+    Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
+    Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),
+    register([1, 0, 1, 7, 0], Quantity::ActiveImport),
+    register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+    register([1, 0, 1, 29, 0], Quantity::Block(Channel::Import)),
+    register([1, 0, 2, 7, 0], Quantity::ActiveExport),
+    register([1, 0, 2, 8, 0], Quantity::Total(Channel::Export)),
+    register([1, 0, 2, 29, 0], Quantity::Block(Channel::Export)),
+    register([1, 0, 3, 7, 0], Quantity::ReactiveImport),
+    register([1, 0, 4, 7, 0], Quantity::ReactiveExport),
+    register([1, 0, 5, 8, 0], Quantity::Total(Channel::Quadrant1)),
+    register([1, 0, 5, 29, 0], Quantity::Block(Channel::Quadrant1)),
+    register([1, 0, 6, 8, 0], Quantity::Total(Channel::Quadrant2)),
+    register([1, 0, 6, 29, 0], Quantity::Block(Channel::Quadrant2)),
+    register([1, 0, 7, 8, 0], Quantity::Total(Channel::Quadrant3)),
+    register([1, 0, 7, 29, 0], Quantity::Block(Channel::Quadrant3)),
+    register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
+    register([1, 0, 8, 29, 0], Quantity::Block(Channel::Quadrant4)),
+    register([1, 0, 9, 7, 0], Quantity::Apparent),
+    register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
+    register([1, 0, 9, 29, 0], Quantity::Block(Channel::Apparent)),
+    register([1, 0, 13, 7, 0], Quantity::PowerFactor),
+    register([1, 0, 14, 7, 0], Quantity::Frequency),
+    register([1, 0, 31, 7, 0], Quantity::Current(Phase::L1)),
+    register([1, 0, 32, 7, 0], Quantity::Voltage(Phase::L1)),
+    register([1, 0, 32, 27, 0], Quantity::MeanVoltage),
+    register([1, 0, 91, 7, 0], Quantity::NeutralCurrent),
+    Row::new(
+        [1, 0, 94, 91, 0],
+        &PROFILE_OF_NOW,
+        Kind::Profile(Buffer::Instantaneous),
+    ),
+    Row::new(
+        [1, 0, 94, 91, 3],
+        &PROFILE_OF_NOW,
+        Kind::Scalers(Buffer::Instantaneous),
+    ),
+    Row::new(
+        [1, 0, 94, 91, 4],
+        &PROFILE_OF_NOW,
+        Kind::Scalers(Buffer::Block),
+    ),
+    Row::new(
+        [1, 0, 94, 91, 5],
+        &PROFILE_OF_NOW,
+        Kind::Scalers(Buffer::Daily),
+    ),
+    Row::new(
+        [1, 0, 94, 91, 6],
+        &PROFILE_OF_NOW,
+        Kind::Scalers(Buffer::Billing),
+    ),
+    Row::new(
+        [1, 0, 98, 1, 0],
+        &PROFILE_BILLING,
+        Kind::Profile(Buffer::Billing),
+    ),
+    Row::new([1, 0, 99, 1, 0], &PROFILE, Kind::Profile(Buffer::Block)),
+    Row::new([1, 0, 99, 2, 0], &PROFILE, Kind::Profile(Buffer::Daily)),
+];
+
+/// Objects of meters on one phase, by which an Indian head-end asks.
+pub(crate) const SINGLE_PHASE: &[Row] = &[
+    register([1, 0, 11, 7, 0], Quantity::Current(Phase::L1)),
+    register([1, 0, 12, 7, 0], Quantity::Voltage(Phase::L1)),
+];
+
+/// Objects of meters on three phases.
+pub(crate) const THREE_PHASE: &[Row] = &[
+    register([1, 0, 21, 7, 0], Quantity::PhaseActiveImport(Phase::L1)),
+    register([1, 0, 22, 7, 0], Quantity::PhaseActiveExport(Phase::L1)),
+    register([1, 0, 33, 7, 0], Quantity::PhasePowerFactor(Phase::L1)),
+    register([1, 0, 41, 7, 0], Quantity::PhaseActiveImport(Phase::L2)),
+    register([1, 0, 42, 7, 0], Quantity::PhaseActiveExport(Phase::L2)),
+    register([1, 0, 51, 7, 0], Quantity::Current(Phase::L2)),
+    register([1, 0, 52, 7, 0], Quantity::Voltage(Phase::L2)),
+    register([1, 0, 53, 7, 0], Quantity::PhasePowerFactor(Phase::L2)),
+    register([1, 0, 61, 7, 0], Quantity::PhaseActiveImport(Phase::L3)),
+    register([1, 0, 62, 7, 0], Quantity::PhaseActiveExport(Phase::L3)),
+    register([1, 0, 71, 7, 0], Quantity::Current(Phase::L3)),
+    register([1, 0, 72, 7, 0], Quantity::Voltage(Phase::L3)),
+    register([1, 0, 73, 7, 0], Quantity::PhasePowerFactor(Phase::L3)),
+];
