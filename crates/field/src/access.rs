@@ -9,7 +9,7 @@ use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_dlms::security::{KeyEncryptionKey, Keys, Policy, SymmetricKey};
 use gridloom_dlms::server::{AssociationPolicy, DeviceSecurity, KeyKind, PEERS_MAX, ServerConfig};
 
-use crate::objects::Client;
+use crate::catalogue::Client;
 
 /// How clients get in. By default the public client does, and whoever proves the global keys.
 #[derive(Debug, Clone)]

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_core::{Month, UtcTime};
 
-use crate::metrology::{CHANNELS, Metrology};
+use crate::features::TARIFFS;
+use crate::metrology::CHANNELS;
+use crate::objects::maximum_demand::Peak;
 
 /// A billing period that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +17,26 @@ pub struct BillingPeriod {
     pub(crate) end: UtcTime,
     /// The registers then, in whole units: import, export, QI–QIV, apparent.
     pub(crate) registers: [u64; CHANNELS],
+    /// Import by tariff, in Wh.
+    pub(crate) tariffs: [u64; TARIFFS],
+    /// The highest mean of active (W) and of apparent import (VA).
+    pub(crate) peaks: [Peak; 2],
 }
 
 impl BillingPeriod {
     /// When it ended, by the meter's clock.
     pub fn end(&self) -> UtcTime {
         self.end
+    }
+
+    /// Import in each tariff, in Wh, as of then.
+    pub fn tariffs(&self) -> [u64; TARIFFS] {
+        self.tariffs
+    }
+
+    /// The highest mean of active (W) and of apparent import (VA) in it.
+    pub fn peaks(&self) -> [Peak; 2] {
+        self.peaks
     }
 
     /// The registers then, in whole Wh, varh and VAh: import, export, QI–QIV, apparent.
@@ -63,36 +79,26 @@ impl BillingPeriods {
         self.ended
     }
 
-    /// An interval ended; the registers are as of its end. A month ends with its last interval.
-    pub(crate) fn interval_ended(&mut self, end: UtcTime, metrology: &Metrology) {
-        self.passed(end, metrology);
-    }
-
-    /// The meter's clock has come to `shown`. A month that ended while nothing was measured
-    /// ends with the registers as they stood.
-    pub(crate) fn passed(&mut self, shown: UtcTime, metrology: &Metrology) {
+    /// The meter's clock has come to `shown`, where an interval ended or supply returned.
+    /// Returns the end of the month that is over, if one is: [`Self::end_at`] comes next.
+    pub(crate) fn passed(&mut self, shown: UtcTime) -> Option<UtcTime> {
         let running = shown.day().month();
-        let Some(month) = self.month.replace(running) else {
-            return;
-        };
+        let month = self.month.replace(running)?;
         if running > month {
-            self.end_at(running.first_day().start(), metrology);
-        } else {
-            // A clock that was set back does not end a month twice.
-            self.month = Some(month);
+            return Some(running.first_day().start());
         }
+        // A clock that was set back does not end a month twice.
+        self.month = Some(month);
+        None
     }
 
-    /// Management ends the running period.
-    pub(crate) fn end_at(&mut self, end: UtcTime, metrology: &Metrology) {
+    /// A period ends.
+    pub(crate) fn end(&mut self, period: BillingPeriod) {
         if self.periods.len() == Self::KEPT_MAX {
             self.periods.pop_front();
         }
         self.ended = self.ended.saturating_add(1);
-        self.periods.push_back(BillingPeriod {
-            end,
-            registers: metrology.energy.map(|register| register.watt_hours),
-        });
+        self.periods.push_back(period);
     }
 
     /// Forgets the periods kept; the month runs on.
@@ -112,14 +118,22 @@ impl BillingPeriods {
         out.push(u8::try_from(self.periods.len()).expect("a dozen or so"));
         for period in &self.periods {
             out.extend(period.end.as_millis().to_be_bytes());
-            for register in period.registers {
+            for register in period.registers.iter().chain(&period.tariffs) {
                 out.extend(register.to_be_bytes());
+            }
+            for peak in period.peaks {
+                out.extend(peak.value.to_be_bytes());
+                let at = peak.at.map_or(i64::MIN, UtcTime::as_millis);
+                out.extend(at.to_be_bytes());
+                out.push(u8::from(peak.interrupted));
             }
         }
     }
 
     /// What [`Self::encode`] wrote; `Ok(None)` for values that no meter has.
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Option<Self>, Truncated> {
+        /// The years 1970 to 9999.
+        const TIMES: core::ops::RangeInclusive<i64> = 0..=253_402_300_799_999;
         let (year, number) = (reader.u16()?, reader.u8()?);
         let month = Month::new(year.into(), number).filter(|month| month.year() < 9_999);
         let mut holds = month.is_some() || (year, number) == (0, 0);
@@ -129,14 +143,26 @@ impl BillingPeriods {
         let mut periods = VecDeque::new();
         for _ in 0..count.min(Self::KEPT_MAX) {
             let end = reader.i64()?;
-            holds &= (0..=253_402_300_799_999).contains(&end);
+            holds &= TIMES.contains(&end);
             let mut registers = [0; CHANNELS];
-            for register in &mut registers {
+            let mut tariffs = [0; TARIFFS];
+            for register in registers.iter_mut().chain(&mut tariffs) {
                 *register = reader.u64()?;
+            }
+            let mut peaks = [Peak::default(); 2];
+            for peak in &mut peaks {
+                peak.value = reader.u32()?;
+                let at = reader.i64()?;
+                peak.at = (at != i64::MIN).then(|| UtcTime::from_millis(at));
+                let interrupted = reader.u8()?;
+                peak.interrupted = interrupted == 1;
+                holds &= interrupted <= 1 && (at == i64::MIN || TIMES.contains(&at));
             }
             periods.push_back(BillingPeriod {
                 end: UtcTime::from_millis(end),
                 registers,
+                tariffs,
+                peaks,
             });
         }
         Ok(holds.then_some(Self {
@@ -149,22 +175,26 @@ impl BillingPeriods {
 
 #[cfg(test)]
 mod tests {
-    use gridloom_core::Seed;
-
     use super::*;
-    use crate::metrology::Connection;
-    use crate::supply::Supply;
 
     fn time(text: &str) -> UtcTime {
         UtcTime::parse(text).unwrap()
     }
 
-    fn metrology(watt_hours: u64) -> Metrology {
-        let supply = Supply::LOW_VOLTAGE_50_HZ;
-        let start = UtcTime::from_secs(0);
-        let mut metrology = Metrology::new(Connection::SinglePhase, supply, Seed::new(1), start);
-        metrology.energy[0].watt_hours = watt_hours;
-        metrology
+    fn period(end: UtcTime, watt_hours: u64) -> BillingPeriod {
+        let mut registers = [0; CHANNELS];
+        registers[0] = watt_hours;
+        let peak = Peak {
+            value: 4_200,
+            at: Some(end),
+            interrupted: true,
+        };
+        BillingPeriod {
+            end,
+            registers,
+            tariffs: [watt_hours; TARIFFS],
+            peaks: [peak, Peak::default()],
+        }
     }
 
     #[test]
@@ -183,7 +213,9 @@ mod tests {
         ];
         let mut periods = BillingPeriods::default();
         for (wh, (end, ended)) in (0..).zip(cases) {
-            periods.interval_ended(time(end), &metrology(wh));
+            if let Some(over) = periods.passed(time(end)) {
+                periods.end(period(over, wh));
+            }
             assert_eq!(periods.ended(), ended, "{end}");
         }
         let ends: Vec<String> = periods
@@ -197,7 +229,7 @@ mod tests {
         assert_eq!(registers, [1, 5, 6]);
 
         for number in 0..20 {
-            periods.end_at(time("2026-06-02T00:00:00Z"), &metrology(100 + number));
+            periods.end(period(time("2026-06-02T00:00:00Z"), 100 + number));
         }
         assert_eq!(
             (periods.len(), periods.ended()),

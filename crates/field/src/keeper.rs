@@ -6,8 +6,12 @@
 //! they would contain is durable in the state cell already. So the profile cells never know
 //! anything that the state cell does not, and a crash between any two writes leaves one
 //! consistent state.
+//!
+//! Other *cells* hold what changes seldom. A change of one is durable once the state cell is and
+//! then the cell: so a request is never believed twice, though a crash may take its effect, and
+//! with it its answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridloom_core::{Instant, Now, UtcTime};
@@ -19,6 +23,8 @@ pub(crate) enum Job {
     Prices { ticket: u64 },
     /// The state cell.
     State { ticket: u64 },
+    /// Another cell.
+    Cell { ticket: u64, name: &'static str },
     /// The profile cells of these entries.
     Profile { ends: BTreeSet<UtcTime> },
 }
@@ -48,9 +54,19 @@ pub(crate) struct Keeper {
     folding: BTreeSet<UtcTime>,
     fold_tickets: BTreeSet<u64>,
     prices: Prices,
+    /// Only those that are not durable.
+    cells: BTreeMap<&'static str, CellChanges>,
     retry_at: Option<Instant>,
     failures: u64,
     last_failure: Option<String>,
+}
+
+/// Changes of a cell, each pair from the first to the last.
+#[derive(Debug, Default, Clone, Copy)]
+struct CellChanges {
+    /// In no write yet.
+    changed: Option<(u64, u64)>,
+    writing: Option<(u64, (u64, u64))>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +107,14 @@ impl Keeper {
         self.touch(urgency, now);
     }
 
+    /// A cell changed; something may wait for it.
+    pub(crate) fn touch_cell(&mut self, name: &'static str, now: Now) {
+        self.touch(Urgency::Now, now);
+        let change = self.generation;
+        let cell = self.cells.entry(name).or_default();
+        cell.changed = Some((cell.changed.map_or(change, |(first, _)| first), change));
+    }
+
     /// The house was told prices.
     pub(crate) fn touch_prices(&mut self) {
         self.prices = Prices::Changed;
@@ -103,7 +127,14 @@ impl Keeper {
 
     /// Everything up to this change is durable.
     pub(crate) fn durable(&self) -> u64 {
-        self.durable
+        let waiting = self.cells.values().flat_map(|cell| {
+            let writing = cell.writing.map(|(_, changes)| changes);
+            [cell.changed, writing].into_iter().flatten()
+        });
+        waiting
+            .map(|(first, _)| first - 1)
+            .min()
+            .map_or(self.durable, |before| before.min(self.durable))
     }
 
     /// Whether the memory is so far behind that nothing new may be taken.
@@ -147,6 +178,20 @@ impl Keeper {
             let ticket = self.ticket();
             self.prices = Prices::Writing { ticket };
             return Some(Job::Prices { ticket });
+        }
+        let durable = self.durable;
+        let ready = self.cells.iter_mut().find_map(|(name, cell)| {
+            let ready = cell.writing.is_none();
+            let changes = cell
+                .changed
+                .take_if(|(_, last)| ready && *last <= durable)?;
+            Some((*name, cell, changes))
+        });
+        if let Some((name, cell, changes)) = ready {
+            self.tickets += 1;
+            let ticket = self.tickets;
+            cell.writing = Some((ticket, changes));
+            return Some(Job::Cell { ticket, name });
         }
         if self.state.is_some() {
             return None;
@@ -198,6 +243,16 @@ impl Keeper {
             } else {
                 self.durable = generation;
             }
+        } else if let Some(name) = self.cell_of(ticket) {
+            let cell = self.cells.entry(name).or_default();
+            let written = cell.writing.take();
+            if let (true, Some((_, (first, last)))) = (failed, written) {
+                let last = cell.changed.map_or(last, |(_, last)| last);
+                cell.changed = Some((first, last));
+            }
+            if cell.changed.is_none() {
+                self.cells.remove(name);
+            }
         } else if self.fold_tickets.remove(&ticket) {
             if failed {
                 self.changed.append(&mut self.folding);
@@ -215,6 +270,12 @@ impl Keeper {
                 };
             }
         }
+    }
+
+    /// The cell that is being written under `ticket`.
+    fn cell_of(&self, ticket: u64) -> Option<&'static str> {
+        let mut cells = self.cells.iter();
+        cells.find_map(|(name, cell)| (cell.writing?.0 == ticket).then_some(*name))
     }
 
     /// When [`Self::next_job`] has something without another input.

@@ -14,8 +14,13 @@ pub(crate) use state::{
 };
 pub(crate) use state::{PRICES_CELL, STATE_CELL, encode_profile, profile_cell};
 
+pub(crate) use state::{FEATURES_CELL, decode_features, encode_features};
+pub(crate) use state::{LOGS_CELL, decode_logs, encode_logs};
+
 use gridloom_core::bytes::Truncated;
 use gridloom_core::{Period, SystemTitle};
+
+use crate::objects::retained::RetainedError;
 
 /// Why a meter's memory cannot be taken over. The meter then does not start: inventing registers
 /// is worse. The remedy is the cell's backup, or an empty memory and a new key.
@@ -78,6 +83,9 @@ pub enum MemoryError {
         /// Which part.
         field: &'static str,
     },
+    /// An object cannot be taken over.
+    #[error(transparent)]
+    Object(#[from] RetainedError),
     /// The memory is another meter's.
     #[error("memory: it belongs to meter {found}, not {wanted}; give each its own")]
     WrongMeter {

@@ -22,9 +22,12 @@ use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
+use crate::features::{FeatureEvent, Features};
 use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
+use crate::logs::Logs;
+use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
@@ -81,6 +84,8 @@ pub enum Event {
     RequestRefused(ApduError),
     /// A client set the clock by more than [`ClockStep::SHIFT_LIMIT`].
     ClockSet(ClockStep),
+    /// The switch, the limiter or the tariffs.
+    Feature(FeatureEvent),
     /// A write failed; it is repeated.
     MemoryFailed(String),
 }
@@ -120,6 +125,10 @@ pub struct Meter {
     interval_end: UtcTime,
     /// The clock was stepped in the running interval.
     stepped: bool,
+    features: Features,
+    logs: Logs,
+    /// While the limiter watches: when the load changes next, in true time.
+    load_changes: Option<UtcTime>,
     periods: BillingPeriods,
     /// Intervals up to here were reset away for clients; they are delivered all the same.
     block_reset: Option<UtcTime>,
@@ -235,6 +244,7 @@ impl Meter {
     pub fn handle_timeout(&mut self, now: Now) {
         self.begin(now);
         self.measure(now);
+        self.follow(now);
         self.schedule.handle_timeout(now.instant);
         self.settle(now);
     }
@@ -249,6 +259,8 @@ impl Meter {
             }
             self.integrate_to(now.utc);
             self.off_since = Some(self.metrology.cursor());
+            self.logs.supply_gone(self.clock.time_at(now.utc));
+            self.keeper.touch_cell(LOGS_CELL, now);
             self.drop_link();
             self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
@@ -277,7 +289,7 @@ impl Meter {
         let captures = self.off_since.is_none() && !self.keeper.is_behind();
         Wake {
             instant: self.schedule.wake(self.seen.instant),
-            utc: captures.then(|| (self.boundary(), "capture")),
+            utc: captures.then(|| self.next_measurement()),
         }
         .earliest(Wake {
             instant: self.keeper.wake(),
@@ -296,7 +308,7 @@ impl Meter {
         }
         let at = self.metrology.cursor();
         let instantaneous = if on {
-            self.metrology.instantaneous(&mut *self.load, at)
+            self.instantaneous(at)
         } else {
             Default::default()
         };
@@ -331,7 +343,7 @@ impl Meter {
             unpriced: self.bill.unpriced(),
             oldest_unpriced: self.unpriced.first().copied(),
             appliances: if on {
-                self.load.appliances_at(at)
+                self.switched().appliances_at(at)
             } else {
                 Vec::new()
             },
@@ -397,6 +409,12 @@ impl Meter {
         if let Some(bound) = self.link.reserve() {
             self.keeper.touch(Urgency::Now, now);
             self.owe(Owed::Reservation(bound));
+        }
+        while let Some(event) = self.features.poll_event() {
+            if let Some(code) = event.code() {
+                self.note(code, now);
+            }
+            self.outbox.push_back(Output::Event(Event::Feature(event)));
         }
         while let Some(job) = self.keeper.next_job(now) {
             self.write(job);

@@ -271,6 +271,11 @@ impl Metrology {
         }
     }
 
+    /// The registers in whole units: import, export, QI–QIV, apparent.
+    pub(crate) fn totals(&self) -> [u64; CHANNELS] {
+        self.energy.map(|register| register.watt_hours)
+    }
+
     /// The registers.
     pub fn registers(&self) -> Registers {
         let [import, export, q1, q2, q3, q4, apparent] =

@@ -4,7 +4,7 @@
 
 pub mod activity_calendar;
 pub mod alarm;
-pub(crate) mod buffer;
+pub mod communication_setup;
 pub mod debounce;
 pub mod demand_register;
 pub mod disconnect_control;
@@ -14,22 +14,22 @@ pub mod firmware;
 pub mod image_transfer;
 pub mod limiter;
 pub mod maximum_demand;
+pub mod outage;
+pub mod power_quality;
+pub mod push_setup;
 pub mod recurrence;
-pub(crate) mod register;
 pub mod retained;
-pub(crate) mod rows;
 pub mod script_table;
+pub mod security_setup;
 pub(crate) mod shape;
 pub mod single_action_schedule;
 pub mod special_days;
-pub mod table;
+pub mod tamper;
+pub mod terminals;
 
 use gridloom_core::UtcTime;
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
 use gridloom_dlms::axdr::Data;
-
-pub use buffer::ROWS_MAX;
-pub use table::{Client, ObjectTable};
 
 /// One object of an interface class (IEC 62056-6-2), as the meter that holds it sees it.
 ///

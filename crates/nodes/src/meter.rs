@@ -169,6 +169,7 @@ impl MeterNode {
             Event::ClockSet(step) => {
                 tracing::warn!(%meter, before = %step.before, after = %step.after, "clock set");
             }
+            Event::Feature(event) => tracing::info!(%meter, ?event, "feature"),
             // Counted in the meter's status; a line per packet would let a peer flood the log.
             Event::FrameRefused(error) => tracing::debug!(%meter, %error, "frame refused"),
             Event::RequestRefused(error) => tracing::debug!(%meter, %error, "request refused"),

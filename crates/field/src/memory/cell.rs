@@ -101,6 +101,11 @@ impl<'a> Cell<'a> {
         self.version
     }
 
+    /// All that is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.reader.rest()
+    }
+
     /// A part that reads itself; `None` is a value that no meter writes.
     pub(crate) fn part<T>(
         &mut self,

@@ -11,7 +11,9 @@ use crate::access::RetainedSecurity;
 use crate::bill::{Bill, MonthAccount};
 use crate::billing_period::BillingPeriods;
 use crate::clock::Clock;
+use crate::features::Features;
 use crate::load::DayPrices;
+use crate::logs::Logs;
 use crate::metrology::{Accumulator, CHANNELS, Sums};
 use crate::profile::{Delivery, Entry};
 
@@ -63,14 +65,24 @@ pub(crate) const PROFILE_CELLS: [&str; 40] = [
     "profile-39",
 ];
 
+/// The features: switch, limiter, tariffs.
+pub(crate) const FEATURES_CELL: &str = "features";
+
+/// The event logs and the outages.
+pub(crate) const LOGS_CELL: &str = "logs";
+
 const STATE_KIND: u8 = 1;
 const PROFILE_KIND: u8 = 2;
 const PRICES_KIND: u8 = 3;
+const FEATURES_KIND: u8 = 4;
+const LOGS_KIND: u8 = 5;
 
 /// Version 1 had no clock, no clients and no billing periods.
 const STATE_VERSION: u8 = 2;
 const PROFILE_VERSION: u8 = 1;
 const PRICES_VERSION: u8 = 1;
+const FEATURES_VERSION: u8 = 1;
+const LOGS_VERSION: u8 = 1;
 
 const ENTRY_LEN: usize = 56;
 
@@ -376,6 +388,32 @@ pub(crate) fn decode_prices(
     }
     cell.finish()?;
     Ok(days)
+}
+
+/// The cell of the features.
+pub(crate) fn encode_features(features: &Features) -> Vec<u8> {
+    let mut writer = Writer::new(FEATURES_KIND, FEATURES_VERSION, 512);
+    writer.extend(|out| features.encode(out));
+    writer.finish()
+}
+
+/// What [`encode_features`] wrote; `at` is the meter's time.
+pub(crate) fn decode_features(bytes: &[u8], at: UtcTime) -> Result<Features, MemoryError> {
+    let cell = open(FEATURES_CELL, FEATURES_KIND, FEATURES_VERSION, bytes)?;
+    Ok(Features::decode(cell.rest(), at)?)
+}
+
+/// The cell of the event logs.
+pub(crate) fn encode_logs(logs: &Logs) -> Vec<u8> {
+    let mut writer = Writer::new(LOGS_KIND, LOGS_VERSION, 512);
+    writer.extend(|out| logs.encode(out));
+    writer.finish()
+}
+
+/// What [`encode_logs`] wrote.
+pub(crate) fn decode_logs(bytes: &[u8]) -> Result<Logs, MemoryError> {
+    let cell = open(LOGS_CELL, LOGS_KIND, LOGS_VERSION, bytes)?;
+    Ok(Logs::decode(cell.rest())?)
 }
 
 fn put_time(writer: &mut Writer, time: UtcTime) {

@@ -3,12 +3,19 @@
 use gridloom_core::{Day, Money, Month, Now, ReadingStatus, UtcTime, Watts};
 
 use super::{Event, Meter, Output, Owed};
+use crate::billing_period::BillingPeriod;
+use crate::catalogue::register;
 use crate::clock::ClockStep;
+use crate::features::Switched;
 use crate::keeper::Urgency;
-use crate::load::DayPrices;
-use crate::memory::PRICE_DAYS;
+use crate::load::{DayPrices, Load as _};
+use crate::memory::{FEATURES_CELL, LOGS_CELL, PRICE_DAYS};
+use crate::metrology::Instantaneous;
+use crate::objects::event_code::IndianEvent;
 use crate::profile::{Delivery, Entry};
 use crate::status::MonthBill;
+
+const CAPTURE: &str = "capture";
 
 impl Meter {
     pub(super) fn measure(&mut self, now: Now) {
@@ -31,13 +38,120 @@ impl Meter {
         self.clock.truly_at(self.interval_end)
     }
 
-    /// Integrates day by day, in true time: the house lives by it.
+    /// Integrates day by day, in true time: the house lives by it. It stops where a feature has
+    /// something to do, so that a tariff gets its energy to the millisecond.
     pub(super) fn integrate_to(&mut self, until: UtcTime) {
         while until > self.metrology.cursor() {
             self.begin_day();
-            let midnight = self.metrology.cursor().day().next().start();
-            self.metrology.advance(&mut *self.load, until.min(midnight));
+            let cursor = self.metrology.cursor();
+            let mut stop = until.min(cursor.day().next().start());
+            if self.features.is_limited() {
+                let stretch = self.switched().power_at(cursor);
+                let power = stretch.power.unwrap_or_default().total_mw();
+                let (shown, totals) = (self.clock.time_at(cursor), self.metrology.totals());
+                let watts = power.max(0) / 1_000;
+                if self.features.handle_power(watts, shown, &totals) {
+                    self.keeper.touch_cell(FEATURES_CELL, self.seen);
+                }
+                stop = stop.min(stretch.until);
+            }
+            if let Some(due) = self.features_due().filter(|due| *due > cursor) {
+                stop = stop.min(due);
+            }
+            let is_closed = self.features.is_closed();
+            let load = &mut *self.load;
+            self.metrology
+                .advance(&mut Switched { load, is_closed }, stop);
+            self.run_features();
         }
+        self.load_changes = self.features.is_limited().then(|| {
+            let cursor = self.metrology.cursor();
+            self.switched().power_at(cursor).until
+        });
+    }
+
+    /// When a feature has something to do, in true time.
+    fn features_due(&self) -> Option<UtcTime> {
+        self.features.due().map(|due| self.clock.truly_at(due))
+    }
+
+    /// Lets the features do what is due at the cursor.
+    fn run_features(&mut self) {
+        let shown = self.clock.time_at(self.metrology.cursor());
+        if self.features.due().is_some_and(|due| due <= shown) {
+            self.change_features();
+        }
+    }
+
+    /// A feature's time has come, or a client has changed it.
+    pub(super) fn change_features(&mut self) {
+        let shown = self.clock.time_at(self.metrology.cursor());
+        let totals = self.metrology.totals();
+        self.features.handle_time(shown, &totals);
+        self.keeper.touch_cell(FEATURES_CELL, self.seen);
+    }
+
+    /// Measures up to now where a feature must not wait for the end of the interval.
+    pub(super) fn follow(&mut self, now: Now) {
+        let (at, cause) = self.next_measurement();
+        if self.off_since.is_none() && cause != CAPTURE && at <= now.utc {
+            let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
+            self.integrate_to(now.utc.min(last));
+        }
+    }
+
+    /// Notes an event in its log.
+    pub(super) fn note(&mut self, event: IndianEvent, now: Now) {
+        let import = register::total(self.metrology.totals()[0]);
+        let shown = self.clock.time_at(now.utc);
+        self.logs.note(event, import, shown);
+        self.keeper.touch_cell(LOGS_CELL, now);
+    }
+
+    /// When the meter must measure next, in true time, and why.
+    pub(super) fn next_measurement(&self) -> (UtcTime, &'static str) {
+        let capture = (self.boundary(), CAPTURE);
+        let cursor = self.metrology.cursor();
+        let feature = [
+            (self.features_due(), "feature"),
+            (self.load_changes, "limiter"),
+        ];
+        let feature = feature
+            .into_iter()
+            .filter_map(|(at, cause)| Some((at?.max(cursor), cause)));
+        feature.fold(
+            capture,
+            |first, next| if next.0 < first.0 { next } else { first },
+        )
+    }
+
+    /// The house behind its switch.
+    pub(super) fn switched(&mut self) -> Switched<'_> {
+        Switched {
+            is_closed: self.features.is_closed(),
+            load: &mut *self.load,
+        }
+    }
+
+    /// What the terminals see at `at`.
+    pub(super) fn instantaneous(&mut self, at: UtcTime) -> Instantaneous {
+        let is_closed = self.features.is_closed();
+        let load = &mut *self.load;
+        self.metrology
+            .instantaneous(&mut Switched { load, is_closed }, at)
+    }
+
+    /// A billing period ends, by the month or by hand.
+    pub(super) fn end_billing(&mut self, end: UtcTime) {
+        let registers = self.metrology.totals();
+        let period = BillingPeriod {
+            end,
+            registers,
+            tariffs: self.features.imports(&registers),
+            peaks: self.features.handle_billing(end),
+        };
+        self.periods.end(period);
+        self.keeper.touch_cell(FEATURES_CELL, self.seen);
     }
 
     /// The clock was set at `now`, up to which everything is captured and measured. A step over
@@ -47,6 +161,7 @@ impl Meter {
         if step.is_marked() {
             self.stepped = true;
             self.outbox.push_back(Output::Event(Event::ClockSet(step)));
+            self.note(IndianEvent::ClockSet, now);
         }
         if step.after >= self.interval_end {
             let marked = self.stepped;
@@ -54,6 +169,8 @@ impl Meter {
             self.interval_end = self.config.period.next_end(step.after);
             self.stepped = marked;
         }
+        // The calendar goes by the clock.
+        self.change_features();
         self.keeper.touch(Urgency::Now, now);
     }
 
@@ -100,10 +217,7 @@ impl Meter {
         let stepped = core::mem::take(&mut self.stepped);
         if self.metrology.has_measured() {
             let last = UtcTime::from_millis(self.metrology.cursor().as_millis() - 1);
-            let power_mw = self
-                .metrology
-                .instantaneous(&mut *self.load, last)
-                .active_mw;
+            let power_mw = self.instantaneous(last).active_mw;
             let captured = self.metrology.capture();
             self.last_means = Some(captured.means);
             let status = if stepped {
@@ -122,6 +236,15 @@ impl Meter {
                 self.dropped(&dropped, now);
             }
             self.captured += 1;
+            let per_hour = self.config.period.per_hour();
+            let [import, _, _, _, _, _, apparent] = entry.energies;
+            let means = [import, apparent].map(|energy| energy.saturating_mul(per_hour));
+            if self
+                .features
+                .handle_demand(end, means, status == ReadingStatus::GOOD)
+            {
+                self.keeper.touch_cell(FEATURES_CELL, now);
+            }
             self.unpriced.insert(end);
             let month = self.config.period.day_of(end).month();
             self.bill.captured(month, captured.values.import);
@@ -135,7 +258,9 @@ impl Meter {
             self.keeper.touch(Urgency::Soon, now);
         }
         self.ahead.retain(|waiting, _| *waiting > end);
-        self.periods.interval_ended(end, &self.metrology);
+        if let Some(over) = self.periods.passed(end) {
+            self.end_billing(over);
+        }
         self.close_months();
     }
 
@@ -156,13 +281,21 @@ impl Meter {
     }
 
     pub(super) fn resume_after_outage(&mut self, now: Now) {
+        let alive = self.clock.time_at(self.metrology.cursor());
+        let import = register::total(self.metrology.totals()[0]);
+        self.logs
+            .was_dark(alive, self.clock.time_at(now.utc), &import);
+        self.keeper.touch_cell(LOGS_CELL, now);
         self.metrology.skip_to(now.utc);
         let shown = self.clock.time_at(self.metrology.cursor());
         if shown >= self.interval_end {
             self.metrology.restart_means();
-            self.periods.passed(shown, &self.metrology);
+            if let Some(over) = self.periods.passed(shown) {
+                self.end_billing(over);
+            }
         }
         self.interval_end = self.interval_end.max(self.config.period.next_end(shown));
+        self.run_features();
         let end = self.interval_end;
         let start =
             UtcTime::from_millis(end.as_millis() - i64::from(self.config.period.as_secs()) * 1_000);

@@ -6,8 +6,8 @@ use super::{Meter, Output};
 use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
-    Change, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State, encode_prices,
-    encode_profile, profile_cell,
+    Change, FEATURES_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State,
+    encode_features, encode_logs, encode_prices, encode_profile, profile_cell,
 };
 
 impl Meter {
@@ -16,6 +16,14 @@ impl Meter {
             Job::Prices { ticket } => {
                 let bytes = encode_prices(self.config.period, &self.told);
                 self.remember(ticket, PRICES_CELL, bytes);
+            }
+            Job::Cell { ticket, name } => {
+                let bytes = match name {
+                    FEATURES_CELL => encode_features(&self.features),
+                    LOGS_CELL => encode_logs(&self.logs),
+                    _ => unreachable!("there are two other cells"),
+                };
+                self.remember(ticket, name, bytes);
             }
             Job::State { ticket } => {
                 let bytes = self.state().encode();

@@ -1,24 +1,34 @@
 //! Serving clients: associations over connections, and the objects behind them.
 
-use gridloom_core::{Now, UtcTime};
+use std::sync::LazyLock;
+
+use gridloom_core::{Now, ObisCode, UtcTime};
 use gridloom_dlms::apdu::{
     ActionResult, AttributeDescriptor, DataAccessResult, MethodDescriptor, SelectiveAccess,
 };
 use gridloom_dlms::axdr::{BitString, Data};
+use gridloom_dlms::datetime::CosemDateTime;
+use gridloom_dlms::selection::CaptureObject;
 use gridloom_dlms::server::{Caller, KeyKind, LogicalDevice, Server};
 use rand_core::Rng as _;
 
 use super::{Meter, Output, Owed};
 use crate::billing_period::BillingPeriods;
+use crate::catalogue::buffer::Source;
+use crate::catalogue::rows::{Buffer, CounterOf, Kind};
+use crate::catalogue::table::Row;
+use crate::catalogue::{Client, ObjectTable};
 use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
+use crate::features::{Features, Switched};
 use crate::keeper::Urgency;
 use crate::load::Load;
+use crate::logs::Logs;
+use crate::memory::LOGS_CELL;
 use crate::metrology::{Instantaneous, Metrology};
-use crate::objects::buffer::Source;
-use crate::objects::rows::{Buffer, CounterOf, Kind};
-use crate::objects::table::Row;
-use crate::objects::{Client, ObjectTable};
+use crate::objects::InterfaceObject as _;
+use crate::objects::event_log::Dial;
+use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
 use crate::profile::{Entry, Profile};
 
 /// A client's connection, numbered by whoever hosts the meter and never used again.
@@ -118,9 +128,15 @@ impl Meter {
             metrology: &self.metrology,
             load: &mut *self.load,
             periods: &mut self.periods,
+            features: &mut self.features,
+            logs: &mut self.logs,
             block_reset: &mut self.block_reset,
             believed,
             step: None,
+            billing_ends: false,
+            features_changed: false,
+            logs_changed: false,
+            push_asked: false,
             changed: false,
         };
         let server = self.connections.get_mut(&connection);
@@ -131,7 +147,30 @@ impl Meter {
             self.link.security_mut(),
             &mut entropy,
         );
-        let (step, mut changed) = (device.step, device.changed);
+        let Device {
+            step,
+            billing_ends,
+            features_changed,
+            logs_changed,
+            push_asked,
+            mut changed,
+            ..
+        } = device;
+        if features_changed {
+            self.change_features();
+            changed = true;
+        }
+        if logs_changed {
+            self.keeper.touch_cell(LOGS_CELL, now);
+            changed = true;
+        }
+        if push_asked && let Some(newest) = self.profile.newest() {
+            // Also one that was delivered: whoever asks wants to see a push.
+            self.schedule.add(newest.end());
+        }
+        if billing_ends {
+            self.end_billing(self.clock.time_at(now.utc));
+        }
         if let Some(step) = step {
             self.stepped(step, now);
             changed = true;
@@ -196,11 +235,17 @@ struct Device<'a> {
     metrology: &'a Metrology,
     load: &'a mut dyn Load,
     periods: &'a mut BillingPeriods,
+    features: &'a mut Features,
+    logs: &'a mut Logs,
     block_reset: &'a mut Option<UtcTime>,
     /// The highest counters of clients, under the unicast and the broadcast key.
     believed: [u32; 2],
     /// How the clock was set, all requests of the APDU taken together.
     step: Option<ClockStep>,
+    billing_ends: bool,
+    features_changed: bool,
+    logs_changed: bool,
+    push_asked: bool,
     changed: bool,
 }
 
@@ -244,6 +289,14 @@ impl LogicalDevice for Device<'_> {
                         ClockRefusal::TooFarBack => DataAccessResult::OtherReason,
                     })
             }
+            Kind::Part(part) => {
+                let shown = self.clock.time_at(self.truly);
+                self.features
+                    .object_mut(part)
+                    .set(asked.attribute, value, shown)?;
+                self.features_changed = true;
+                Ok(())
+            }
             Kind::Association
             | Kind::SapList
             | Kind::DeviceName
@@ -256,6 +309,12 @@ impl LogicalDevice for Device<'_> {
             | Kind::CapturePeriod
             | Kind::DemandPeriod
             | Kind::ProfileStatus
+            | Kind::ActiveTariff
+            | Kind::OutageCount
+            | Kind::OutageMinutes
+            | Kind::EventCode(_)
+            | Kind::Log(_)
+            | Kind::InstantPush
             | Kind::Register(_)
             | Kind::Profile(_)
             | Kind::Scalers(_) => Err(DataAccessResult::ReadWriteDenied),
@@ -281,11 +340,26 @@ impl LogicalDevice for Device<'_> {
                         ClockRefusal::TooFarBack => ActionResult::OtherReason,
                     })?;
             }
-            Kind::Profile(Buffer::Billing) if asked.method == 2 => {
+            Kind::Profile(Buffer::Billing) if asked.method == 2 => self.billing_ends = true,
+            Kind::Part(part) => {
                 let shown = self.clock.time_at(self.truly);
-                self.periods.end_at(shown, self.metrology);
+                let object = self.features.object_mut(part);
+                let returned = object.invoke(asked.method, parameters, shown)?;
+                self.features_changed = true;
+                return Ok(returned);
             }
             Kind::Profile(Buffer::Billing) => self.periods.clear(),
+            Kind::Log(number) => {
+                let shown = self.clock.time_at(self.truly);
+                let log = self.logs.log_mut(number);
+                let returned = log.invoke(asked.method, parameters, shown)?;
+                self.logs_changed = true;
+                return Ok(returned);
+            }
+            Kind::InstantPush => {
+                self.push_asked = true;
+                return Ok(None);
+            }
             Kind::Profile(Buffer::Block | Buffer::Daily) => {
                 *self.block_reset = self.profile.newest().map(Entry::end);
             }
@@ -301,6 +375,10 @@ impl LogicalDevice for Device<'_> {
             | Kind::CapturePeriod
             | Kind::DemandPeriod
             | Kind::ProfileStatus
+            | Kind::ActiveTariff
+            | Kind::OutageCount
+            | Kind::OutageMinutes
+            | Kind::EventCode(_)
             | Kind::Register(_)
             | Kind::Profile(Buffer::Instantaneous)
             | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
@@ -373,6 +451,27 @@ impl Device<'_> {
             Kind::YearOfManufacture => Data::LongUnsigned(YEAR),
             Kind::Firmware => Data::OctetString(env!("CARGO_PKG_VERSION").into()),
             Kind::CapturePeriod | Kind::DemandPeriod => seconds(self.config.period.as_secs()),
+            Kind::OutageCount => Data::DoubleLongUnsigned(self.logs.outages().count()),
+            Kind::OutageMinutes => Data::DoubleLongUnsigned(
+                u32::try_from(self.logs.outages().seconds() / 60).unwrap_or(u32::MAX),
+            ),
+            Kind::EventCode(number) => self.logs.log(number).last_code(),
+            Kind::Log(number) if attribute == 2 => {
+                return self.logs.log(number).buffer(access, &Dialled(self.clock));
+            }
+            Kind::Log(number) => {
+                let shown = self.clock.time_at(self.truly);
+                return self.logs.log(number).get(attribute, shown);
+            }
+            Kind::InstantPush => {
+                let shown = self.clock.time_at(self.truly);
+                return INSTANT_PUSH.get(attribute, shown);
+            }
+            Kind::ActiveTariff => Data::Unsigned(self.features.tariff()),
+            Kind::Part(part) => {
+                let shown = self.clock.time_at(self.truly);
+                return self.features.object(part).get(attribute, shown);
+            }
             Kind::ProfileStatus => {
                 let newest = self.profile.newest();
                 Data::Unsigned(newest.map_or(0, |entry| entry.status().0))
@@ -380,7 +479,7 @@ impl Device<'_> {
             Kind::Register(quantity) if attribute == 3 => quantity.scaler_unit_data(),
             Kind::Register(quantity) => {
                 let seen = self.seen();
-                quantity.value(self.metrology, &seen, self.profile.newest())
+                quantity.value(self.metrology, &seen, self.profile.newest(), self.features)
             }
             Kind::Profile(buffer) => {
                 return self.source().profile(buffer, attribute, access);
@@ -391,7 +490,11 @@ impl Device<'_> {
 
     fn seen(&mut self) -> Instantaneous {
         let at = self.metrology.cursor();
-        self.metrology.instantaneous(self.load, at)
+        let mut house = Switched {
+            is_closed: self.features.is_closed(),
+            load: &mut *self.load,
+        };
+        self.metrology.instantaneous(&mut house, at)
     }
 
     fn source(&mut self) -> Source<'_> {
@@ -405,6 +508,7 @@ impl Device<'_> {
             block_reset: *self.block_reset,
             metrology: self.metrology,
             periods: self.periods,
+            features: self.features,
         }
     }
 
@@ -494,6 +598,55 @@ impl Device<'_> {
         })
     }
 }
+
+/// The meter's clock as its event logs write and read it.
+struct Dialled<'a>(&'a Clock);
+
+impl Dial for Dialled<'_> {
+    fn write(&self, time: UtcTime) -> CosemDateTime {
+        self.0.local(time)
+    }
+
+    fn read(&self, time: &CosemDateTime) -> Option<UtcTime> {
+        self.0.moment(time)
+    }
+}
+
+/// What every meter pushes after each interval, to its edge. It is the maker's: a client may
+/// only ask for a push now.
+static INSTANT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
+    let object = |class_id: u16, [a, b, c, d, e]: [u8; 5], attribute: i8| CaptureObject {
+        class_id,
+        instance: ObisCode([a, b, c, d, e, 255]),
+        attribute,
+        data_index: 0,
+    };
+    let mut objects = vec![
+        object(40, [0, 0, 25, 9, 0], 1),
+        object(8, [0, 0, 1, 0, 0], 2),
+        object(1, [0, 0, 96, 10, 1], 2),
+        object(1, [1, 0, 0, 8, 4], 2),
+    ];
+    for quantity in [1, 2, 5, 6, 7, 8, 9] {
+        objects.push(object(3, [1, 0, quantity, 29, 0], 2));
+    }
+    objects.extend([
+        object(3, [1, 0, 32, 27, 0], 2),
+        object(3, [1, 0, 1, 8, 0], 2),
+        object(3, [1, 0, 1, 7, 0], 2),
+    ]);
+    PushSetup::new(PushConfig {
+        objects,
+        destination: Destination {
+            transport: 0,
+            address: Vec::new(),
+            message: 0,
+        },
+        randomisation_s: 0,
+        retries: 0,
+        delay_s: 0,
+    })
+});
 
 /// When the first meters of this kind were made.
 const YEAR: u16 = 2_026;

@@ -12,12 +12,14 @@ use crate::billing_period::BillingPeriods;
 use crate::clock::{Clock, ClockConfig};
 use crate::config::{ConfigError, MeterConfig};
 use crate::delivery::Schedule;
+use crate::features::Features;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::Link;
 use crate::load::Load;
+use crate::logs::Logs;
 use crate::memory::{
-    Change, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State, decode_prices,
-    decode_profile,
+    Change, FEATURES_CELL, LOGS_CELL, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State,
+    decode_features, decode_logs, decode_prices, decode_profile,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
@@ -185,6 +187,15 @@ impl Meter {
             meter.periods = since.periods;
             meter.block_reset = since.block_reset;
         }
+        let shown = meter.clock.time_at(state.cursor);
+        if let Some(bytes) = cells.get(FEATURES_CELL) {
+            meter.features = decode_features(bytes, shown)?;
+        }
+        if let Some(bytes) = cells.get(LOGS_CELL) {
+            meter.logs = decode_logs(bytes)?;
+        }
+        let totals = meter.metrology.totals();
+        meter.features.handle_time(shown, &totals);
         meter.off_since = state.off_since;
         meter.told = told;
         meter.bill = state.bill;
@@ -228,6 +239,9 @@ impl Meter {
             clock,
             interval_end,
             stepped: false,
+            features: Features::new(),
+            logs: Logs::new(),
+            load_changes: None,
             periods: BillingPeriods::default(),
             block_reset: None,
             off_since: None,
@@ -254,7 +268,8 @@ impl Meter {
 }
 
 fn known_cell(name: &str) -> bool {
-    name == STATE_CELL || name == PRICES_CELL || PROFILE_CELLS.contains(&name)
+    [STATE_CELL, PRICES_CELL, FEATURES_CELL, LOGS_CELL].contains(&name)
+        || PROFILE_CELLS.contains(&name)
 }
 
 /// What the cells say of each other.

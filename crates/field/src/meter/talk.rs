@@ -116,9 +116,12 @@ impl Meter {
     /// The utility has an interval.
     pub(super) fn confirmed(&mut self, confirm: DataNotificationConfirm, now: Now) {
         let end = self.profile.end_of_invoke_id(confirm.invoke_id);
+        if let Some(end) = end {
+            // Also a push that was asked for again.
+            self.schedule.remove(end);
+        }
         match end.filter(|end| self.profile.acknowledge(*end)) {
             Some(end) => {
-                self.schedule.remove(end);
                 self.counters.acknowledged += 1;
                 self.last_ack = self.last_ack.max(Some(end));
                 self.keeper.touch_entry(end, Urgency::Soon, now);

@@ -3,6 +3,7 @@
 
 use super::register::{Channel, Phase, Quantity};
 use super::table::{Attribute, Clients, Method, Row, Shape};
+use crate::features::Part;
 
 /// Who answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,16 @@ pub(crate) enum Kind {
     DemandPeriod,
     /// Of the last captured interval.
     ProfileStatus,
+    ActiveTariff,
+    /// Outages that are over.
+    OutageCount,
+    /// In whole minutes, all of them together.
+    OutageMinutes,
+    /// An event log, and the code of its newest event.
+    Log(usize),
+    EventCode(usize),
+    InstantPush,
+    Part(Part),
     Register(Quantity),
     Profile(Buffer),
     Scalers(Buffer),
@@ -156,6 +167,100 @@ const SECURITY_SETUP: Shape = Shape {
     ],
 };
 
+const DISCONNECT_CONTROL: Shape = Shape {
+    class_id: 70,
+    version: 0,
+    attributes: &[
+        NAME,
+        Attribute::read(2, READERS),
+        Attribute::read(3, READERS),
+        Attribute::write(4, READERS),
+    ],
+    methods: &[Method::new(1, MANAGEMENT), Method::new(2, MANAGEMENT)],
+};
+
+const SCRIPTS: Shape = Shape {
+    class_id: 9,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+    ],
+    methods: &[Method::new(1, MANAGEMENT)],
+};
+
+const LIMITER: Shape = Shape {
+    class_id: 71,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+        Attribute::write(7, MANAGEMENT),
+        Attribute::write(8, MANAGEMENT),
+        Attribute::write(9, MANAGEMENT),
+        Attribute::read(10, MANAGEMENT),
+        Attribute::write(11, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const CALENDAR: Shape = Shape {
+    class_id: 20,
+    version: 0,
+    attributes: &[
+        NAME,
+        Attribute::read(2, READERS),
+        Attribute::read(3, READERS),
+        Attribute::read(4, READERS),
+        Attribute::read(5, READERS),
+        Attribute::write(6, READERS),
+        Attribute::write(7, READERS),
+        Attribute::write(8, READERS),
+        Attribute::write(9, READERS),
+        Attribute::write(10, READERS),
+    ],
+    methods: &[Method::new(1, MANAGEMENT)],
+};
+
+const SPECIAL_DAYS: Shape = Shape {
+    class_id: 11,
+    version: 0,
+    attributes: &[NAME, Attribute::write(2, READERS)],
+    methods: &[Method::new(1, MANAGEMENT), Method::new(2, MANAGEMENT)],
+};
+
+const EXTENDED_REGISTER: Shape = Shape {
+    class_id: 4,
+    version: 0,
+    attributes: &[
+        NAME,
+        Attribute::read(2, READERS),
+        Attribute::read(3, READERS),
+        Attribute::read(4, READERS),
+        Attribute::read(5, READERS),
+    ],
+    methods: &[Method::new(1, MANAGEMENT)],
+};
+
+const PUSH_SETUP: Shape = Shape {
+    class_id: 40,
+    version: 1,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
+        Attribute::read(5, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+        Attribute::read(7, MANAGEMENT),
+    ],
+    methods: &[Method::new(1, MANAGEMENT)],
+};
+
 const fn profile_attributes(selectors: &'static [u8]) -> [Attribute; 8] {
     [
         NAME,
@@ -202,6 +307,19 @@ const fn register(name: [u8; 5], quantity: Quantity) -> Row {
 /// Objects of every meter.
 pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 1, 0, 0], &CLOCK, Kind::Clock),
+    Row::new(
+        [0, 0, 10, 0, 106],
+        &SCRIPTS,
+        Kind::Part(Part::SwitchScripts),
+    ),
+    Row::new(
+        [0, 0, 11, 0, 0],
+        &SPECIAL_DAYS,
+        Kind::Part(Part::SpecialDays),
+    ),
+    Row::new([0, 0, 13, 0, 0], &CALENDAR, Kind::Part(Part::Calendar)),
+    Row::new([0, 0, 17, 0, 0], &LIMITER, Kind::Part(Part::Limiter)),
+    Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, Kind::InstantPush),
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
     Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),
     Row::new([0, 0, 42, 0, 0], &DATA_ALL, Kind::DeviceName),
@@ -216,18 +334,61 @@ pub(crate) const COMMON: &[Row] = &[
         &DATA_ALL,
         Kind::InvocationCounter(CounterOf::Broadcast),
     ),
+    Row::new([0, 0, 94, 91, 8], &DATA, Kind::OutageMinutes),
     Row::new([0, 0, 96, 1, 0], &DATA, Kind::Serial),
     Row::new([0, 0, 96, 1, 1], &DATA, Kind::Maker),
     Row::new([0, 0, 96, 1, 4], &DATA, Kind::YearOfManufacture),
+    Row::new(
+        [0, 0, 96, 3, 10],
+        &DISCONNECT_CONTROL,
+        Kind::Part(Part::Switch),
+    ),
+    Row::new([0, 0, 96, 7, 0], &DATA, Kind::OutageCount),
     Row::new([0, 0, 96, 10, 1], &DATA, Kind::ProfileStatus),
+    Row::new([0, 0, 96, 11, 0], &DATA, Kind::EventCode(0)),
+    Row::new([0, 0, 96, 11, 1], &DATA, Kind::EventCode(1)),
+    Row::new([0, 0, 96, 11, 2], &DATA, Kind::EventCode(2)),
+    Row::new([0, 0, 96, 11, 3], &DATA, Kind::EventCode(3)),
+    Row::new([0, 0, 96, 11, 4], &DATA, Kind::EventCode(4)),
+    Row::new([0, 0, 96, 11, 5], &DATA, Kind::EventCode(5)),
+    Row::new([0, 0, 96, 11, 6], &DATA, Kind::EventCode(6)),
+    Row::new([0, 0, 96, 14, 0], &DATA, Kind::ActiveTariff),
+    Row::new([0, 0, 99, 98, 0], &PROFILE, Kind::Log(0)),
+    Row::new([0, 0, 99, 98, 1], &PROFILE, Kind::Log(1)),
+    Row::new([0, 0, 99, 98, 2], &PROFILE, Kind::Log(2)),
+    Row::new([0, 0, 99, 98, 3], &PROFILE, Kind::Log(3)),
+    Row::new([0, 0, 99, 98, 4], &PROFILE, Kind::Log(4)),
+    Row::new([0, 0, 99, 98, 5], &PROFILE, Kind::Log(5)),
+    Row::new([0, 0, 99, 98, 6], &PROFILE, Kind::Log(6)),
     Row::new([1, 0, 0, 2, 0], &DATA, Kind::Firmware),
     Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
     Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),
+    Row::new(
+        [1, 0, 1, 6, 0],
+        &EXTENDED_REGISTER,
+        Kind::Part(Part::DemandActive),
+    ),
     register([1, 0, 1, 7, 0], Quantity::ActiveImport),
     register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+    register([1, 0, 1, 8, 1], Quantity::Tariff(Channel::Import, 1)),
+    register([1, 0, 1, 8, 2], Quantity::Tariff(Channel::Import, 2)),
+    register([1, 0, 1, 8, 3], Quantity::Tariff(Channel::Import, 3)),
+    register([1, 0, 1, 8, 4], Quantity::Tariff(Channel::Import, 4)),
+    register([1, 0, 1, 8, 5], Quantity::Tariff(Channel::Import, 5)),
+    register([1, 0, 1, 8, 6], Quantity::Tariff(Channel::Import, 6)),
+    register([1, 0, 1, 8, 7], Quantity::Tariff(Channel::Import, 7)),
+    register([1, 0, 1, 8, 8], Quantity::Tariff(Channel::Import, 8)),
     register([1, 0, 1, 29, 0], Quantity::Block(Channel::Import)),
     register([1, 0, 2, 7, 0], Quantity::ActiveExport),
     register([1, 0, 2, 8, 0], Quantity::Total(Channel::Export)),
+    register([1, 0, 2, 8, 1], Quantity::Tariff(Channel::Export, 1)),
+    register([1, 0, 2, 8, 2], Quantity::Tariff(Channel::Export, 2)),
+    register([1, 0, 2, 8, 3], Quantity::Tariff(Channel::Export, 3)),
+    register([1, 0, 2, 8, 4], Quantity::Tariff(Channel::Export, 4)),
+    register([1, 0, 2, 8, 5], Quantity::Tariff(Channel::Export, 5)),
+    register([1, 0, 2, 8, 6], Quantity::Tariff(Channel::Export, 6)),
+    register([1, 0, 2, 8, 7], Quantity::Tariff(Channel::Export, 7)),
+    register([1, 0, 2, 8, 8], Quantity::Tariff(Channel::Export, 8)),
     register([1, 0, 2, 29, 0], Quantity::Block(Channel::Export)),
     register([1, 0, 3, 7, 0], Quantity::ReactiveImport),
     register([1, 0, 4, 7, 0], Quantity::ReactiveExport),
@@ -239,6 +400,11 @@ pub(crate) const COMMON: &[Row] = &[
     register([1, 0, 7, 29, 0], Quantity::Block(Channel::Quadrant3)),
     register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
     register([1, 0, 8, 29, 0], Quantity::Block(Channel::Quadrant4)),
+    Row::new(
+        [1, 0, 9, 6, 0],
+        &EXTENDED_REGISTER,
+        Kind::Part(Part::DemandApparent),
+    ),
     register([1, 0, 9, 7, 0], Quantity::Apparent),
     register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
     register([1, 0, 9, 29, 0], Quantity::Block(Channel::Apparent)),

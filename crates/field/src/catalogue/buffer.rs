@@ -11,8 +11,9 @@ use gridloom_dlms::selection::{CaptureObject, EntryDescriptor, RangeDescriptor};
 
 use super::register::{Channel, Phase, Quantity, total};
 use super::rows::Buffer;
-use crate::billing_period::BillingPeriods;
+use crate::billing_period::{BillingPeriod, BillingPeriods};
 use crate::clock::Clock;
+use crate::features::Features;
 use crate::metrology::{CHANNELS, Connection, Instantaneous, Metrology};
 use crate::profile::{Entry, Profile};
 
@@ -26,6 +27,9 @@ enum Column {
     Clock,
     Status,
     Register([u8; 5], Quantity),
+    /// The highest mean of a billing period, of active (0) or of apparent import (1): its value
+    /// (attribute 2) or its time (attribute 5).
+    Peak(usize, i8),
 }
 
 impl Column {
@@ -34,6 +38,8 @@ impl Column {
             Self::Clock => (8, [0, 0, 1, 0, 0]),
             Self::Status => (1, [0, 0, 96, 10, 1]),
             Self::Register(name, _) => (3, name),
+            Self::Peak(0, _) => (4, [1, 0, 1, 6, 0]),
+            Self::Peak(..) => (4, [1, 0, 9, 6, 0]),
         };
         let [a, b, c, d, e] = name;
         CaptureObject {
@@ -44,10 +50,25 @@ impl Column {
         }
     }
 
-    fn quantity(self) -> Option<Quantity> {
+    /// What is captured.
+    fn captured(self) -> CaptureObject {
+        self.capture(match self {
+            Self::Clock | Self::Status | Self::Register(..) => 2,
+            Self::Peak(_, attribute) => attribute,
+        })
+    }
+
+    /// The scaler and unit of its object, where its values have them.
+    fn scaler(self) -> Option<(CaptureObject, Data)> {
         match self {
             Self::Clock | Self::Status => None,
-            Self::Register(_, quantity) => Some(quantity),
+            Self::Register(_, quantity) => Some((self.capture(3), quantity.scaler_unit_data())),
+            Self::Peak(kind, 2) => {
+                let unit = [27, 28][kind];
+                let scaler = Data::Structure(vec![Data::Integer(0), Data::Enum(unit)]);
+                Some((self.capture(3), scaler))
+            }
+            Self::Peak(..) => None,
         }
     }
 }
@@ -66,7 +87,7 @@ const BLOCK: &[Column] = &[
     Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
 ];
 
-/// Of the daily and the billing profile.
+/// Of the daily profile.
 const TOTALS: &[Column] = &[
     Column::Clock,
     Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
@@ -76,6 +97,29 @@ const TOTALS: &[Column] = &[
     Column::Register([1, 0, 7, 8, 0], Quantity::Total(Channel::Quadrant3)),
     Column::Register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
     Column::Register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
+];
+
+const BILLING: &[Column] = &[
+    Column::Clock,
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+    Column::Register([1, 0, 1, 8, 1], Quantity::Tariff(Channel::Import, 1)),
+    Column::Register([1, 0, 1, 8, 2], Quantity::Tariff(Channel::Import, 2)),
+    Column::Register([1, 0, 1, 8, 3], Quantity::Tariff(Channel::Import, 3)),
+    Column::Register([1, 0, 1, 8, 4], Quantity::Tariff(Channel::Import, 4)),
+    Column::Register([1, 0, 1, 8, 5], Quantity::Tariff(Channel::Import, 5)),
+    Column::Register([1, 0, 1, 8, 6], Quantity::Tariff(Channel::Import, 6)),
+    Column::Register([1, 0, 1, 8, 7], Quantity::Tariff(Channel::Import, 7)),
+    Column::Register([1, 0, 1, 8, 8], Quantity::Tariff(Channel::Import, 8)),
+    Column::Register([1, 0, 2, 8, 0], Quantity::Total(Channel::Export)),
+    Column::Register([1, 0, 5, 8, 0], Quantity::Total(Channel::Quadrant1)),
+    Column::Register([1, 0, 6, 8, 0], Quantity::Total(Channel::Quadrant2)),
+    Column::Register([1, 0, 7, 8, 0], Quantity::Total(Channel::Quadrant3)),
+    Column::Register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
+    Column::Register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
+    Column::Peak(0, 2),
+    Column::Peak(0, 5),
+    Column::Peak(1, 2),
+    Column::Peak(1, 5),
 ];
 
 const NOW_SINGLE_PHASE: &[Column] = &[
@@ -120,7 +164,8 @@ const NOW_THREE_PHASE: &[Column] = &[
 const fn columns(buffer: Buffer, connection: Connection) -> &'static [Column] {
     match (buffer, connection) {
         (Buffer::Block, _) => BLOCK,
-        (Buffer::Daily | Buffer::Billing, _) => TOTALS,
+        (Buffer::Daily, _) => TOTALS,
+        (Buffer::Billing, _) => BILLING,
         (Buffer::Instantaneous, Connection::SinglePhase) => NOW_SINGLE_PHASE,
         (Buffer::Instantaneous, Connection::ThreePhase) => NOW_THREE_PHASE,
     }
@@ -138,6 +183,7 @@ pub(crate) struct Source<'a> {
     pub(crate) block_reset: Option<UtcTime>,
     pub(crate) metrology: &'a Metrology,
     pub(crate) periods: &'a BillingPeriods,
+    pub(crate) features: &'a Features,
     pub(crate) seen: Instantaneous,
 }
 
@@ -155,7 +201,7 @@ impl Source<'_> {
             3 => Data::Array(
                 columns
                     .iter()
-                    .map(|c| capture_data(&c.capture(2)))
+                    .map(|c| capture_data(&c.captured()))
                     .collect(),
             ),
             4 => Data::DoubleLongUnsigned(match buffer {
@@ -185,20 +231,14 @@ impl Source<'_> {
     /// An attribute, 2 to 8, of the profile that holds the scalers of another: an Indian
     /// head-end reads them instead of each register's.
     pub(crate) fn scalers(&self, buffer: Buffer, attribute: i8) -> Result<Data, DataAccessResult> {
-        let registers = columns(buffer, self.connection)
+        let scalers = columns(buffer, self.connection)
             .iter()
-            .filter_map(|column| Some((column, column.quantity()?)));
+            .filter_map(|column| column.scaler());
         Ok(match attribute {
             2 => Data::Array(vec![Data::Structure(
-                registers
-                    .map(|(_, quantity)| quantity.scaler_unit_data())
-                    .collect(),
+                scalers.map(|(_, scaler)| scaler).collect(),
             )]),
-            3 => Data::Array(
-                registers
-                    .map(|(column, _)| capture_data(&column.capture(3)))
-                    .collect(),
-            ),
+            3 => Data::Array(scalers.map(|(object, _)| capture_data(&object)).collect()),
             4 => Data::DoubleLongUnsigned(0),
             5 => Data::Enum(FIFO),
             6 => unsorted(),
@@ -229,9 +269,7 @@ impl Source<'_> {
             Buffer::Billing => {
                 let rows = self.periods.iter();
                 let rows = rows.filter(|period| wanted.holds(period.end));
-                wanted.rows(rows, |column, period| {
-                    self.of_totals(column, period.end, &period.registers)
-                })
+                wanted.rows(rows, |column, period| self.of_period(column, period))
             }
             Buffer::Instantaneous => wanted.rows([()].iter(), |column, ()| self.of_now(column)),
         }
@@ -277,10 +315,10 @@ impl Source<'_> {
     fn of_entry(&self, column: Column, entry: &Entry) -> Data {
         match column {
             Column::Clock => self.time(entry.end),
-            Column::Status => Data::Unsigned(entry.status.0),
+            Column::Status | Column::Peak(..) => Data::Unsigned(entry.status.0),
             Column::Register(_, Quantity::Total(_)) => total(entry.register_wh),
             Column::Register(_, quantity) => {
-                quantity.value(self.metrology, &self.seen, Some(entry))
+                quantity.value(self.metrology, &self.seen, Some(entry), self.features)
             }
         }
     }
@@ -288,16 +326,37 @@ impl Source<'_> {
     fn of_totals(&self, column: Column, end: UtcTime, totals: &[u64; CHANNELS]) -> Data {
         match column {
             Column::Register(_, Quantity::Total(channel)) => total(totals[channel as usize]),
-            Column::Clock | Column::Status | Column::Register(..) => self.time(end),
+            Column::Clock | Column::Status | Column::Register(..) | Column::Peak(..) => {
+                self.time(end)
+            }
+        }
+    }
+
+    fn of_period(&self, column: Column, period: &BillingPeriod) -> Data {
+        match column {
+            Column::Register(_, Quantity::Tariff(_, tariff)) => {
+                total(period.tariffs[usize::from(tariff) - 1])
+            }
+            Column::Peak(kind, 2) => Data::DoubleLongUnsigned(period.peaks[kind].value),
+            Column::Peak(kind, _) => match period.peaks[kind].at {
+                Some(at) => self.time(at),
+                None => Data::Null,
+            },
+            Column::Clock | Column::Status | Column::Register(..) => {
+                self.of_totals(column, period.end, &period.registers)
+            }
         }
     }
 
     fn of_now(&self, column: Column) -> Data {
         match column {
-            Column::Clock | Column::Status => self.time(self.shown),
-            Column::Register(_, quantity) => {
-                quantity.value(self.metrology, &self.seen, self.profile.newest())
-            }
+            Column::Clock | Column::Status | Column::Peak(..) => self.time(self.shown),
+            Column::Register(_, quantity) => quantity.value(
+                self.metrology,
+                &self.seen,
+                self.profile.newest(),
+                self.features,
+            ),
         }
     }
 }
@@ -347,7 +406,7 @@ impl Wanted {
                         .iter()
                         .map(|object| {
                             let mut known = columns.iter();
-                            known.find(|column| column.capture(2) == *object).copied()
+                            known.find(|column| column.captured() == *object).copied()
                         })
                         .collect::<Option<_>>()
                         .ok_or(DataAccessResult::ScopeOfAccessViolated)?;

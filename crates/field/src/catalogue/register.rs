@@ -2,6 +2,7 @@
 
 use gridloom_dlms::axdr::Data;
 
+use crate::features::Features;
 use crate::metrology::{Instantaneous, Metrology};
 use crate::profile::Entry;
 
@@ -18,16 +19,6 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Import,
-        Self::Export,
-        Self::Quadrant1,
-        Self::Quadrant2,
-        Self::Quadrant3,
-        Self::Quadrant4,
-        Self::Apparent,
-    ];
-
     const fn unit(self) -> Unit {
         match self {
             Self::Import | Self::Export => Unit::WattHour,
@@ -50,6 +41,8 @@ pub(crate) enum Phase {
 pub(crate) enum Quantity {
     /// Since installation; starts again after 2³² − 1 units.
     Total(Channel),
+    /// Of the import or export, in one tariff from 1.
+    Tariff(Channel, u8),
     /// Of the last captured interval.
     Block(Channel),
     /// Of the last captured interval, on L1.
@@ -88,7 +81,9 @@ impl Quantity {
     /// The power of ten that values are multiplied with, and the unit they are then in.
     pub(crate) const fn scaler_unit(self) -> (i8, Unit) {
         match self {
-            Self::Total(channel) | Self::Block(channel) => (0, channel.unit()),
+            Self::Total(channel) | Self::Tariff(channel, _) | Self::Block(channel) => {
+                (0, channel.unit())
+            }
             Self::MeanVoltage | Self::Voltage(_) => (-1, Unit::Volt),
             Self::ActiveImport
             | Self::ActiveExport
@@ -115,9 +110,13 @@ impl Quantity {
         metrology: &Metrology,
         seen: &Instantaneous,
         newest: Option<&Entry>,
+        features: &Features,
     ) -> Data {
         match self {
             Self::Total(channel) => total(metrology.energy[channel as usize].watt_hours),
+            Self::Tariff(channel, tariff) => {
+                total(features.energy(tariff, channel as usize, &metrology.totals()))
+            }
             Self::Block(channel) => {
                 Data::DoubleLongUnsigned(newest.map_or(0, |entry| entry.energies[channel as usize]))
             }
