@@ -7,7 +7,7 @@ use std::time::Duration;
 use gridloom_core::seed;
 use gridloom_nodes::{Answer, DiskReply, DiskRequest, Query};
 use gridloom_store::{Backend, Effect, MemoryBackend, Outcome, RecoverError, StoreError};
-use gridloom_store::{Ledger, LedgerConfig};
+use gridloom_store::{Ledger, LedgerConfig, MemoryOperations, OperationsStore};
 
 use crate::link::{below, nanos};
 
@@ -16,6 +16,7 @@ use crate::link::{below, nanos};
 pub struct Disk {
     cells: BTreeMap<String, Vec<u8>>,
     database: MemoryBackend,
+    operations: MemoryOperations,
     segments: BTreeMap<u64, Vec<u8>>,
     objects: BTreeMap<String, Vec<u8>>,
     /// Not carried out yet, oldest first.
@@ -45,6 +46,7 @@ impl Disk {
         Self {
             cells: BTreeMap::new(),
             database: MemoryBackend::new(),
+            operations: MemoryOperations::new(),
             segments: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -65,6 +67,16 @@ impl Disk {
     /// The database, for a test that wants to damage it.
     pub fn database_mut(&mut self) -> &mut MemoryBackend {
         &mut self.database
+    }
+
+    /// The head-end's tables.
+    pub fn operations(&self) -> &MemoryOperations {
+        &self.operations
+    }
+
+    /// The head-end's tables, for enrolling its meters before it starts.
+    pub fn operations_mut(&mut self) -> &mut MemoryOperations {
+        &mut self.operations
     }
 
     /// The archived objects, by name.
@@ -138,6 +150,14 @@ impl Disk {
             DiskRequest::Query { ticket, query } => DiskReply::Answer {
                 ticket,
                 result: self.query(query).map_err(|error| error.to_string()),
+            },
+            DiskRequest::Operations { ticket, batch } => DiskReply::Operations {
+                ticket,
+                result: self
+                    .operations
+                    .commit(&[batch])
+                    .map(|mut answers| answers.remove(0))
+                    .map_err(|error| error.to_string()),
             },
             DiskRequest::Archive {
                 ticket,
@@ -256,6 +276,7 @@ impl Disk {
             DiskRequest::Ledger(Effect::Commit(_) | Effect::TruncateSegment { .. })
             | DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
+            | DiskRequest::Operations { .. }
             | DiskRequest::Archive { .. } => {}
         }
     }
