@@ -25,8 +25,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use gridloom_core::{Instant, MeterId, Now, ObisCode, UtcTime, Wake};
-use gridloom_headend::audit::Action;
+use gridloom_core::{Instant, MeterId, Now, ObisCode, Wake};
 use gridloom_headend::backfill::{self, Backfill, Order as GapOrder, ReadId, Series, Span};
 use gridloom_headend::campaign::{CampaignOutput, CampaignReport, ImageRequest};
 use gridloom_headend::command::{self, Command, CommandBook, CommandId, Entry};
@@ -34,12 +33,12 @@ use gridloom_headend::profile::ProfileShape;
 use gridloom_headend::registry::{By, Registry};
 use gridloom_headend::rotation::{KeySelection, RotationOutput, retire_previous};
 use gridloom_headend::schedule::{
-    self, JobId, Lane, LinkId as WayId, Recurrence, RecurrenceId, Schedule, Start, TaskId, Work,
+    self, JobId, Lane, LinkId as WayId, Recurrence, RecurrenceId, Schedule, Start, TaskId,
 };
 use gridloom_headend::session;
 use gridloom_headend::vault::KeyWrapper;
 use gridloom_headend::{Campaign, CounterBook, MeterTemplate, Rotation, Vault};
-use gridloom_store::{Batch, Change, DeviceRow, DeviceState, KeyId, KeyKind, Refused, Transport};
+use gridloom_store::{Batch, Change, DeviceState, KeyId, KeyKind, Refused, Transport};
 
 use crate::envelope::Message;
 use crate::node::{DiskReply, Input, LinkId, Node, Output, Port};
@@ -70,6 +69,18 @@ enum Task {
     Transfer(u64, KeySelection, Vec<(KeyKind, KeyId)>),
     Probe(u64, KeySelection),
     Image(u64, MeterId, ImageRequest),
+}
+
+impl Task {
+    const fn lane(&self) -> Lane {
+        match self {
+            Self::Reading(..) => Lane::OnDemand,
+            Self::Gap(..) => Lane::Backfill,
+            Self::Command(..) | Self::Transfer(..) | Self::Probe(..) | Self::Image(..) => {
+                Lane::Command
+            }
+        }
+    }
 }
 
 /// What a machine wants done, in the order in which they wanted it.
@@ -111,7 +122,6 @@ pub struct HeadEndNode {
     shapes: BTreeMap<MeterId, BTreeMap<ObisCode, ProfileShape>>,
     tasks: BTreeMap<TaskId, Task>,
     last_task: u64,
-    waiting: BTreeMap<Lane, usize>,
     backfill: Backfill,
     gap_reads: BTreeMap<ReadId, Series>,
     collected: BTreeMap<MeterId, Collected>,
@@ -120,7 +130,7 @@ pub struct HeadEndNode {
     deliveries: Deliveries,
     commands: CommandBook,
     command_heads: BTreeMap<CommandId, Command>,
-    submitted: BTreeMap<(CommandId, MeterId), JobId>,
+    submitted: BTreeMap<(CommandId, MeterId), (TaskId, JobId)>,
     granted: BTreeMap<(CommandId, MeterId), Start>,
     journal: Vec<Change>,
     journal_through: Option<u64>,
@@ -194,7 +204,6 @@ impl HeadEndNode {
             shapes: BTreeMap::new(),
             tasks: BTreeMap::new(),
             last_task: 0,
-            waiting: BTreeMap::new(),
             backfill: Backfill::new(config.backfill),
             gap_reads: BTreeMap::new(),
             collected: BTreeMap::new(),
@@ -508,9 +517,6 @@ impl HeadEndNode {
     fn carry_out_schedule(&mut self, output: schedule::Output, now: Now) {
         match output {
             schedule::Output::Start(start) => {
-                if let (Work::Once(_), 1) = (start.work, start.attempt) {
-                    self.one_less(start.lane);
-                }
                 self.start(start, now);
             }
             schedule::Output::Missed {
@@ -520,18 +526,17 @@ impl HeadEndNode {
                 tracing::warn!(%meter, count, ?failure, "periodic reads are missed");
             }
             schedule::Output::Failed {
-                task, failure, ..
+                meter,
+                task,
+                failure,
+                ..
             } => {
                 if let Some(task) = self.tasks.remove(&task) {
-                    self.task_failed(task, &format!("no session in time: {failure:?}"), now);
+                    let last = self.errors.get(&meter).map(|error| error.words.as_str());
+                    let why = format!("{failure:?}: {}", last.unwrap_or("no session in time"));
+                    self.task_failed(task, &why, now);
                 }
             }
-        }
-    }
-
-    fn one_less(&mut self, lane: Lane) {
-        if let Some(waiting) = self.waiting.get_mut(&lane) {
-            *waiting = waiting.saturating_sub(1);
         }
     }
 

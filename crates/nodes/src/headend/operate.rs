@@ -255,11 +255,16 @@ impl HeadEndNode {
         for session in self.sessions.values() {
             *running.entry(session.start.lane).or_default() += 1;
         }
-        let mut waiting = self.waiting.clone();
-        let others: usize = waiting.values().sum();
-        let all = self.schedule.len();
-        let sessions = usize::try_from(self.schedule.running()).unwrap_or(usize::MAX);
-        waiting.insert(Lane::Periodic, all.saturating_sub(others + sessions));
+        let mut waiting: BTreeMap<Lane, usize> = BTreeMap::new();
+        for task in self.tasks.values() {
+            *waiting.entry(task.lane()).or_default() += 1;
+        }
+        let once: usize = waiting.values().sum();
+        let periodic = self.schedule.len().saturating_sub(once);
+        waiting.insert(Lane::Periodic, periodic);
+        for (lane, waiting) in &mut waiting {
+            *waiting = waiting.saturating_sub(running.get(lane).copied().unwrap_or(0));
+        }
         HeadEndStatus {
             is_connected: self.ways.utility().is_some(),
             meters,

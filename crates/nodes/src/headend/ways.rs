@@ -3,7 +3,7 @@
 //! Sessions share a dialled connection: wrapped APDUs of several at once, as far as their meters
 //! allow, HDLC one after the other. What has no place waits for one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId};
@@ -427,11 +427,6 @@ impl Ways {
         if let Some(link) = self.utility {
             self.push_send(link, message.encode());
         }
-    }
-
-    /// Meters that are behind the utility talk over it now.
-    pub(super) fn tunnelled(&self) -> BTreeSet<MeterId> {
-        self.tunnels.keys().copied().collect()
     }
 }
 

@@ -53,9 +53,8 @@ impl HeadEndNode {
         match submitted {
             Ok(job) => {
                 if let Task::Command(command, meter) = task {
-                    self.submitted.insert((command, meter), job);
+                    self.submitted.insert((command, meter), (id, job));
                 }
-                *self.waiting.entry(lane).or_default() += 1;
                 self.tasks.insert(id, task);
                 self.drain_schedule();
             }
@@ -153,14 +152,15 @@ impl HeadEndNode {
         match task {
             Task::Reading(order, _) => {
                 let outcome = talked.outcome;
+                if outcome == Outcome::TryAgain {
+                    self.set_part(order, meter, Part::Waiting);
+                    return outcome;
+                }
                 let part = Part::Read {
                     broken: talked.ended.err().map(|error| error.to_string()),
                     values: talked.results,
                 };
-                // Tried again as long as somebody waits.
-                if outcome != Outcome::TryAgain {
-                    self.forget_task(start);
-                }
+                self.forget_task(start);
                 self.set_part(order, meter, part);
                 outcome
             }
@@ -221,7 +221,8 @@ impl HeadEndNode {
                 self.submit_task(meter, Lane::Command, task, not_before, deadline, now);
             }
             command::Output::Withdraw { command, meter } => {
-                if let Some(job) = self.submitted.remove(&(command, meter)) {
+                if let Some((task, job)) = self.submitted.remove(&(command, meter)) {
+                    self.tasks.remove(&task);
                     self.schedule.cancel(job);
                     self.drain_schedule();
                 }
