@@ -21,6 +21,7 @@ pub struct Disk {
     objects: BTreeMap<String, Vec<u8>>,
     /// Not carried out yet, oldest first.
     waiting: VecDeque<DiskRequest>,
+    time_max: Duration,
     rng: seed::Rng,
 }
 
@@ -39,7 +40,7 @@ impl Disk {
     /// The shortest time that a request takes.
     pub const TIME_MIN: Duration = Duration::from_micros(200);
 
-    /// The longest time that a request takes.
+    /// The longest time that a request takes, unless the disk was slowed down.
     pub const TIME_MAX: Duration = Duration::from_millis(8);
 
     pub(crate) fn new(rng: seed::Rng) -> Self {
@@ -50,6 +51,7 @@ impl Disk {
             segments: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: VecDeque::new(),
+            time_max: Self::TIME_MAX,
             rng,
         }
     }
@@ -77,6 +79,16 @@ impl Disk {
     /// The head-end's tables, for enrolling its meters before it starts.
     pub fn operations_mut(&mut self) -> &mut MemoryOperations {
         &mut self.operations
+    }
+
+    /// Makes it slower from the next request on: what is acted on too early shows then.
+    ///
+    /// # Panics
+    ///
+    /// If `time_max` is below [`Self::TIME_MIN`].
+    pub fn slow_down(&mut self, time_max: Duration) {
+        assert!(time_max >= Self::TIME_MIN, "a disk takes some time");
+        self.time_max = time_max;
     }
 
     /// The archived objects, by name.
@@ -129,7 +141,7 @@ impl Disk {
     }
 
     fn time(&mut self) -> u64 {
-        let (min, max) = (nanos(Self::TIME_MIN), nanos(Self::TIME_MAX));
+        let (min, max) = (nanos(Self::TIME_MIN), nanos(self.time_max));
         min + below(&mut self.rng, max - min + 1)
     }
 

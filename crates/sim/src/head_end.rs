@@ -163,6 +163,9 @@ pub(crate) fn boot(
 pub struct Heard {
     counters: BTreeMap<MeterId, BTreeMap<u32, Vec<u8>>>,
     repeated: u64,
+    /// Ciphered ACTIONs of the association under way: the first one proves who we are.
+    actions: BTreeMap<MeterId, u32>,
+    orders: BTreeMap<MeterId, u32>,
 }
 
 impl Heard {
@@ -176,10 +179,27 @@ impl Heard {
         self.counters.get(&meter).map_or(0, BTreeMap::len)
     }
 
+    /// Methods that a meter was asked to invoke, the proofs of associations aside.
+    pub fn orders(&self, meter: MeterId) -> u32 {
+        self.orders.get(&meter).copied().unwrap_or(0)
+    }
+
     pub(crate) fn listen(&mut self, frame: &[u8]) {
         let Ok(Message::ToMeter { meter, apdu, .. }) = Message::decode(frame) else {
             return;
         };
+        let actions = self.actions.entry(meter).or_default();
+        match apdu.first() {
+            Some(0x60) => *actions = 0,
+            // glo-action-request.
+            Some(0xCB) => {
+                *actions += 1;
+                if *actions > 1 {
+                    *self.orders.entry(meter).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
         let Some(counter) = counter_of(&apdu) else {
             return;
         };
