@@ -63,6 +63,8 @@ struct Bench {
     store: MemoryOperations,
     line: Line,
     meters: BTreeMap<u16, MeterNode>,
+    /// What the meters have still to hear.
+    inbox: VecDeque<(u16, Input)>,
     dials: Vec<(DialId, String, Wire)>,
     is_up: bool,
     closed: Vec<&'static str>,
@@ -130,18 +132,25 @@ impl Bench {
         } else {
             Line::Wrapper
         };
-        Self {
+        let mut bench = Self {
             now: Duration::ZERO,
             node,
             store,
             line,
             meters: nodes,
+            inbox: VecDeque::new(),
             dials: Vec::new(),
             is_up: false,
             closed: Vec::new(),
             refuse_dials: false,
             failing: 0,
+        };
+        // Meters reserve their own counters first.
+        for server in bench.meters.keys() {
+            bench.inbox.push_back((*server, Input::Timeout));
         }
+        bench.settle();
+        bench
     }
 
     fn give(&mut self, input: Input) {
@@ -157,11 +166,9 @@ impl Bench {
             for output in outputs {
                 self.carry_out(output);
             }
-            for server in self.meters.keys().copied().collect::<Vec<_>>() {
-                while let Some(output) = self.meters.get_mut(&server).unwrap().poll_output() {
-                    is_idle = false;
-                    self.from_meter(server, output);
-                }
+            while let Some((server, input)) = self.inbox.pop_front() {
+                is_idle = false;
+                self.tell_meter(server, input);
             }
             is_idle &= !self.pump_hdlc();
             if is_idle {
@@ -219,8 +226,20 @@ impl Bench {
             apdu,
         };
         let frame = frame.to_bytes();
-        if let Some(node) = self.meters.get_mut(&server) {
-            node.handle(Input::Frame { link: LINK, frame }, now_at(self.now));
+        let input = Input::Frame { link: LINK, frame };
+        self.inbox.push_back((server, input));
+    }
+
+    fn tell_meter(&mut self, server: u16, input: Input) {
+        let Some(node) = self.meters.get_mut(&server) else {
+            return;
+        };
+        // A meter that was just started has something to say, too.
+        let mut outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
+        node.handle(input, now_at(self.now));
+        outputs.extend(std::iter::from_fn(|| node.poll_output()));
+        for output in outputs {
+            self.from_meter(server, output);
         }
     }
 
@@ -251,8 +270,7 @@ impl Bench {
                     ticket,
                     result: Ok(()),
                 };
-                let node = self.meters.get_mut(&server).unwrap();
-                node.handle(Input::Disk(done), now_at(self.now));
+                self.inbox.push_back((server, Input::Disk(done)));
             }
             other => panic!("{other:?}"),
         }
@@ -293,9 +311,9 @@ impl Bench {
                 self.give(Input::Timeout);
                 self.settle();
             }
-            for node in self.meters.values_mut() {
+            for (server, node) in &self.meters {
                 if node.wake().is_due(now) {
-                    node.handle(Input::Timeout, now);
+                    self.inbox.push_back((*server, Input::Timeout));
                 }
             }
             if let Line::Hdlc(link) = &mut self.line {
