@@ -16,8 +16,8 @@ pub use link::{
 };
 pub use listener::{CONNECTIONS_MAX, ListenOptions};
 
-pub(crate) use dialer::{dial, dial_once};
 pub(crate) use address::bind_udp;
 pub(crate) use counters::{Ending, add, count};
+pub(crate) use dialer::{dial, dial_once};
 pub(crate) use link::{LinkEvent, LinkSpec, LinkWriter, Route, SendError, SharedOrder};
 pub(crate) use listener::{accept_each, listen};

@@ -14,9 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 
-use crate::net::{
-    Ending, FLUSH_TIMEOUT, LinkEvent, LinkSpec, LinkWriter, SharedOrder, add, count,
-};
+use crate::net::{Ending, FLUSH_TIMEOUT, LinkEvent, LinkSpec, LinkWriter, SharedOrder, add, count};
 
 /// Bytes taken from a line at once: one long frame.
 const CHUNK: usize = 2 * 1024;

@@ -441,4 +441,3 @@ async fn within<T>(
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
 }
-

@@ -406,7 +406,11 @@ impl<N: Node + Send + 'static> Fleet<N> {
             return; // It is gone, and the node will hear or has heard of it.
         };
         if !entry.slots.contains(&slot) {
-            assert_eq!(entry.route, Route::ByServer, "a node sends on its own links");
+            assert_eq!(
+                entry.route,
+                Route::ByServer,
+                "a node sends on its own links"
+            );
             return; // It has closed its part of a shared link.
         }
         if entry.route == Route::ByServer {
