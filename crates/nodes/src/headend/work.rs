@@ -581,26 +581,33 @@ fn image_answer(request: ImageRequest, talked: &Talked) -> ImageAnswer {
         .iter()
         .find_map(|result| result.as_ref().err());
     if let Some(error) = failed {
-        return match error {
-            StepError::Client(ClientError::Method(ActionResult::TemporaryFailure, _)) => {
-                ImageAnswer::UnderWay
-            }
-            StepError::Client(ClientError::Method(..) | ClientError::Object(..)) => {
-                ImageAnswer::Refused(error.to_string())
-            }
-            _ => ImageAnswer::Unreachable(words_of(talked)),
+        let StepError::Client(error @ (ClientError::Method(..) | ClientError::Object(..))) = error
+        else {
+            return ImageAnswer::Unreachable(words_of(talked));
+        };
+        let is_under_way = matches!(
+            error,
+            ClientError::Method(ActionResult::TemporaryFailure, _)
+        );
+        return if is_under_way {
+            ImageAnswer::UnderWay
+        } else {
+            ImageAnswer::Refused(error.to_string())
         };
     }
     match (request, talked.results.first()) {
-        (ImageRequest::ReadVersion, Some(Ok(StepValue::Data(value)))) => match value {
-            Data::OctetString(bytes) => {
+        (ImageRequest::ReadVersion, Some(Ok(StepValue::Data(value)))) => {
+            let bytes = if let Data::OctetString(bytes) = value {
+                Some(bytes.as_slice())
+            } else if let Data::VisibleString(text) = value {
+                Some(text.as_ref())
+            } else {
+                None
+            };
+            bytes.map_or_else(unusable, |bytes| {
                 ImageAnswer::Version(String::from_utf8_lossy(bytes).into_owned())
-            }
-            Data::VisibleString(text) => {
-                ImageAnswer::Version(String::from_utf8_lossy(text.as_ref()).into_owned())
-            }
-            _ => unusable(),
-        },
+            })
+        }
         (ImageRequest::ReadStatus, Some(Ok(StepValue::List(values)))) => {
             image_status(values).map_or_else(unusable, ImageAnswer::Status)
         }
