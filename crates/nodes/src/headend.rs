@@ -13,6 +13,7 @@ mod config;
 mod deliveries;
 mod disk;
 mod entropy;
+mod firmware;
 mod keys;
 mod operate;
 mod orders;
@@ -27,19 +28,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gridloom_core::{Instant, MeterId, Now, ObisCode, Wake};
-use gridloom_headend::backfill::{self, Backfill, Order as GapOrder, ReadId, Series, Span};
+use gridloom_headend::backfill::{self, Backfill, ReadId, Series, Span};
 use gridloom_headend::campaign::{CampaignOutput, CampaignReport, ImageRequest};
 use gridloom_headend::command::{self, Command, CommandBook, CommandId, Entry};
 use gridloom_headend::profile::ProfileShape;
-use gridloom_headend::registry::{By, Registry};
+use gridloom_headend::registry::Registry;
 use gridloom_headend::rotation::{KeySelection, RotationOutput, retire_previous};
 use gridloom_headend::schedule::{
-    self, JobId, Lane, LinkId as WayId, Recurrence, RecurrenceId, Schedule, Start, TaskId,
+    self, JobId, Lane, LinkId as WayId, RecurrenceId, Schedule, Start, TaskId,
 };
 use gridloom_headend::session;
 use gridloom_headend::vault::KeyWrapper;
 use gridloom_headend::{Campaign, CounterBook, MeterTemplate, Rotation, Vault};
-use gridloom_store::{Batch, Change, DeviceState, KeyId, KeyKind, Refused, Transport};
+use gridloom_store::{Batch, Change, KeyId, KeyKind, Transport};
 
 use crate::envelope::Message;
 use crate::node::{DiskReply, Input, LinkId, Node, Output, Port};

@@ -261,7 +261,7 @@ impl Ways {
             Some(Where::Tunnel(meter)) => {
                 let user = self.tunnels.get(&meter).map(|(user, _)| *user);
                 self.tunnels.remove(&meter);
-                debug_assert_eq!(user, Some(job), "a meter has one session");
+                assert_eq!(user, Some(job), "a meter has one session");
             }
             Some(Where::Dialled(place)) => {
                 if let Some(connection) = self.connections.get_mut(&place) {
