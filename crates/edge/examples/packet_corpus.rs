@@ -96,7 +96,8 @@ fn main() -> std::io::Result<()> {
             seal(fresh, &push(Period::QUARTER_HOUR, NOW.utc)),
         ),
     ];
-    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("fuzz-corpus/packet");
+    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").map_err(std::io::Error::other)?)
+        .join("fuzz-corpus/packet");
     std::fs::create_dir_all(&folder)?;
     for (name, bytes) in files {
         std::fs::write(folder.join(name), bytes)?;

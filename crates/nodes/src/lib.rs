@@ -1,5 +1,6 @@
-//! Assembles meter, gateway, edge, utility and archive nodes, each one machine: routing only, no
-//! policy. Whatever is deployed is made here, and both [`host`] and [`sim`] run exactly that.
+//! Assembles meter, gateway, edge, utility, archive and head-end nodes, each one machine: routing
+//! only, no policy. Whatever is deployed is made here, and both [`host`] and [`sim`] run exactly
+//! that.
 //!
 //! [`host`]: https://docs.rs/gridloom-host
 //! [`sim`]: https://docs.rs/gridloom-sim
@@ -8,6 +9,7 @@ pub mod archive;
 pub mod edge;
 pub mod envelope;
 pub mod gateway;
+pub mod headend;
 pub mod meter;
 pub mod node;
 pub mod utility;
@@ -15,6 +17,7 @@ pub mod utility;
 pub use archive::ArchiveNode;
 pub use edge::EdgeNode;
 pub use gateway::{GatewayCounters, GatewayNode};
+pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;
 pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query, Wire,
