@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn the_profiles_that_are_shipped() {
         let folder = Path::new("../../profiles");
-        let templates = read_folder(&folder).unwrap();
+        let templates = read_folder(folder).unwrap();
         let names: Vec<_> = templates.keys().map(String::as_str).collect();
         assert_eq!(names, ["idis", "is15959", "standard"]);
         // The commented file says what an empty one means.
