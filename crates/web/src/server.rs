@@ -203,4 +203,6 @@ async fn metrics_page(State(sources): State<Sources>) -> Response {
 }
 
 #[cfg(test)]
+mod headend_tests;
+#[cfg(test)]
 mod tests;
