@@ -897,11 +897,15 @@ async fn a_head_end_that_hangs_is_given_up() {
         post_of("orders", JSON, Body::from(order_of("read"))),
         post_of("meters/import", "text/csv", Body::from("name\nMill Lane\n")),
     ] {
+        let asked = tokio::time::Instant::now();
         let (status, body) = ask(router(Arc::clone(&desk)), request).await;
         assert_eq!(status, 503, "{body}");
+        assert!(asked.elapsed() <= crate::ANSWER_MAX + Duration::from_millis(1));
         assert!(body.contains("did not answer within 30 s"), "{body}");
     }
+    let asked = tokio::time::Instant::now();
     let (status, page) = ask(router(desk), get("/metrics")).await;
+    assert!(asked.elapsed() <= STATUS_WAIT + Duration::from_millis(1));
     assert_eq!(status, 200);
     assert!(page.contains("\ngridloom_headend_up 0\n"), "{page}");
 }
