@@ -2,15 +2,19 @@
 //!
 //! Invariants:
 //!
-//! - Nothing here decides: it serves the latest [`Snapshot`] that the host published.
+//! - Nothing here decides: it serves the latest [`Snapshot`] that the host published, and passes on
+//!   to the [`Desk`] what an operator asks of the head-end.
+//! - Nothing is changed without the operator's token; its name reaches the audit, its secret nothing.
 //! - A slow client never queues: what it missed is coalesced into its next frame.
 //! - Clients, request sizes and frames are bounded; past a bound the answer says so in words.
 //! - No foreign origin gets in: no CORS, the `Host` name is checked, and so is a socket's `Origin`.
 
 mod assets;
+mod desk;
 mod error;
 mod frame;
 mod guard;
+mod headend;
 mod listener;
 mod live;
 mod metrics;
@@ -18,11 +22,17 @@ mod model;
 #[cfg(test)]
 mod sample;
 mod server;
+mod token;
 #[cfg(test)]
 mod typescript;
 
+pub use desk::{
+    ANSWER_MAX, Answer, Desk, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault,
+    MeterView, NewOrder, OrderKind, OrderState, OrderView, Page, PartState, PartView, ReadRateView,
+};
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 pub use server::{Options, serve, serve_with};
+pub use token::{OperatorToken, TokenError};
