@@ -162,7 +162,7 @@ async fn ingest(town: &Town, frames: &[u8], count: u64) -> Result<Duration, Box<
         DiskParts {
             cells: Some(CellDisk::open(&directory)?),
             ledger: Some(disk),
-            archive: None,
+            ..DiskParts::default()
         },
     )?;
     let mut utility = Runner::new(net.clone());

@@ -4,6 +4,7 @@ mod archive;
 mod cells;
 mod directory;
 mod ledger;
+mod operations;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -17,14 +18,17 @@ use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
 use gridloom_nodes::{DiskReply, DiskRequest};
+use gridloom_store::Batch;
 use tokio::sync::mpsc;
 
 pub use archive::{ArchiveDisk, OBJECT_BYTES_MAX, OBJECT_NAME_BYTES_MAX};
 pub use cells::CellDisk;
 pub use directory::DataDirectory;
 pub use ledger::{JOURNAL_BYTES_MAX, LedgerDisk, LedgerStart};
+pub use operations::OperationsDisk;
 
-/// Requests that one pass takes; consecutive cells among them become one transaction.
+/// Requests that one pass takes; consecutive cells among them become one transaction, and so do
+/// consecutive changes of the head-end's tables.
 pub const PASS_MAX: usize = 1_024;
 
 /// A transaction of cells is closed once it holds this many bytes.
@@ -85,6 +89,8 @@ pub struct DiskParts {
     pub cells: Option<CellDisk>,
     /// The utility's ledger.
     pub ledger: Option<LedgerDisk>,
+    /// The head-end's tables.
+    pub operations: Option<OperationsDisk>,
     /// The archive.
     pub archive: Option<ArchiveDisk>,
 }
@@ -129,6 +135,7 @@ pub struct DiskHandle {
     next_client: Arc<AtomicU64>,
     has_cells: bool,
     has_ledger: bool,
+    has_operations: bool,
     has_archive: bool,
 }
 
@@ -137,6 +144,7 @@ impl fmt::Debug for DiskHandle {
         f.debug_struct("DiskHandle")
             .field("cells", &self.has_cells)
             .field("ledger", &self.has_ledger)
+            .field("operations", &self.has_operations)
             .field("archive", &self.has_archive)
             .finish()
     }
@@ -156,6 +164,7 @@ impl Disk {
             next_client: Arc::default(),
             has_cells: parts.cells.is_some(),
             has_ledger: parts.ledger.is_some(),
+            has_operations: parts.operations.is_some(),
             has_archive: parts.archive.is_some(),
         };
         let thread = std::thread::Builder::new()
@@ -223,6 +232,7 @@ impl DiskClient {
         let (has_it, what) = match &request {
             DiskRequest::Remember { .. } => (disk.has_cells, "memory cells"),
             DiskRequest::Ledger(_) | DiskRequest::Query { .. } => (disk.has_ledger, "a ledger"),
+            DiskRequest::Operations { .. } => (disk.has_operations, "the operations' tables"),
             DiskRequest::Archive { .. } => (disk.has_archive, "an archive"),
         };
         assert!(
@@ -270,9 +280,40 @@ struct CellJob {
     bytes: Vec<u8>,
 }
 
+/// Changes of the head-end's tables that become durable together, in their order.
+#[derive(Default)]
+struct Batches {
+    askers: Vec<(Asker, u64)>,
+    batches: Vec<Batch>,
+}
+
+impl Batches {
+    fn push(&mut self, asker: Asker, ticket: u64, batch: Batch) {
+        self.askers.push((asker, ticket));
+        self.batches.push(batch);
+    }
+
+    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients) {
+        if self.batches.is_empty() {
+            return;
+        }
+        let disk = parts.operations.as_mut();
+        let disk = disk.expect("a client refuses to ask for what the disk has not");
+        let results = disk.commit(&std::mem::take(&mut self.batches));
+        for (index, (asker, ticket)) in self.askers.drain(..).enumerate() {
+            let result = match &results {
+                Ok(answers) => Ok(answers[index].clone()),
+                Err(words) => Err(words.clone()),
+            };
+            clients.answer(asker, DiskReply::Operations { ticket, result });
+        }
+    }
+}
+
 fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
     let mut clients = Clients::default();
     let mut cells = Transaction::default();
+    let mut batches = Batches::default();
     while let Ok(first) = jobs.recv() {
         let waiting = std::iter::once(first).chain(jobs.try_iter());
         for job in waiting.take(PASS_MAX) {
@@ -288,32 +329,44 @@ fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
                 }
                 Job::Stop => {
                     cells.write(&mut parts, &mut clients);
+                    batches.write(&mut parts, &mut clients);
                     return parts;
                 }
             };
-            if let DiskRequest::Remember {
-                ticket,
-                slot: cell,
-                bytes,
-            } = request
-            {
-                cells.push(CellJob {
-                    asker,
-                    node,
+            match request {
+                DiskRequest::Remember {
                     ticket,
-                    cell,
+                    slot: cell,
                     bytes,
-                });
-                if cells.is_full() {
-                    cells.write(&mut parts, &mut clients);
+                } => {
+                    batches.write(&mut parts, &mut clients);
+                    cells.push(CellJob {
+                        asker,
+                        node,
+                        ticket,
+                        cell,
+                        bytes,
+                    });
+                    if cells.is_full() {
+                        cells.write(&mut parts, &mut clients);
+                    }
                 }
-            } else {
-                cells.write(&mut parts, &mut clients);
-                let reply = parts.carry_out(request);
-                clients.answer(asker, reply);
+                DiskRequest::Operations { ticket, batch } => {
+                    cells.write(&mut parts, &mut clients);
+                    batches.push(asker, ticket, batch);
+                }
+                other @ (DiskRequest::Ledger(_)
+                | DiskRequest::Query { .. }
+                | DiskRequest::Archive { .. }) => {
+                    cells.write(&mut parts, &mut clients);
+                    batches.write(&mut parts, &mut clients);
+                    let reply = parts.carry_out(other);
+                    clients.answer(asker, reply);
+                }
             }
         }
         cells.write(&mut parts, &mut clients);
+        batches.write(&mut parts, &mut clients);
     }
     parts
 }
@@ -337,7 +390,9 @@ impl DiskParts {
                 let result = self.archive.as_mut().expect(HAS_IT).put(&name, &bytes);
                 DiskReply::Done { ticket, result }
             }
-            DiskRequest::Remember { .. } => unreachable!("cells wait for their transaction"),
+            DiskRequest::Remember { .. } | DiskRequest::Operations { .. } => {
+                unreachable!("cells and batches wait for their transaction")
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ mod throttle;
 pub use clock::{Clock, ClockError, Speed};
 pub use disk::{
     ArchiveDisk, CellDisk, DataDirectory, Disk, DiskError, DiskHandle, DiskParts, LedgerDisk,
-    LedgerStart,
+    LedgerStart, OperationsDisk,
 };
 pub use dlms::{
     ClientRoute, ClientSession, ClientTransport, MeterListenOptions, MeterListener, SessionError,

@@ -268,7 +268,9 @@ impl Node for EdgeNode {
                 }
                 self.edge.handle_remembered(ticket, result.is_ok(), now);
             }
-            Input::Disk(DiskReply::Ledger(_) | DiskReply::Answer { .. }) => {}
+            Input::Disk(
+                DiskReply::Ledger(_) | DiskReply::Answer { .. } | DiskReply::Operations { .. },
+            ) => {}
             Input::Timeout => {
                 self.edge.handle_timeout(now);
                 if self.report_at.take_if(|at| *at <= now.instant).is_some()

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod edge;
 pub mod envelope;
 pub mod gateway;
+pub mod headend;
 pub mod meter;
 pub mod node;
 pub mod utility;
@@ -15,6 +16,7 @@ pub mod utility;
 pub use archive::ArchiveNode;
 pub use edge::EdgeNode;
 pub use gateway::{GatewayCounters, GatewayNode};
+pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;
 pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query, Wire,

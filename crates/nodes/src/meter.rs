@@ -89,7 +89,9 @@ impl Node for MeterNode {
             Input::Disk(DiskReply::Done { ticket, result }) => {
                 self.meter.handle_remembered(ticket, result, now);
             }
-            Input::Disk(DiskReply::Ledger(_) | DiskReply::Answer { .. }) => {}
+            Input::Disk(
+                DiskReply::Ledger(_) | DiskReply::Answer { .. } | DiskReply::Operations { .. },
+            ) => {}
             Input::Timeout => self.meter.handle_timeout(now),
         }
     }

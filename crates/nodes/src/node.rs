@@ -127,6 +127,13 @@ pub enum DiskRequest {
         /// Its content.
         bytes: Vec<u8>,
     },
+    /// Change the head-end's tables. Answered once it is durable, or refused.
+    Operations {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The changes, which happen together or not at all.
+        batch: gridloom_store::Batch,
+    },
 }
 
 /// What the disk answers. A failed request is an answer too: the node decides what it means.
@@ -147,6 +154,14 @@ pub enum DiskReply {
         ticket: u64,
         /// What it found.
         result: Result<Answer, String>,
+    },
+    /// A batch is durable or refused, or the database failed in its own words: then it has changed
+    /// nothing.
+    Operations {
+        /// Of the request.
+        ticket: u64,
+        /// How it went.
+        result: Result<Result<(), gridloom_store::Refused>, String>,
     },
 }
 

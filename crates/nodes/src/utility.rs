@@ -487,6 +487,8 @@ impl UtilityNode {
                     self.close_again(ticket);
                 }
             },
+            // The head-end's tables are its own.
+            DiskReply::Operations { .. } => {}
             DiskReply::Done { result, .. } => {
                 if let Err(error) = result {
                     tracing::error!(%error, "the utility's memory was not written");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gridloom_core::seed;
 use gridloom_nodes::{Answer, DiskReply, DiskRequest, Query};
 use gridloom_store::{Backend, Effect, MemoryBackend, Outcome, RecoverError, StoreError};
-use gridloom_store::{Ledger, LedgerConfig};
+use gridloom_store::{Ledger, LedgerConfig, MemoryOperations, OperationsStore};
 
 use crate::link::{below, nanos};
 
@@ -16,10 +16,12 @@ use crate::link::{below, nanos};
 pub struct Disk {
     cells: BTreeMap<String, Vec<u8>>,
     database: MemoryBackend,
+    operations: MemoryOperations,
     segments: BTreeMap<u64, Vec<u8>>,
     objects: BTreeMap<String, Vec<u8>>,
     /// Not carried out yet, oldest first.
     waiting: VecDeque<DiskRequest>,
+    time_max: Duration,
     rng: seed::Rng,
 }
 
@@ -38,16 +40,18 @@ impl Disk {
     /// The shortest time that a request takes.
     pub const TIME_MIN: Duration = Duration::from_micros(200);
 
-    /// The longest time that a request takes.
+    /// The longest time that a request takes, unless the disk was slowed down.
     pub const TIME_MAX: Duration = Duration::from_millis(8);
 
     pub(crate) fn new(rng: seed::Rng) -> Self {
         Self {
             cells: BTreeMap::new(),
             database: MemoryBackend::new(),
+            operations: MemoryOperations::new(),
             segments: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: VecDeque::new(),
+            time_max: Self::TIME_MAX,
             rng,
         }
     }
@@ -65,6 +69,26 @@ impl Disk {
     /// The database, for a test that wants to damage it.
     pub fn database_mut(&mut self) -> &mut MemoryBackend {
         &mut self.database
+    }
+
+    /// The head-end's tables.
+    pub fn operations(&self) -> &MemoryOperations {
+        &self.operations
+    }
+
+    /// The head-end's tables, for enrolling its meters before it starts.
+    pub fn operations_mut(&mut self) -> &mut MemoryOperations {
+        &mut self.operations
+    }
+
+    /// Makes it slower from the next request on: what is acted on too early shows then.
+    ///
+    /// # Panics
+    ///
+    /// If `time_max` is below [`Self::TIME_MIN`].
+    pub fn slow_down(&mut self, time_max: Duration) {
+        assert!(time_max >= Self::TIME_MIN, "a disk takes some time");
+        self.time_max = time_max;
     }
 
     /// The archived objects, by name.
@@ -117,7 +141,7 @@ impl Disk {
     }
 
     fn time(&mut self) -> u64 {
-        let (min, max) = (nanos(Self::TIME_MIN), nanos(Self::TIME_MAX));
+        let (min, max) = (nanos(Self::TIME_MIN), nanos(self.time_max));
         min + below(&mut self.rng, max - min + 1)
     }
 
@@ -138,6 +162,14 @@ impl Disk {
             DiskRequest::Query { ticket, query } => DiskReply::Answer {
                 ticket,
                 result: self.query(query).map_err(|error| error.to_string()),
+            },
+            DiskRequest::Operations { ticket, batch } => DiskReply::Operations {
+                ticket,
+                result: self
+                    .operations
+                    .commit(&[batch])
+                    .map(|mut answers| answers.remove(0))
+                    .map_err(|error| error.to_string()),
             },
             DiskRequest::Archive {
                 ticket,
@@ -256,6 +288,7 @@ impl Disk {
             DiskRequest::Ledger(Effect::Commit(_) | Effect::TruncateSegment { .. })
             | DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
+            | DiskRequest::Operations { .. }
             | DiskRequest::Archive { .. } => {}
         }
     }

@@ -6,11 +6,12 @@ use gridloom_core::{Now, Wake};
 use gridloom_edge::{Edge, EdgeMemory};
 use gridloom_field::{Boot, Meter};
 use gridloom_nodes::{
-    ArchiveNode, EdgeNode, GatewayNode, Input, MeterNode, Node, Output, UtilityMemory, UtilityNode,
+    ArchiveNode, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode, Node, Output, UtilityMemory, UtilityNode,
 };
 use gridloom_store::LedgerConfig;
 
 use crate::disk::Disk;
+use crate::head_end::{self, HeadEndPlan};
 use crate::town::Town;
 
 /// What a node is.
@@ -26,6 +27,8 @@ pub enum Role {
     Utility,
     /// The archive.
     Archive,
+    /// The head-end.
+    HeadEnd,
 }
 
 /// A running node.
@@ -41,6 +44,8 @@ pub enum Hosted {
     Utility(Box<UtilityNode>),
     /// The archive.
     Archive(Box<ArchiveNode>),
+    /// The head-end.
+    HeadEnd(Box<HeadEndNode>),
 }
 
 /// What every node is made from.
@@ -48,6 +53,7 @@ pub enum Hosted {
 pub(crate) struct Blueprint {
     pub(crate) town: Arc<Town>,
     pub(crate) ledger: LedgerConfig,
+    pub(crate) head_end: Option<HeadEndPlan>,
 }
 
 impl Role {
@@ -59,6 +65,7 @@ impl Role {
             Self::Edge => "edge".to_owned(),
             Self::Utility => "utility".to_owned(),
             Self::Archive => "archive".to_owned(),
+            Self::HeadEnd => "head-end".to_owned(),
         }
     }
 }
@@ -71,8 +78,12 @@ impl Blueprint {
             Role::Meter(index) => {
                 let house = &self.town.houses()[index];
                 // The house goes on while its meter's program restarts.
+                let mut config = house.config().clone();
+                if self.head_end.is_some() {
+                    config.access.master = Some(head_end::meter_master(&self.town, house));
+                }
                 let meter = Meter::start(
-                    house.config().clone(),
+                    config,
                     house.load(),
                     disk.cells(),
                     Boot::Reset,
@@ -109,6 +120,11 @@ impl Blueprint {
                 Hosted::Utility(Box::new(node))
             }
             Role::Archive => Hosted::Archive(Box::new(ArchiveNode::new(name))),
+            Role::HeadEnd => {
+                let plan = self.head_end.expect("only a plan makes a head-end");
+                let node = head_end::boot(plan, &self.town, disk, &name, now)?;
+                Hosted::HeadEnd(Box::new(node))
+            }
         })
     }
 }
@@ -121,6 +137,7 @@ impl Node for Hosted {
             Self::Edge(node) => node.handle(input, now),
             Self::Utility(node) => node.handle(input, now),
             Self::Archive(node) => node.handle(input, now),
+            Self::HeadEnd(node) => node.handle(input, now),
         }
     }
 
@@ -131,6 +148,7 @@ impl Node for Hosted {
             Self::Edge(node) => node.poll_output(),
             Self::Utility(node) => node.poll_output(),
             Self::Archive(node) => node.poll_output(),
+            Self::HeadEnd(node) => node.poll_output(),
         }
     }
 
@@ -141,6 +159,7 @@ impl Node for Hosted {
             Self::Edge(node) => node.wake(),
             Self::Utility(node) => node.wake(),
             Self::Archive(node) => node.wake(),
+            Self::HeadEnd(node) => node.wake(),
         }
     }
 }

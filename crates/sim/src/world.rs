@@ -1,20 +1,22 @@
 //! The event loop of virtual time: every frame, answer of a disk and deadline in one order.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::seed;
-use gridloom_core::{Instant, Now, Seed, UtcTime};
+use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
+use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DialId, DiskReply, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+    DialId, DiskReply, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 use serde::Serialize;
 
 use crate::disk::Disk;
+use crate::head_end::{self, HeadEndPlan};
 use crate::hosted::{Blueprint, Hosted, Role};
 use crate::link::{Lane, LinkModel, Passage, below, nanos};
 use crate::town::Town;
@@ -30,6 +32,8 @@ pub struct WorldPlan {
     pub meters_per_gateway: usize,
     /// The utility's ledger.
     pub ledger: LedgerConfig,
+    /// The head-end above the utility, if there is one.
+    pub head_end: Option<HeadEndPlan>,
 }
 
 impl Default for WorldPlan {
@@ -39,6 +43,7 @@ impl Default for WorldPlan {
             wide_area: LinkModel::WIDE_AREA,
             meters_per_gateway: 250,
             ledger: LedgerConfig::default(),
+            head_end: None,
         }
     }
 }
@@ -109,6 +114,9 @@ pub enum Happened {
 #[derive(Debug)]
 pub struct World {
     blueprint: Blueprint,
+    /// Meters whose pushed readings do not reach the utility.
+    withheld: BTreeSet<MeterId>,
+    heard: head_end::Heard,
     start: UtcTime,
     /// Nanoseconds since the start.
     time: u64,
@@ -299,6 +307,8 @@ impl World {
         let mut roles = vec![Role::Archive, Role::Utility, Role::Edge];
         roles.extend((1..=gateways).map(Role::Gateway));
         roles.extend((0..houses).map(Role::Meter));
+        let head_end = roles.len();
+        roles.extend(plan.head_end.map(|_| Role::HeadEnd));
         let (archive, utility, edge, first_gateway) = (0, 1, 2, 3);
         let mut pairs = vec![
             (utility, archive, plan.wide_area),
@@ -309,12 +319,16 @@ impl World {
             let gateway = first_gateway + house / plan.meters_per_gateway;
             (first_gateway + gateways + house, gateway, plan.field)
         }));
+        pairs.extend(plan.head_end.map(|_| (head_end, utility, plan.wide_area)));
         let start = town.plan().start;
         let mut world = Self {
             blueprint: Blueprint {
                 town,
                 ledger: plan.ledger,
+                head_end: plan.head_end,
             },
+            withheld: BTreeSet::new(),
+            heard: head_end::Heard::default(),
             start,
             time: 0,
             queue: BinaryHeap::new(),
@@ -332,6 +346,11 @@ impl World {
             world.lay_cable(seed, lower, upper, model);
         }
         world.enrol_meters(utility);
+        if plan.head_end.is_some() {
+            let now = world.now();
+            let town = Arc::clone(&world.blueprint.town);
+            head_end::enrol(&town, &mut world.places[head_end].disk, now);
+        }
         for place in 0..world.places.len() {
             world.boot(place)?;
         }
@@ -386,6 +405,55 @@ impl World {
             Some(Hosted::Utility(node)) => Some(&**node),
             _ => None,
         })
+    }
+
+    /// The head-end; `None` while it is down, or if there is none.
+    pub fn head_end(&self) -> Option<&HeadEndNode> {
+        self.places.iter().find_map(|place| match &place.node {
+            Some(Hosted::HeadEnd(node)) => Some(&**node),
+            _ => None,
+        })
+    }
+
+    /// Lets an operator call the head-end; `None` while it is down.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError`] of what follows.
+    pub fn operate<T>(
+        &mut self,
+        call: impl FnOnce(&mut HeadEndNode, Now) -> T,
+    ) -> Result<Option<T>, WorldError> {
+        let now = self.now();
+        let place = self
+            .places
+            .iter()
+            .position(|place| place.role == Role::HeadEnd);
+        let Some(index) = place else {
+            return Ok(None);
+        };
+        let Some(Hosted::HeadEnd(node)) = &mut self.places[index].node else {
+            return Ok(None);
+        };
+        let answer = call(node, now);
+        self.drain(index)?;
+        Ok(Some(answer))
+    }
+
+    /// What the head-end sent so far, as somebody hears it who has no key.
+    pub fn heard(&self) -> &head_end::Heard {
+        &self.heard
+    }
+
+    /// Loses every pushed reading of a meter between edge and utility from now on, and nothing
+    /// else: its tunnel stays.
+    pub fn withhold(&mut self, meter: MeterId) {
+        self.withheld.insert(meter);
+    }
+
+    /// Lets them pass again.
+    pub fn release(&mut self, meter: MeterId) {
+        self.withheld.remove(&meter);
     }
 
     /// A node's disk.
@@ -779,6 +847,14 @@ impl World {
     }
 
     fn send(&mut self, from: usize, link: LinkId, frame: Vec<u8>) {
+        if self.places[from].role == Role::HeadEnd {
+            self.heard.listen(&frame);
+        }
+        let frame = if self.withheld.is_empty() || self.places[from].role != Role::Edge {
+            frame
+        } else {
+            without(&self.withheld, frame)
+        };
         let (index, generation) = cable_of(link);
         let cable = &mut self.cables[index];
         // A link that is gone swallows it.
@@ -846,6 +922,17 @@ impl Place {
             spins: (0, 0),
             cables: Vec::new(),
         }
+    }
+}
+
+/// An edge's envelope without the readings of these meters.
+fn without(withheld: &BTreeSet<MeterId>, frame: Vec<u8>) -> Vec<u8> {
+    match Message::decode(&frame) {
+        Ok(Message::Readings(mut readings)) => {
+            readings.retain(|accepted| !withheld.contains(&accepted.reading.meter));
+            Message::Readings(readings).encode()
+        }
+        Ok(_) | Err(_) => frame,
     }
 }
 

@@ -143,7 +143,7 @@ impl Plant {
             DiskParts {
                 cells: Some(CellDisk::open(directory)?),
                 ledger: Some(ledger_disk),
-                archive: None,
+                ..DiskParts::default()
             },
         )?;
         let archive_disk = Disk::start(

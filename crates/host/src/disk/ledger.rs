@@ -245,7 +245,7 @@ impl LedgerDisk {
     }
 }
 
-fn database_path(directory: &DataDirectory) -> PathBuf {
+pub(super) fn database_path(directory: &DataDirectory) -> PathBuf {
     directory.path().join(DATABASE)
 }
 

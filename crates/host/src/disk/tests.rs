@@ -19,6 +19,7 @@ fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
     let parts = DiskParts {
         cells: Some(CellDisk::open(directory).unwrap()),
         ledger: Some(ledger),
+        operations: None,
         archive: Some(ArchiveDisk::open(directory).unwrap()),
     };
     (parts, start)
@@ -89,7 +90,10 @@ fn failure(reply: &DiskReply) -> &str {
             result: Err(words), ..
         }
         | DiskReply::Ledger(Outcome::Failed { error: words, .. }) => words,
-        DiskReply::Done { .. } | DiskReply::Answer { .. } | DiskReply::Ledger(_) => {
+        DiskReply::Done { .. }
+        | DiskReply::Answer { .. }
+        | DiskReply::Ledger(_)
+        | DiskReply::Operations { .. } => {
             panic!("{reply:?} is no failure")
         }
     }

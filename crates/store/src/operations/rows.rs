@@ -357,7 +357,7 @@ pub struct MasterRow {
     pub is_retired: bool,
 }
 
-/// A piece of long-running work: a command, a key change, a campaign.
+/// A piece of long-running work: a command, a key change, a campaign, a meter's collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkRow {
     /// What kind.
@@ -383,14 +383,17 @@ pub enum WorkKind {
     Rotation,
     /// A firmware campaign.
     Campaign,
+    /// How far the profile of a meter is read, and what of it is missing. Never finished.
+    Collection,
 }
 
 impl WorkKind {
     /// Every kind, in the order of their codes, with its name.
-    pub const ALL: [(Self, &'static str); 3] = [
+    pub const ALL: [(Self, &'static str); 4] = [
         (Self::Command, "command"),
         (Self::Rotation, "rotation"),
         (Self::Campaign, "campaign"),
+        (Self::Collection, "collection"),
     ];
 }
 

@@ -1,0 +1,51 @@
+//! The head-end's tables on disk.
+
+use std::path::PathBuf;
+
+use gridloom_store::{Batch, OperationsStore, Refused, SqliteOperations};
+
+use super::cells::open_connection;
+use super::directory::DataDirectory;
+use super::ledger::{database_error, database_path};
+use super::{DiskError, words};
+
+/// Meters, keys, work and audit log of the head-end, in the data directory's `gridloom.db`: on
+/// a connection of its own, so that readings and operations never wait for each other.
+#[derive(Debug)]
+pub struct OperationsDisk {
+    path: PathBuf,
+    store: Box<dyn OperationsStore>,
+}
+
+impl OperationsDisk {
+    /// Opens the tables.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Database`] if the file cannot be opened or is no database of ours.
+    pub fn open(directory: &DataDirectory) -> Result<Self, DiskError> {
+        let path = database_path(directory);
+        let store = SqliteOperations::new(open_connection(&path)?)
+            .map_err(|error| database_error(&path, &error))?;
+        Ok(Self {
+            path,
+            store: Box::new(store),
+        })
+    }
+
+    /// The tables, before the disk is started: what a head-end starts from.
+    pub fn store(&self) -> &dyn OperationsStore {
+        &*self.store
+    }
+
+    /// The tables, before the disk is started: for enrolling meters.
+    pub fn store_mut(&mut self) -> &mut dyn OperationsStore {
+        &mut *self.store
+    }
+
+    pub(super) fn commit(&mut self, batches: &[Batch]) -> Result<Vec<Result<(), Refused>>, String> {
+        self.store
+            .commit(batches)
+            .map_err(|error| words::of_database(&self.path, &error))
+    }
+}
