@@ -321,7 +321,13 @@ impl HeadEndNode {
         let heads: Vec<Command> = self.command_heads.values().cloned().collect();
         for command in heads {
             let id = command.id.0;
-            self.add_order(id, &command.author, OrderState::Running, command.targets, now);
+            self.add_order(
+                id,
+                &command.author,
+                OrderState::Running,
+                command.targets,
+                now,
+            );
         }
         for entry in &entries {
             if let Entry::Settled(id, meter, end) = entry {
@@ -382,9 +388,7 @@ impl HeadEndNode {
                 .collected
                 .get(&meter)
                 .map(|read| reading.due_at_or_before(read.through));
-            let planned = self
-                .schedule
-                .plan(meter, PROFILE, reading, last, now.utc);
+            let planned = self.schedule.plan(meter, PROFILE, reading, last, now.utc);
             self.drain_schedule();
             if let Err(error) = planned {
                 tracing::error!(%error, "a meter is not read on time");
@@ -520,7 +524,11 @@ impl HeadEndNode {
                 self.start(start, now);
             }
             schedule::Output::Missed {
-                meter, last, count, failure, ..
+                meter,
+                last,
+                count,
+                failure,
+                ..
             } => {
                 self.count_read(last, false);
                 tracing::warn!(%meter, count, ?failure, "periodic reads are missed");
@@ -674,7 +682,10 @@ impl HeadEndNode {
     }
 
     fn keep_time(&mut self, now: Now) {
-        if self.counters_paused.is_some_and(|until| until <= now.instant) {
+        if self
+            .counters_paused
+            .is_some_and(|until| until <= now.instant)
+        {
             self.counters_paused = None;
         }
         for request in self.saving.due(now.instant) {
@@ -744,8 +755,9 @@ impl Node for HeadEndNode {
             Input::Disk(DiskReply::Operations { ticket, result }) => {
                 self.handle_saved(ticket, result, now);
             }
-            Input::Disk(DiskReply::Done { .. } | DiskReply::Ledger(_) | DiskReply::Answer { .. }) => {
-            }
+            Input::Disk(
+                DiskReply::Done { .. } | DiskReply::Ledger(_) | DiskReply::Answer { .. },
+            ) => {}
             Input::Timeout => self.keep_time(now),
         }
         self.pump(now);

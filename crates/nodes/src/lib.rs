@@ -1,5 +1,6 @@
-//! Assembles meter, gateway, edge, utility and archive nodes, each one machine: routing only, no
-//! policy. Whatever is deployed is made here, and both [`host`] and [`sim`] run exactly that.
+//! Assembles meter, gateway, edge, utility, archive and head-end nodes, each one machine: routing
+//! only, no policy. Whatever is deployed is made here, and both [`host`] and [`sim`] run exactly
+//! that.
 //!
 //! [`host`]: https://docs.rs/gridloom-host
 //! [`sim`]: https://docs.rs/gridloom-sim

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use gridloom_core::{
-    Currency, Day, Instant, MeterId, Now, ObisCode, Seed, SystemTitle, UtcTime,
-};
+use gridloom_core::{Currency, Day, Instant, MeterId, Now, ObisCode, Seed, SystemTitle, UtcTime};
 use gridloom_dlms::apdu::AttributeDescriptor;
 use gridloom_dlms::hdlc::{Peer, ServerLink, ServerLinkConfig, ServerLinkOutput};
 use gridloom_dlms::security::Keys;
@@ -116,7 +114,9 @@ impl Bench {
             nodes.insert(server, MeterNode::new(meter));
         }
         let mut store = MemoryOperations::new();
-        store.commit(&[Batch::new(changes)]).unwrap()[0].clone().unwrap();
+        store.commit(&[Batch::new(changes)]).unwrap()[0]
+            .clone()
+            .unwrap();
         let mut template = MeterTemplate::standard("dialled");
         template.connections = 2;
         let templates = BTreeMap::from([("dialled".to_owned(), template)]);
@@ -391,10 +391,23 @@ fn meters_behind_one_address_share_one_connection() {
         let id = bench.read(5);
         bench.run_for(Duration::from_secs(20));
         let report = bench.node.order(id).unwrap();
-        assert!(bench.is_read(id), "{transport}: {report:?} {:?}", bench.node.errors());
+        assert!(
+            bench.is_read(id),
+            "{transport}: {report:?} {:?}",
+            bench.node.errors()
+        );
         assert_eq!(bench.dials, [(DialId(1), ADDRESS.to_owned(), wire)]);
-        let states: BTreeSet<_> = bench.node.registry().meters().map(|row| row.state).collect();
-        assert_eq!(states, BTreeSet::from([DeviceState::Commissioned]), "{transport}");
+        let states: BTreeSet<_> = bench
+            .node
+            .registry()
+            .meters()
+            .map(|row| row.state)
+            .collect();
+        assert_eq!(
+            states,
+            BTreeSet::from([DeviceState::Commissioned]),
+            "{transport}"
+        );
         // Nobody needs it any more.
         assert_eq!(bench.node.status().connections, 1);
         bench.run_for(Duration::from_secs(40));
@@ -449,7 +462,11 @@ fn what_no_session_could_do_is_refused_at_once() {
             steps,
             deadline,
         };
-        bench.node.submit(order, "anna", now).unwrap_err().to_string()
+        bench
+            .node
+            .submit(order, "anna", now)
+            .unwrap_err()
+            .to_string()
     };
     for (targets, steps, words) in [
         (vec![1], vec![], "0 steps"),

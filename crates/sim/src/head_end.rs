@@ -49,7 +49,11 @@ fn master() -> LocalMasterKeys {
 
 /// Under which keys of a meter are transferred: drawn from the town's seed.
 fn kek(town: &Town, house: &House) -> [u8; 16] {
-    let seed = town.plan().seed.child("kek").nth(u64::from(house.meter().0));
+    let seed = town
+        .plan()
+        .seed
+        .child("kek")
+        .nth(u64::from(house.meter().0));
     let mut key = [0; 16];
     seed.rng().fill_bytes(&mut key);
     key
@@ -133,7 +137,11 @@ pub(crate) fn enrol(town: &Town, disk: &mut Disk, now: Now) {
         }
     }
     let answers = disk.operations_mut().commit(&[Batch::new(changes)]);
-    assert_eq!(answers, Ok(vec![Ok(())]), "a town gives every meter its own");
+    assert_eq!(
+        answers,
+        Ok(vec![Ok(())]),
+        "a town gives every meter its own"
+    );
 }
 
 /// Starts a head-end from its tables. Its entropy is drawn from the seed and the time, so that no

@@ -6,7 +6,8 @@ use gridloom_core::{Now, Wake};
 use gridloom_edge::{Edge, EdgeMemory};
 use gridloom_field::{Boot, Meter};
 use gridloom_nodes::{
-    ArchiveNode, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode, Node, Output, UtilityMemory, UtilityNode,
+    ArchiveNode, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode, Node, Output, UtilityMemory,
+    UtilityNode,
 };
 use gridloom_store::LedgerConfig;
 
@@ -82,14 +83,8 @@ impl Blueprint {
                 if self.head_end.is_some() {
                     config.access.master = Some(head_end::meter_master(&self.town, house));
                 }
-                let meter = Meter::start(
-                    config,
-                    house.load(),
-                    disk.cells(),
-                    Boot::Reset,
-                    now,
-                )
-                .map_err(|error| error.to_string())?;
+                let meter = Meter::start(config, house.load(), disk.cells(), Boot::Reset, now)
+                    .map_err(|error| error.to_string())?;
                 Hosted::Meter(Box::new(MeterNode::new(meter)))
             }
             Role::Gateway(_) => Hosted::Gateway(Box::new(GatewayNode::new(name))),

@@ -1,8 +1,8 @@
 //! The event loop of virtual time: every frame, answer of a disk and deadline in one order.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
 use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 

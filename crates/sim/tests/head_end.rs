@@ -134,7 +134,12 @@ fn every_interval_of_a_meter_whose_pushes_are_lost_arrives() {
     assert_eq!((status.gaps, status.undelivered), (0, 0));
     assert_eq!(status.reads.missed, 0);
     assert_eq!(world.heard().repeated(), 0);
-    let conflicts = world.utility().unwrap().status(world.now()).counters.conflicts;
+    let conflicts = world
+        .utility()
+        .unwrap()
+        .status(world.now())
+        .counters
+        .conflicts;
     assert_eq!(conflicts, 0, "a profile says what the push said");
 }
 
@@ -229,8 +234,15 @@ fn keys_change_though_the_head_end_crashes_in_the_middle() {
         assert_eq!(after.len(), before.len());
         // A crash before the pending keys were durable leaves the old ones.
         let changed = after.iter().filter(|key| !before.contains(key)).count();
-        assert!(changed == 2 || (changed == 0 && seed == 0), "seed {seed}: {after:?}");
-        assert_eq!(errors.get(&METER), None, "seed {seed}: it is read under them");
+        assert!(
+            changed == 2 || (changed == 0 && seed == 0),
+            "seed {seed}: {after:?}"
+        );
+        assert_eq!(
+            errors.get(&METER),
+            None,
+            "seed {seed}: it is read under them"
+        );
         let register = Step::ReadSupply;
         assert!(matches!(read(&mut world, register), StepValue::Supply(_)));
     }
@@ -284,7 +296,10 @@ fn no_crash_makes_the_head_end_repeat_itself() {
         // Each further sending needs a look that showed the one before without effect.
         let again = count("not carried out");
         assert!(count("being sent") <= 1 + again, "{lines:?}");
-        assert!(orders <= 1 + again, "seed {seed}: {orders} orders, {lines:?}");
+        assert!(
+            orders <= 1 + again,
+            "seed {seed}: {orders} orders, {lines:?}"
+        );
         confirmed += 1;
         assert_eq!(count("ended: Verified"), 1, "seed {seed}: {lines:?}");
         assert_eq!(count("closed"), 1, "seed {seed}: {lines:?}");
@@ -296,5 +311,9 @@ fn no_crash_makes_the_head_end_repeat_itself() {
             panic!("another value");
         };
         assert_eq!(events.len(), 1, "seed {seed}: switched once: {events:?}");
-    }    assert!(confirmed > 25, "most crashes hit what was ordered: {confirmed}");
+    }
+    assert!(
+        confirmed > 25,
+        "most crashes hit what was ordered: {confirmed}"
+    );
 }

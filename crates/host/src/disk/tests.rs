@@ -1,5 +1,6 @@
 //! Real directories, real fsyncs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -9,7 +10,8 @@ use gridloom_core::{
 };
 use gridloom_nodes::{Answer, Query};
 use gridloom_store::{
-    BillRow, CommitBatch, Effect, Lsn, MeterDay, MeterRow, Operation, Outcome, StoredReading,
+    BillRow, Change, CommitBatch, DeviceLink, DeviceRow, DeviceState, Effect, Lsn, MeterDay,
+    MeterRow, Operation, Outcome, StoredReading, Transport,
 };
 
 use super::*;
@@ -19,7 +21,7 @@ fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
     let parts = DiskParts {
         cells: Some(CellDisk::open(directory).unwrap()),
         ledger: Some(ledger),
-        operations: None,
+        operations: Some(OperationsDisk::open(directory).unwrap()),
         archive: Some(ArchiveDisk::open(directory).unwrap()),
     };
     (parts, start)
@@ -395,6 +397,69 @@ fn what_cannot_be_done_is_answered_in_words() {
     assert_eq!(*what, Operation::WriteJournal);
     assert!(error.contains("journal/0000000001.journal"), "{error}");
     disk.close();
+}
+
+fn operations(ticket: u64, meter: u32, serial: &str) -> DiskRequest {
+    let row = DeviceRow {
+        meter: MeterId(meter),
+        title: SystemTitle::new(*b"GLM", u64::from(meter)),
+        serial: serial.to_owned(),
+        name: format!("House {meter}"),
+        state: DeviceState::Enrolled,
+        link: DeviceLink {
+            transport: Transport::Gateway,
+            address: format!("gateway-{meter}"),
+            server: 1,
+            physical: 0,
+        },
+        roles: Vec::new(),
+        template: "any".to_owned(),
+        groups: BTreeSet::new(),
+        service_point: "somewhere".to_owned(),
+        phases: 1,
+    };
+    let batch = Batch::new(vec![Change::Device(row), Change::Audit(vec![7])]);
+    DiskRequest::Operations { ticket, batch }
+}
+
+/// A refused batch harms no other, and cells in between keep the order.
+#[test]
+fn changes_of_the_head_ends_tables_are_kept_or_refused_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = DataDirectory::open("--data", directory.path()).unwrap();
+    let (parts, _) = open_all(&data);
+    let disk = Disk::start("test", parts).unwrap();
+    let replies = ask_all(
+        &disk,
+        vec![
+            operations(1, 1, "A"),
+            operations(2, 2, "A"),
+            remember(3, "cell", b"between"),
+            operations(4, 3, "B"),
+            operations(5, 4, "C"),
+        ],
+    );
+    let tickets: Vec<(u64, bool)> = replies
+        .iter()
+        .map(|reply| match reply {
+            DiskReply::Operations {
+                ticket,
+                result: Ok(answer),
+            } => (*ticket, answer.is_ok()),
+            DiskReply::Done { ticket, result } => (*ticket, result.is_ok()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        tickets,
+        [(1, true), (2, false), (3, true), (4, true), (5, true)]
+    );
+    disk.close();
+    let again = OperationsDisk::open(&data).unwrap();
+    let meters = again.store().devices().unwrap();
+    let meters: Vec<u32> = meters.iter().map(|row| row.meter.0).collect();
+    assert_eq!(meters, [1, 3, 4]);
+    assert_eq!(again.store().audit_log(0, 10).unwrap().len(), 3);
 }
 
 #[test]

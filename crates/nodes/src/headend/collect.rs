@@ -78,7 +78,11 @@ impl HeadEndNode {
             return Outcome::Failed;
         };
         self.count_read(due, true);
-        let ends: Vec<UtcTime> = intervals.readings.iter().map(|reading| reading.end).collect();
+        let ends: Vec<UtcTime> = intervals
+            .readings
+            .iter()
+            .map(|reading| reading.end)
+            .collect();
         let rows = intervals.exceptions.iter().filter_map(|row| row.time);
         let newest = rows.chain(ends.iter().copied()).max();
         let Some(through) = newest.map(|newest| floor(period, newest)) else {
@@ -264,14 +268,25 @@ impl HeadEndNode {
         self.talk(start, Errand::Once(task), vec![step], None, now);
     }
 
-    pub(super) fn gap_over(&mut self, read: ReadId, series: Series, span: Span, talked: &Talked, now: Now) {
+    pub(super) fn gap_over(
+        &mut self,
+        read: ReadId,
+        series: Series,
+        span: Span,
+        talked: &Talked,
+        now: Now,
+    ) {
         let Some(Ok(StepValue::Profile(profile))) = talked.results.first() else {
             return self.answer_backfill(read, Answer::Failed, now);
         };
         let Some(intervals) = self.intervals(series.meter, profile, span.from, now) else {
             return self.answer_backfill(read, Answer::Failed, now);
         };
-        let ends = intervals.readings.iter().map(|reading| reading.end).collect();
+        let ends = intervals
+            .readings
+            .iter()
+            .map(|reading| reading.end)
+            .collect();
         let purpose = Purpose::Filled { read, ends };
         self.deliver(purpose, intervals.readings, talked.counter, now);
     }

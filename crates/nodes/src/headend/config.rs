@@ -183,7 +183,10 @@ impl HeadEndMemory {
             Entry::Sending(id, _) | Entry::Settled(id, ..) | Entry::Cancelled(id) => id.0,
         });
         let rows = self.rotations.iter().chain(self.campaigns.iter().flatten());
-        commands.chain(rows.map(|row| row.number)).max().unwrap_or(0)
+        commands
+            .chain(rows.map(|row| row.number))
+            .max()
+            .unwrap_or(0)
     }
 }
 

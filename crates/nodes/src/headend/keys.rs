@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gridloom_core::{MeterId, SystemTitle};
 use gridloom_dlms::association::{Conformance, Secret as Password};
-use gridloom_dlms::client::{
-    Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm,
-};
+use gridloom_dlms::client::{Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm};
 use gridloom_dlms::security::{Keys, Policy, SecurityControl, SecuritySuite, SymmetricKey};
 use gridloom_headend::rotation::KeySelection;
 use gridloom_headend::template::{CipheringForm, MeterTemplate, ReleaseForm as TemplateRelease};
@@ -98,16 +96,18 @@ impl KeyRing {
 
     pub(super) fn current(&self, meter: MeterId, kind: KeyKind, client: u16) -> Option<&KeyRow> {
         let keys = self.of.get(&meter).into_iter().flatten();
-        keys.filter_map(|key| self.rows.get(key)).find(|row| {
-            row.state == KeyState::Current && (row.kind, row.client) == (kind, client)
-        })
+        keys.filter_map(|key| self.rows.get(key))
+            .find(|row| row.state == KeyState::Current && (row.kind, row.client) == (kind, client))
     }
 }
 
 /// As which client a meter is talked to: as management where it may be, else under the strongest
 /// mechanism.
 pub(super) fn role_of(row: &DeviceRow) -> Option<ClientRole> {
-    let management = row.roles.iter().find(|role| role.client == MANAGEMENT_CLIENT);
+    let management = row
+        .roles
+        .iter()
+        .find(|role| role.client == MANAGEMENT_CLIENT);
     let strongest = || row.roles.iter().max_by_key(|role| role.mechanism);
     management.or_else(strongest).copied()
 }
@@ -155,7 +155,8 @@ pub(super) fn client_of(
                 let secret = vault.unseal(row).map_err(|_| "a key that unwraps")?;
                 SymmetricKey::from_bytes(secret.expose()).map_err(|_| "a key of 16 or 32 bytes")
             };
-            let (encryption, proof) = (open(selection.encryption)?, open(selection.authentication)?);
+            let (encryption, proof) =
+                (open(selection.encryption)?, open(selection.authentication)?);
             let keys = Keys::pair(encryption, proof).map_err(|_| "two keys of one length")?;
             if keys.key_len() != suite.key_len() {
                 return Err("keys of the suite's length");

@@ -57,7 +57,11 @@ impl HeadEndNode {
             }
             Order::ChangeKeys { meter, kinds } => {
                 self.check_targets(&[meter])?;
-                if self.keys.current(meter, KeyKind::KeyEncryption, 0).is_none() {
+                if self
+                    .keys
+                    .current(meter, KeyKind::KeyEncryption, 0)
+                    .is_none()
+                {
                     return Err(OrderError::NoKek(meter));
                 }
                 let plan = RotationPlan {
@@ -70,14 +74,8 @@ impl HeadEndNode {
                 let entropy: zeroize::Zeroizing<[u8; 64]> = self.entropy.bytes().into();
                 let keys = self.keys.of(meter);
                 let mut next = self.keys.next_key();
-                let begun = Rotation::begin(
-                    &plan,
-                    &keys,
-                    &mut next,
-                    &mut self.vault,
-                    &*entropy,
-                    now,
-                )?;
+                let begun =
+                    Rotation::begin(&plan, &keys, &mut next, &mut self.vault, &*entropy, now)?;
                 self.keys.reserve_numbers(next);
                 self.rotations.insert(number, begun);
                 self.add_order(number, by, OrderState::Running, [meter], now);
@@ -220,10 +218,14 @@ impl HeadEndNode {
     /// Writes a change of the registry, an import with its keys among them; meters are read by it
     /// once it is durable.
     pub fn write(&mut self, proposal: Proposal, now: Now) {
-        let devices = proposal.batch.changes.iter().filter_map(|change| match change {
-            Change::Device(row) => Some(row.meter),
-            _ => None,
-        });
+        let devices = proposal
+            .batch
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Device(row) => Some(row.meter),
+                _ => None,
+            });
         let meters = devices.collect();
         let batch = proposal.batch.clone();
         self.save(batch, Saved::Registry(Box::new(proposal), meters));

@@ -291,7 +291,10 @@ mod tests {
         let collected = Collected {
             period: Period::QUARTER_HOUR,
             through: at(20),
-            gaps: vec![Span { from: at(3), to: at(5) }],
+            gaps: vec![Span {
+                from: at(3),
+                to: at(5),
+            }],
         };
         let bytes = collected.encode();
         assert_eq!(Collected::decode(&bytes), Ok(collected));

@@ -318,7 +318,13 @@ impl HeadEndNode {
         self.finish_job(start.job, outcome, now);
     }
 
-    pub(super) fn note_error(&mut self, meter: gridloom_core::MeterId, layer: Layer, words: String, now: Now) {
+    pub(super) fn note_error(
+        &mut self,
+        meter: gridloom_core::MeterId,
+        layer: Layer,
+        words: String,
+        now: Now,
+    ) {
         let at = now.utc;
         self.errors.insert(meter, LastError { at, layer, words });
     }

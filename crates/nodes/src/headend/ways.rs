@@ -259,7 +259,11 @@ impl Ways {
     pub(super) fn close(&mut self, job: JobId, now: Instant) {
         match self.at.remove(&job) {
             Some(Where::Tunnel(meter)) => {
-                if self.tunnels.get(&meter).is_some_and(|(user, _)| *user == job) {
+                if self
+                    .tunnels
+                    .get(&meter)
+                    .is_some_and(|(user, _)| *user == job)
+                {
                     self.tunnels.remove(&meter);
                 }
             }
@@ -370,9 +374,10 @@ impl Ways {
             self.outbox.push_back(Output::Close { link, reason });
             return;
         };
-        let user = connection.users.iter().find(|(_, user)| {
-            (user.server, user.client) == (frame.source.0, frame.destination.0)
-        });
+        let user = connection
+            .users
+            .iter()
+            .find(|(_, user)| (user.server, user.client) == (frame.source.0, frame.destination.0));
         if let Some((job, _)) = user {
             let event = WayEvent::Apdu(frame.apdu.to_vec());
             self.events.push_back((*job, event));

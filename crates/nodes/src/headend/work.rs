@@ -65,13 +65,7 @@ impl HeadEndNode {
         }
     }
 
-    pub(super) fn task_failed_and_finished(
-        &mut self,
-        job: JobId,
-        task: Task,
-        why: &str,
-        now: Now,
-    ) {
+    pub(super) fn task_failed_and_finished(&mut self, job: JobId, task: Task, why: &str, now: Now) {
         self.finish_job(job, Outcome::Done, now);
         self.task_failed(task, why, now);
     }
@@ -147,7 +141,13 @@ impl HeadEndNode {
     }
 
     /// The session of a task is over; says what the schedule makes of it.
-    pub(super) fn task_over(&mut self, start: &Start, task: Task, talked: Talked, now: Now) -> Outcome {
+    pub(super) fn task_over(
+        &mut self,
+        start: &Start,
+        task: Task,
+        talked: Talked,
+        now: Now,
+    ) -> Outcome {
         let meter = start.meter;
         match task {
             Task::Reading(order, _) => {
@@ -398,7 +398,12 @@ impl HeadEndNode {
         let entries = entries.into_iter().map(|(key_id, wrapped)| {
             Data::Structure(vec![Data::Enum(key_id), Data::OctetString(wrapped)])
         });
-        Ok(invoke(64, SECURITY_SETUP, 2, Data::Array(entries.collect())))
+        Ok(invoke(
+            64,
+            SECURITY_SETUP,
+            2,
+            Data::Array(entries.collect()),
+        ))
     }
 
     fn transferred(&mut self, number: u64, outcome: TransferOutcome, now: Now) {
@@ -555,7 +560,14 @@ fn probe_outcome(talked: &Talked) -> ProbeOutcome {
         None => ProbeOutcome::Opened,
         // A meter may keep silent on what it cannot open: then other keys are tried, which
         // throws none away.
-        Some(Layer::Link) if !matches!(&talked.ended, Err(gridloom_headend::session::SessionError::Client(ClientError::TimedOut { .. }))) => {
+        Some(Layer::Link)
+            if !matches!(
+                &talked.ended,
+                Err(gridloom_headend::session::SessionError::Client(
+                    ClientError::TimedOut { .. }
+                ))
+            ) =>
+        {
             ProbeOutcome::Unreachable(words)
         }
         Some(_) => ProbeOutcome::WrongKey(words),
@@ -564,7 +576,10 @@ fn probe_outcome(talked: &Talked) -> ProbeOutcome {
 
 fn image_answer(request: ImageRequest, talked: &Talked) -> ImageAnswer {
     let unusable = || ImageAnswer::Refused("its answer has an unexpected type".to_owned());
-    let failed = talked.results.iter().find_map(|result| result.as_ref().err());
+    let failed = talked
+        .results
+        .iter()
+        .find_map(|result| result.as_ref().err());
     if let Some(error) = failed {
         return match error {
             StepError::Client(ClientError::Method(ActionResult::TemporaryFailure, _)) => {
@@ -595,7 +610,12 @@ fn image_answer(request: ImageRequest, talked: &Talked) -> ImageAnswer {
 }
 
 fn image_status<E>(values: &[Result<Data, E>]) -> Option<ImageStatus> {
-    let [Ok(block), Ok(missing), Ok(Data::Boolean(is_enabled)), Ok(Data::Enum(code))] = values
+    let [
+        Ok(block),
+        Ok(missing),
+        Ok(Data::Boolean(is_enabled)),
+        Ok(Data::Enum(code)),
+    ] = values
     else {
         return None;
     };
