@@ -1,5 +1,6 @@
 //! The gridloom program: one utility's smart-meter network and SCADA.
 
+mod audit;
 mod bill;
 mod capture;
 mod check;
@@ -10,8 +11,10 @@ mod demo;
 mod display;
 mod emulate;
 mod founding;
+mod headend;
 mod hex;
 mod manage;
+mod meters;
 mod obis_names;
 mod profiles;
 mod read;
@@ -38,6 +41,8 @@ struct Cli {
 enum Command {
     /// Runs a small utility with all five layers on this machine
     Demo(demo::Demo),
+    /// Checks the audit log
+    Audit(audit::Audit),
     /// Prints bills from a data directory
     Bill(bill::Bill),
     /// Accounts for every reading in a data directory
@@ -50,6 +55,8 @@ enum Command {
     Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Registers meters, shows them, and takes them out of service
+    Meters(Box<meters::Meters>),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -83,12 +90,14 @@ fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let result = match cli.command {
         Command::Demo(command) => command.run(&mut out),
+        Command::Audit(command) => command.run(&mut out),
         Command::Bill(command) => command.run(&mut out),
         Command::Check(command) => command.run(&mut out),
         Command::Config(command) => command.run(&mut out),
         Command::Decode(command) => command.run(&mut out),
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Meters(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),
