@@ -8,6 +8,7 @@
 //! - No foreign origin gets in: no CORS, the `Host` name is checked, and so is a socket's `Origin`.
 
 mod assets;
+mod desk;
 mod error;
 mod frame;
 mod guard;
@@ -18,11 +19,17 @@ mod model;
 #[cfg(test)]
 mod sample;
 mod server;
+mod token;
 #[cfg(test)]
 mod typescript;
 
+pub use desk::{
+    ANSWER_MAX, Answer, Desk, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault,
+    MeterView, NewOrder, OrderKind, OrderState, OrderView, Page, PartState, PartView, ReadRateView,
+};
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 pub use server::{Options, serve, serve_with};
+pub use token::{OperatorToken, TokenError};

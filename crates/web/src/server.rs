@@ -23,15 +23,18 @@ use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
 use crate::metrics;
 use crate::model::{NodeState, Snapshot};
+use crate::token::OperatorToken;
 
 /// Requests under way at shutdown are given up after so long.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What an operator may configure about the console's listener.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Names by which browsers may address the console, beside `localhost` and IP addresses.
     pub host_names: Vec<String>,
+    /// Who may change something over the API; without it nobody may.
+    pub operator_token: Option<OperatorToken>,
 }
 
 /// Serves the console to browsers that address it as `localhost` or by IP address,

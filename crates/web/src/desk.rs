@@ -1,0 +1,347 @@
+//! What the API may ask of a head-end, and the answers as they stand on the wire.
+//!
+//! Times are RFC 3339 in UTC, decimals are strings. What is unknown is `null`, never zero.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A head-end as the API sees it. The host implements it over a handle to its node.
+///
+/// The server gives an answer up after [`ANSWER_MAX`] and drops its future;
+/// what was ordered by then stays ordered. `by` is the name of the operator's token, for the audit.
+pub trait Desk: Send + Sync + 'static {
+    /// Meters in the order of their numbers, at most `page.limit`.
+    fn meters(&self, page: Page) -> Answer<Vec<MeterView>>;
+    /// One meter; [`DeskError::Unknown`] if there is none of that number.
+    fn meter(&self, id: u32) -> Answer<MeterView>;
+    /// Registers the meters of a CSV file, or names every fault by line and column and registers
+    /// none. The file holds keys: it is neither logged nor quoted in an answer.
+    fn import(&self, csv: String, by: String) -> Answer<ImportReport>;
+    /// Takes an order. One that switches supply waits for [`Desk::confirm`]; another one runs.
+    fn submit(&self, order: NewOrder, by: String) -> Answer<OrderView>;
+    /// Lets a selected order run; [`DeskError::Refused`] if it does not wait for that.
+    fn confirm(&self, id: u64, by: String) -> Answer<OrderView>;
+    /// Takes an order back from every meter that was not sent it yet.
+    fn cancel(&self, id: u64, by: String) -> Answer<OrderView>;
+    /// The orders, newest first, without their parts; at most [`OrderView::ORDERS_MAX`].
+    fn orders(&self) -> Answer<Vec<OrderView>>;
+    /// One order with its parts.
+    fn order(&self, id: u64) -> Answer<OrderView>;
+    /// The head-end at this moment.
+    fn status(&self) -> Answer<HeadEndView>;
+}
+
+/// A desk that does not answer within this is called down; 503.
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// What a [`Desk`] will have answered.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, DeskError>> + Send>>;
+
+/// Why a desk does not do what it was asked. The text goes to the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeskError {
+    /// There is no such thing; 404.
+    #[error("{0}")]
+    Unknown(String),
+    /// It cannot be done now, or not to this meter; the words name field and remedy; 409.
+    #[error("{0}")]
+    Refused(String),
+    /// The request is wrong in these places, and nothing of it was applied; 422.
+    #[error("{} places are wrong, nothing was applied; correct them and send it again", .0.len())]
+    Invalid(Vec<Fault>),
+    /// The head-end does not run or does not answer; 503.
+    #[error("{0}")]
+    Down(String),
+}
+
+/// One place of a request that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The line of the file, from 1; `None` for what is no file.
+    pub line: Option<u32>,
+    /// The column of the file, or the field of the order.
+    pub column: String,
+    /// What is wrong and what to write instead. Never quotes a key.
+    pub problem: String,
+}
+
+impl Fault {
+    /// Faults in one answer; the server leaves the others out and says how many.
+    pub const FAULTS_MAX: usize = 1_000;
+}
+
+/// Which meters are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Meters with higher numbers only; 0 for the first page.
+    pub after: u32,
+    /// Meters at most, 1 to [`Page::LIMIT_MAX`].
+    pub limit: u16,
+    /// Only meters of this group.
+    pub group: Option<String>,
+    /// Only meters with this text in title, serial number, name or address, whatever its case.
+    pub text: Option<String>,
+}
+
+impl Page {
+    /// Meters of one page; a higher limit is refused with 422.
+    pub const LIMIT_MAX: u16 = 500;
+    /// Meters of a page that names no limit.
+    pub const LIMIT: u16 = 100;
+    /// Longest group or text in bytes; a longer one is refused with 422.
+    pub const TEXT_MAX: usize = 120;
+}
+
+/// A registered meter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MeterView {
+    /// Its number.
+    pub id: u32,
+    /// Its system title, 16 hexadecimal digits.
+    pub title: String,
+    /// Its serial number.
+    pub serial: String,
+    /// What people call it.
+    pub name: String,
+    /// `host:port`, or the gateway's word for it.
+    pub address: String,
+    /// `tcp-wrapper`, `hdlc-tcp` and so on, as in an import.
+    pub transport: String,
+    /// The profile that says how its kind is read.
+    pub template: String,
+    /// Its groups, sorted.
+    pub groups: Vec<String>,
+    /// Where it stands in its life, in one word.
+    pub state: String,
+    /// Up to when its intervals are collected without a gap.
+    pub collected_through: Option<String>,
+    /// Why it could not be talked to; `None` once the last talk succeeded.
+    pub last_error: Option<MeterFault>,
+}
+
+/// Why a meter could not be talked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MeterFault {
+    /// The layer that failed: frame, association, counter, tag, key, object, access.
+    pub layer: String,
+    /// In words, with the remedy.
+    pub text: String,
+    /// When.
+    pub at: String,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImportReport {
+    /// Meters that are new.
+    pub added: u32,
+    /// Meters that were there and are different now.
+    pub changed: u32,
+    /// Rows that say what was so already.
+    pub unchanged: u32,
+}
+
+/// What an order does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderKind {
+    /// Read now: the named attribute, else the meter's template.
+    Read,
+    /// Switch supply on; needs a confirmation.
+    Connect,
+    /// Switch supply off; needs a confirmation.
+    Disconnect,
+    /// Set the clock if it is off.
+    SyncClock,
+    /// Write the named attribute and read it back.
+    Set,
+    /// Change the meter's keys.
+    Rekey,
+}
+
+impl OrderKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Connect,
+        Self::Disconnect,
+        Self::SyncClock,
+        Self::Set,
+        Self::Rekey,
+    ];
+
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::SyncClock => "sync-clock",
+            Self::Set => "set",
+            Self::Rekey => "rekey",
+        }
+    }
+
+    /// Whether a second step lets it run. A desk keeps such an order selected until then.
+    pub const fn needs_confirm(self) -> bool {
+        match self {
+            Self::Connect | Self::Disconnect => true,
+            Self::Read | Self::SyncClock | Self::Set | Self::Rekey => false,
+        }
+    }
+}
+
+/// An order as somebody writes it. Fields that are not named here are refused.
+///
+/// The server checks that before a desk sees it: the fields' bounds, that somebody is meant, and
+/// that object and value are there where the kind needs them and only there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrder {
+    /// What it does.
+    pub kind: OrderKind,
+    /// The object, such as `1-0:1.8.0.255`; with `set`, and with `read` of one attribute.
+    #[serde(default)]
+    pub obis: Option<String>,
+    /// The object's interface class; with `obis`, if the template does not know the object.
+    #[serde(default)]
+    pub class: Option<u16>,
+    /// Which attribute; with `obis`, 2 if it is not said.
+    #[serde(default)]
+    pub attribute: Option<i8>,
+    /// What to write, as text or a decimal; with `set` only.
+    #[serde(default)]
+    pub value: Option<String>,
+    /// Meters by number.
+    #[serde(default)]
+    pub meters: Vec<u32>,
+    /// All meters of these groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// It is not sent to any more meters after so many seconds, 1 to [`NewOrder::WITHIN_MAX_S`].
+    pub within_s: u32,
+}
+
+impl NewOrder {
+    /// Longest time an order may stay open: a week, in seconds.
+    pub const WITHIN_MAX_S: u32 = 7 * 24 * 3_600;
+    /// Meters that one order names.
+    pub const METERS_MAX: usize = 100_000;
+    /// Groups that one order names.
+    pub const GROUPS_MAX: usize = 64;
+    /// Longest text of a field, in bytes.
+    pub const TEXT_MAX: usize = 1_024;
+}
+
+/// An order as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OrderView {
+    /// Its number.
+    pub id: u64,
+    /// What it does.
+    pub kind: OrderKind,
+    /// Who gave it.
+    pub by: String,
+    /// When.
+    pub at: String,
+    /// Where it stands.
+    pub state: OrderState,
+    /// Meters it is for: the sum of the next four.
+    pub total: u32,
+    /// Meters whose turn has not come.
+    pub queued: u32,
+    /// Meters that are talked to.
+    pub running: u32,
+    /// Meters where it is done, and verified where it changes the meter.
+    pub done: u32,
+    /// Meters where it is not.
+    pub failed: u32,
+    /// Each meter's part; empty in a list of orders.
+    pub parts: Vec<PartView>,
+}
+
+impl OrderView {
+    /// Orders in a list; the oldest are left out.
+    pub const ORDERS_MAX: usize = 1_000;
+}
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderState {
+    /// It waits for its confirmation.
+    Selected,
+    /// It is being carried out.
+    Running,
+    /// Nothing more will happen.
+    Over,
+}
+
+/// One meter's part of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartView {
+    /// Which meter.
+    pub meter: u32,
+    /// Where it stands.
+    pub state: PartState,
+    /// The value that was read, the progress, or why it failed; empty if there is nothing to say.
+    pub detail: String,
+}
+
+/// Where one meter's part of an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartState {
+    /// Its turn has not come.
+    Queued,
+    /// Its session runs.
+    Running,
+    /// Done.
+    Done,
+    /// Not done, expired, cancelled or superseded; the detail says which.
+    Failed,
+}
+
+/// A head-end at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeadEndView {
+    /// Meters in the registry, retired ones left out.
+    pub meters: u32,
+    /// Sessions under way.
+    pub sessions: u32,
+    /// Jobs that wait.
+    pub queued_by_lane: LaneCounts,
+    /// How the periodic reads of the last full interval went; `None` before the first.
+    pub read_rate: Option<ReadRateView>,
+    /// Meters whose last talk failed.
+    pub alarms: u32,
+    /// Orders that are selected or run.
+    pub orders_open: u32,
+}
+
+/// A count for each lane of the schedule, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct LaneCounts {
+    /// Somebody waits in front of a screen.
+    pub on_demand: u32,
+    /// Orders.
+    pub command: u32,
+    /// Readings that are missing.
+    pub backfill: u32,
+    /// Readings that are due.
+    pub periodic: u32,
+}
+
+/// How the periodic reads of one interval went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadRateView {
+    /// When they were due.
+    pub due: String,
+    /// Meters that were read.
+    pub succeeded: u32,
+    /// Meters that were not.
+    pub missed: u32,
+}
