@@ -2,6 +2,8 @@
 
 mod identity;
 mod master;
+mod running;
+mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,11 @@ use gridloom_store::Batch;
 use crate::profiles;
 
 pub(crate) use master::MasterKeyOption;
+pub(crate) use running::HeadEnd;
+pub(crate) use token::operator_token;
+
+/// The node's name.
+pub(crate) const NODE: &str = "headend-1";
 
 /// Where a head-end's tables, key and templates are.
 #[derive(clap::Args)]

@@ -18,9 +18,12 @@ mod meters;
 mod obis_names;
 mod profiles;
 mod read;
+mod serve;
 mod show;
+mod signals;
 mod sim;
 mod sms;
+mod snapshot;
 mod table;
 mod usage;
 
@@ -71,6 +74,8 @@ enum Command {
     SyncClock(Box<manage::SyncClock>),
     /// Follows a meter's event logs and notifications
     CaptureEvents(Box<capture::CaptureEvents>),
+    /// Runs a utility and its head-end for the registered meters
+    Serve(Box<serve::Serve>),
     /// Runs the same nodes in virtual time
     Sim(sim::Sim),
     /// Sends and lists short messages through a GSM modem
@@ -105,6 +110,7 @@ fn main() -> ExitCode {
         Command::Disconnect(command) => command.run(manage::Switch::Off, &mut out),
         Command::SyncClock(command) => command.run(&mut out),
         Command::CaptureEvents(command) => command.run(&mut out),
+        Command::Serve(command) => command.run(&mut out),
         Command::Sim(command) => command.run(&mut out),
         Command::Sms(command) => command.run(&mut out),
     };
