@@ -13,6 +13,12 @@ use crate::error::ApiError;
 /// Longest path and query that is read, in bytes; longer ones are refused with 414.
 pub(crate) const URI_MAX: usize = 2_048;
 
+/// Below this path something can be changed, with POST and the operator's token.
+const CHANGING: &str = "/api/v1/headend/";
+
+/// Of those, the requests that carry something; the route bounds it.
+const WITH_BODY: [&str; 2] = ["/api/v1/headend/meters/import", "/api/v1/headend/orders"];
+
 /// Only what the binary itself serves may load, run or connect.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; \
@@ -57,7 +63,11 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
     if !is_ours(host, host_names) {
         return Err(ApiError::ForeignHost(host.chars().take(100).collect()));
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let path = request.uri().path();
+    let is_change = *request.method() == Method::POST && path.starts_with(CHANGING);
+    if is_change {
+        check_origin(request.uri(), request.headers())?;
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(ApiError::Method(
             request.method().as_str().chars().take(20).collect(),
         ));
@@ -74,7 +84,7 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
             .headers()
             .get(header::CONTENT_LENGTH)
             .is_some_and(|length| length.as_bytes() != b"0");
-    if has_body {
+    if has_body && !(is_change && WITH_BODY.contains(&path)) {
         return Err(ApiError::Body);
     }
     Ok(())
@@ -119,7 +129,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Refuses a live connection that a page of another origin opens: browsers let any page do that.
+/// Refuses a live connection or a change that a page of another origin asks for: browsers let any
+/// page do that.
 /// A client that is no browser sends no `Origin`.
 pub(crate) fn check_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(origin) = headers.get(header::ORIGIN) else {

@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //!
-//! - Nothing here decides: it serves the latest [`Snapshot`] that the host published.
+//! - Nothing here decides: it serves the latest [`Snapshot`] that the host published, and passes on
+//!   to the [`Desk`] what an operator asks of the head-end.
+//! - Nothing is changed without the operator's token; its name reaches the audit, its secret nothing.
 //! - A slow client never queues: what it missed is coalesced into its next frame.
 //! - Clients, request sizes and frames are bounded; past a bound the answer says so in words.
 //! - No foreign origin gets in: no CORS, the `Host` name is checked, and so is a socket's `Origin`.
@@ -12,6 +14,7 @@ mod desk;
 mod error;
 mod frame;
 mod guard;
+mod headend;
 mod listener;
 mod live;
 mod metrics;

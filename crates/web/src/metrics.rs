@@ -2,13 +2,25 @@
 
 use std::fmt::{Display, Write};
 
+use crate::desk::HeadEndView;
 use crate::model::{HouseState, NodeState, Snapshot};
 
 /// The media type of [`render`]'s text.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What is known of the head-end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeadEnd {
+    /// This console has none.
+    Absent,
+    /// It did not say how it is.
+    Down,
+    /// It did.
+    Up(HeadEndView),
+}
+
 /// Writes every metric. A value that is not known has no sample: absence is not zero.
-pub(crate) fn render(snapshot: &Snapshot, live_clients: usize) -> String {
+pub(crate) fn render(snapshot: &Snapshot, live_clients: usize, headend: &HeadEnd) -> String {
     let mut page = Page(String::new());
     let counters = &snapshot.counters;
 
@@ -98,12 +110,72 @@ pub(crate) fn render(snapshot: &Snapshot, live_clients: usize) -> String {
     page.sample("gridloom_utility_time_seconds", &[], snapshot.now.as_secs());
     page.gauge("gridloom_console_clients", "Live consoles.");
     page.sample("gridloom_console_clients", &[], live_clients);
+    match headend {
+        HeadEnd::Absent => {}
+        HeadEnd::Down => page.headend_up(0),
+        HeadEnd::Up(view) => {
+            page.headend_up(1);
+            page.headend(view);
+        }
+    }
     page.0
 }
 
 struct Page(String);
 
 impl Page {
+    fn headend_up(&mut self, up: u8) {
+        self.gauge("gridloom_headend_up", "Whether the head-end answers.");
+        self.sample("gridloom_headend_up", &[], up);
+    }
+
+    fn headend(&mut self, view: &HeadEndView) {
+        for (name, help, count) in [
+            (
+                "gridloom_headend_meters",
+                "Meters in the registry.",
+                view.meters,
+            ),
+            (
+                "gridloom_headend_meters_failing",
+                "Meters whose last talk failed.",
+                view.alarms,
+            ),
+            (
+                "gridloom_headend_sessions",
+                "Sessions under way.",
+                view.sessions,
+            ),
+            (
+                "gridloom_headend_orders_open",
+                "Orders that are selected or run.",
+                view.orders_open,
+            ),
+        ] {
+            self.gauge(name, help);
+            self.sample(name, &[], count);
+        }
+        let lanes = view.queued_by_lane;
+        self.gauge("gridloom_headend_jobs_waiting", "Jobs that wait, by lane.");
+        for (lane, count) in [
+            ("on_demand", lanes.on_demand),
+            ("command", lanes.command),
+            ("backfill", lanes.backfill),
+            ("periodic", lanes.periodic),
+        ] {
+            self.sample("gridloom_headend_jobs_waiting", &[("lane", lane)], count);
+        }
+        if let Some(rate) = &view.read_rate {
+            self.gauge(
+                "gridloom_headend_reads",
+                "Meters by how the periodic read of the last full interval went.",
+            );
+            for (outcome, count) in [("succeeded", rate.succeeded), ("missed", rate.missed)] {
+                self.sample("gridloom_headend_reads", &[("outcome", outcome)], count);
+            }
+        }
+    }
+
     fn counter(&mut self, name: &str, help: &str) {
         self.head(name, help, "counter");
     }
@@ -142,13 +214,34 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desk::{LaneCounts, ReadRateView};
     use crate::sample;
+
+    fn headend(has_read: bool) -> HeadEndView {
+        HeadEndView {
+            meters: 12,
+            sessions: 3,
+            queued_by_lane: LaneCounts {
+                on_demand: 4,
+                command: 5,
+                backfill: 6,
+                periodic: 7,
+            },
+            read_rate: has_read.then(|| ReadRateView {
+                due: "2026-11-21T12:00:00Z".to_owned(),
+                succeeded: 11,
+                missed: 1,
+            }),
+            alarms: 2,
+            orders_open: 1,
+        }
+    }
 
     #[test]
     fn the_known_is_written_and_the_unknown_is_absent() {
         let mut full = sample::full();
         full.layers[0].node = "a\"b\\c".to_owned();
-        let page = render(&full, 2);
+        let page = render(&full, 2, &HeadEnd::Up(headend(true)));
         for line in [
             "# TYPE gridloom_packets_refused_total counter",
             "gridloom_packets_refused_total{reason=\"bad_tag\"} 4",
@@ -157,18 +250,31 @@ mod tests {
             "gridloom_node_up{layer=\"edge\",node=\"a\\\"b\\\\c\"} 1",
             "gridloom_node_up{layer=\"edge\",node=\"archive\"} 0",
             "gridloom_console_clients 2",
+            "gridloom_headend_up 1",
+            "gridloom_headend_meters 12",
+            "gridloom_headend_meters_failing 2",
+            "gridloom_headend_sessions 3",
+            "gridloom_headend_orders_open 1",
+            "gridloom_headend_jobs_waiting{lane=\"backfill\"} 6",
+            "gridloom_headend_reads{outcome=\"missed\"} 1",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
-        let page = render(&sample::unknown(), 0);
+        let page = render(&sample::unknown(), 0, &HeadEnd::Down);
         for absent in ["gridloom_power_watts", "gridloom_price_per_kwh"] {
             assert!(!page.contains(absent), "{absent}");
         }
+        assert!(page.contains("\ngridloom_headend_up 0\n"), "{page}");
+        assert!(!page.contains("gridloom_headend_meters"), "{page}");
+        let page = render(&full, 0, &HeadEnd::Up(headend(false)));
+        assert!(!page.contains("gridloom_headend_reads"), "{page}");
+        let page = render(&full, 0, &HeadEnd::Absent);
+        assert!(!page.contains("gridloom_headend"), "{page}");
     }
 
     #[test]
     fn every_sample_follows_the_head_of_its_metric() {
-        let page = render(&sample::full(), 1);
+        let page = render(&sample::full(), 1, &HeadEnd::Up(headend(true)));
         let mut head = "";
         for line in page.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {

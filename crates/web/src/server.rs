@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRef, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,16 +17,21 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::assets;
+use crate::desk::Desk;
 use crate::error::ApiError;
 use crate::guard::{check_origin, guard};
+use crate::headend::{self, Office};
 use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
-use crate::metrics;
+use crate::metrics::{self, HeadEnd};
 use crate::model::{NodeState, Snapshot};
 use crate::token::OperatorToken;
 
 /// Requests under way at shutdown are given up after so long.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The page of metrics waits so long for the head-end, then says that it is down.
+const STATUS_WAIT: Duration = Duration::from_secs(2);
 
 /// What an operator may configure about the console's listener.
 #[derive(Debug, Clone, Default)]
@@ -51,10 +56,12 @@ pub async fn serve(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_with(listener, snapshots, Options::default(), shutdown).await
+    serve_with(listener, snapshots, Options::default(), None, shutdown).await
 }
 
-/// Serves the console with `options`; otherwise like [`serve`].
+/// Serves the console with `options` and, if there is a head-end, its desk; otherwise like [`serve`].
+///
+/// Without a desk everything below `/api/v1/headend` is answered 404, in words.
 ///
 /// # Errors
 ///
@@ -63,11 +70,12 @@ pub async fn serve_with(
     listener: TcpListener,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     options: Options,
+    desk: Option<Arc<dyn Desk>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let (hub, pace) = Hub::new(snapshots, stopped.clone());
-    let server = axum::serve(BoundedListener::new(listener), routes(hub, options))
+    let server = axum::serve(BoundedListener::new(listener), routes(hub, desk, options))
         .with_graceful_shutdown(stopping(stopped.clone()));
 
     let pace = tokio::spawn(pace);
@@ -94,17 +102,32 @@ async fn stopping(mut stopped: watch::Receiver<bool>) {
     let _stopped = stopped.wait_for(|stop| *stop).await;
 }
 
-fn routes(hub: Hub, options: Options) -> Router {
+/// What the console's own routes see.
+#[derive(Clone)]
+struct Sources {
+    hub: Hub,
+    desk: Option<Arc<dyn Desk>>,
+}
+
+impl FromRef<Sources> for Hub {
+    fn from_ref(sources: &Sources) -> Self {
+        sources.hub.clone()
+    }
+}
+
+fn routes(hub: Hub, desk: Option<Arc<dyn Desk>>, options: Options) -> Router {
     let host_names: Arc<[String]> = options.host_names.into();
+    let office = Office::new(desk.clone(), options.operator_token);
     Router::new()
         .route("/api/v1/snapshot", get(snapshot))
         .route("/api/v1/houses/{id}", get(house))
         .route("/api/v1/live", get(live))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
+        .with_state(Sources { hub, desk })
+        .merge(headend::routes(office))
         .fallback(assets::asset)
         .layer(middleware::from_fn_with_state(host_names, guard))
-        .with_state(hub)
 }
 
 async fn snapshot(State(hub): State<Hub>) -> Response {
@@ -167,10 +190,19 @@ async fn health(State(hub): State<Hub>) -> Response {
     (code, Json(health)).into_response()
 }
 
-async fn metrics_page(State(hub): State<Hub>) -> Response {
-    let page = metrics::render(&hub.latest(), hub.clients());
+async fn metrics_page(State(sources): State<Sources>) -> Response {
+    let headend = match &sources.desk {
+        None => HeadEnd::Absent,
+        Some(desk) => match tokio::time::timeout(STATUS_WAIT, desk.status()).await {
+            Ok(Ok(view)) => HeadEnd::Up(view),
+            Ok(Err(_)) | Err(_) => HeadEnd::Down,
+        },
+    };
+    let page = metrics::render(&sources.hub.latest(), sources.hub.clients(), &headend);
     ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], page).into_response()
 }
 
+#[cfg(test)]
+mod headend_tests;
 #[cfg(test)]
 mod tests;

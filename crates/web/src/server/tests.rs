@@ -27,8 +27,9 @@ async fn ask(request: Request<Body>) -> Answer {
     let (hub, _pace) = Hub::new(snapshots, stopped);
     let options = Options {
         host_names: vec!["console.example".to_owned()],
+        operator_token: None,
     };
-    let response = routes(hub, options).oneshot(request).await.unwrap();
+    let response = routes(hub, None, options).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
     Answer {
