@@ -13,9 +13,11 @@ mod config;
 mod deliveries;
 mod disk;
 mod entropy;
+mod firmware;
 mod keys;
 mod operate;
 mod orders;
+mod restart;
 mod rows;
 mod status;
 mod talk;
@@ -26,19 +28,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gridloom_core::{Instant, MeterId, Now, ObisCode, Wake};
-use gridloom_headend::backfill::{self, Backfill, Order as GapOrder, ReadId, Series, Span};
+use gridloom_headend::backfill::{self, Backfill, ReadId, Series, Span};
 use gridloom_headend::campaign::{CampaignOutput, CampaignReport, ImageRequest};
 use gridloom_headend::command::{self, Command, CommandBook, CommandId, Entry};
 use gridloom_headend::profile::ProfileShape;
-use gridloom_headend::registry::{By, Registry};
+use gridloom_headend::registry::Registry;
 use gridloom_headend::rotation::{KeySelection, RotationOutput, retire_previous};
 use gridloom_headend::schedule::{
-    self, JobId, Lane, LinkId as WayId, Recurrence, RecurrenceId, Schedule, Start, TaskId,
+    self, JobId, Lane, LinkId as WayId, RecurrenceId, Schedule, Start, TaskId,
 };
 use gridloom_headend::session;
 use gridloom_headend::vault::KeyWrapper;
 use gridloom_headend::{Campaign, CounterBook, MeterTemplate, Rotation, Vault};
-use gridloom_store::{Batch, Change, DeviceState, KeyId, KeyKind, Refused, Transport};
+use gridloom_store::{Batch, Change, KeyId, KeyKind, Transport};
 
 use crate::envelope::Message;
 use crate::node::{DiskReply, Input, LinkId, Node, Output, Port};
@@ -264,182 +266,6 @@ impl HeadEndNode {
         Ok(node)
     }
 
-    fn enter_counters(&mut self, rows: &[gridloom_store::CounterRow]) {
-        let mut by_key: BTreeMap<KeyId, Vec<gridloom_store::CounterRow>> = BTreeMap::new();
-        for row in rows {
-            by_key.entry(row.key).or_default().push(*row);
-        }
-        for row in self.keys.rows() {
-            let title = self.registry.meter(row.meter).map(|device| device.title);
-            if let (KeyKind::UnicastEncryption, Some(title)) = (row.kind, title) {
-                let held = by_key.get(&row.key).map_or(&[][..], Vec::as_slice);
-                self.counters.enter(row.key, title, held);
-            }
-        }
-    }
-
-    fn restore_gaps(&mut self, now: Now) {
-        for (meter, read) in self.collected.clone() {
-            let series = Series {
-                meter,
-                period: read.period,
-            };
-            for gap in read.gaps {
-                let order = GapOrder::OldestFirst;
-                let taken = self
-                    .backfill
-                    .handle_gap(series, gap.from, gap.to, order, now.utc);
-                self.drain_backfill();
-                if let Err(error) = taken {
-                    tracing::error!(%error, "a stored gap is not taken");
-                }
-            }
-        }
-    }
-
-    fn restore_work(
-        &mut self,
-        entries: Vec<Entry>,
-        rotations: &[gridloom_store::WorkRow],
-        campaigns: &[Vec<gridloom_store::WorkRow>],
-        now: Now,
-    ) -> Result<(), HeadEndError> {
-        for row in rotations {
-            let keys = row.meter.map(|meter| self.keys.of(meter));
-            let rotation = Rotation::resume(row, &keys.unwrap_or_default(), now)?;
-            let meter = rotation.meter();
-            self.rotations.insert(row.number, rotation);
-            let by = self.config.name.clone();
-            self.add_order(row.number, &by, OrderState::Running, [meter], now);
-            self.drain_rotation(row.number);
-        }
-        for rows in campaigns {
-            let number = rows.first().map_or(0, |row| row.number);
-            let campaign = Campaign::resume(rows, self.config.seed.nth(number), now)?;
-            self.enter_campaign(number, campaign, now);
-        }
-        let heads: Vec<Command> = self.command_heads.values().cloned().collect();
-        for command in heads {
-            let id = command.id.0;
-            self.add_order(
-                id,
-                &command.author,
-                OrderState::Running,
-                command.targets,
-                now,
-            );
-        }
-        for entry in &entries {
-            if let Entry::Settled(id, meter, end) = entry {
-                self.set_part(OrderId(id.0), *meter, Part::Ended(end.clone()));
-            }
-        }
-        self.commands = CommandBook::restore(self.config.command, entries, now.utc);
-        self.drain_commands();
-        // A crash between the last part and the end of the whole.
-        let over: Vec<CommandId> = self
-            .command_heads
-            .keys()
-            .copied()
-            .filter(|id| self.commands.progress(*id).is_none())
-            .collect();
-        for id in over {
-            if let Some(change) = self.finished_head(id, now.utc) {
-                self.journal.push(change);
-            }
-            self.close_order(OrderId(id.0));
-        }
-        Ok(())
-    }
-
-    // ---- The schedule's view of a meter.
-
-    /// Gives a meter its place in the schedule, or takes it out.
-    fn place(&mut self, meter: MeterId, now: Now) {
-        let Some(row) = self.registry.meter(meter) else {
-            return;
-        };
-        let is_read = match row.state {
-            DeviceState::Enrolled | DeviceState::Commissioned => {
-                self.templates.contains_key(&row.template)
-            }
-            DeviceState::Suspended | DeviceState::Retired => false,
-        };
-        if !is_read {
-            if self.placed.remove(&meter) {
-                self.schedule.handle_meter_gone(meter);
-                self.drain_schedule();
-            }
-            return;
-        }
-        let place = (row.link.transport, row.link.address.clone());
-        let next = u32::try_from(self.way_ids.len()).unwrap_or(u32::MAX);
-        let known = self.way_ids.contains_key(&place);
-        let way = *self.way_ids.entry(place.clone()).or_insert(WayId(next));
-        self.schedule.handle_meter(meter, way);
-        self.drain_schedule();
-        if !known && place.0 == Transport::Gateway && self.ways.utility().is_none() {
-            self.schedule.handle_link_down(way);
-            self.drain_schedule();
-        }
-        if self.placed.insert(meter) {
-            let reading: Recurrence = self.config.reading;
-            let last = self
-                .collected
-                .get(&meter)
-                .map(|read| reading.due_at_or_before(read.through));
-            let planned = self.schedule.plan(meter, PROFILE, reading, last, now.utc);
-            self.drain_schedule();
-            if let Err(error) = planned {
-                tracing::error!(%error, "a meter is not read on time");
-            }
-        }
-    }
-
-    /// Every tunnel comes and goes with the link to the utility.
-    fn set_tunnels(&mut self, is_up: bool) {
-        let tunnels: Vec<WayId> = self
-            .way_ids
-            .iter()
-            .filter(|((transport, _), _)| *transport == Transport::Gateway)
-            .map(|(_, way)| *way)
-            .collect();
-        for way in tunnels {
-            if is_up {
-                self.schedule.handle_link_up(way);
-            } else {
-                self.schedule.handle_link_down(way);
-            }
-            self.drain_schedule();
-        }
-    }
-
-    /// A meter that was read under its own keys is in service.
-    fn commission(&mut self, meter: MeterId, now: Now) {
-        let is_new = self
-            .registry
-            .meter(meter)
-            .is_some_and(|row| row.state == DeviceState::Enrolled);
-        if !is_new {
-            return;
-        }
-        let actor = self.config.name.clone();
-        let by = By {
-            actor: &actor,
-            at: now.utc,
-        };
-        let moved =
-            self.registry
-                .move_on(meter, DeviceState::Commissioned, &self.config.templates, by);
-        match moved {
-            Ok(proposal) => {
-                let batch = proposal.batch.clone();
-                self.save(batch, Saved::Registry(Box::new(proposal), vec![meter]));
-            }
-            Err(faults) => tracing::warn!(%meter, ?faults, "a meter is not commissioned"),
-        }
-    }
-
     // ---- Outputs of machines.
 
     fn drain_schedule(&mut self) {
@@ -555,112 +381,6 @@ impl HeadEndNode {
         }
         let at = now.utc;
         self.alarms.push_back(Alarm { at, meter, words });
-    }
-
-    // ---- Disk.
-
-    fn save(&mut self, batch: Batch, saved: Saved) {
-        let request = self.saving.begin(batch, saved);
-        self.outbox.push_back(Output::Disk(request));
-    }
-
-    fn handle_saved(&mut self, ticket: u64, result: Result<Result<(), Refused>, String>, now: Now) {
-        match result {
-            Err(error) => {
-                tracing::error!(%error, "the operations' tables were not written; again soon");
-                self.saving.fail(ticket, now.instant);
-            }
-            Ok(Ok(())) => {
-                if let Some((batch, saved)) = self.saving.finish(ticket) {
-                    self.note_batch(&batch);
-                    self.saved(saved, now);
-                }
-            }
-            Ok(Err(refused)) => {
-                if let Some((_, saved)) = self.saving.finish(ticket) {
-                    self.alarm(None, refused.to_string(), now);
-                    self.not_saved(saved, &refused, now);
-                }
-            }
-        }
-    }
-
-    /// What is durable now is so in memory too.
-    fn note_batch(&mut self, batch: &Batch) {
-        for change in &batch.changes {
-            if let Some(row) = self.keys.note(change)
-                && row.kind == KeyKind::UnicastEncryption
-                && let Some(device) = self.registry.meter(row.meter)
-            {
-                self.counters.enter(row.key, device.title, &[]);
-            }
-        }
-    }
-
-    fn saved(&mut self, saved: Saved, now: Now) {
-        match saved {
-            Saved::Nothing => {}
-            Saved::Counters => {
-                for (key, upper) in self.counters.handle_committed() {
-                    if let Some(job) = self.borrowers.get(&key).copied() {
-                        self.with_session(job, |session| session.handle_reserved(upper, now));
-                    }
-                }
-            }
-            Saved::Journal(through) => {
-                self.saving_journal = false;
-                if let Some(seq) = through {
-                    self.commands.handle_journaled(seq, now.utc);
-                    self.drain_commands();
-                }
-            }
-            Saved::Rotation(number) => {
-                if let Some(rotation) = self.rotations.get_mut(&number) {
-                    rotation.handle_committed(now);
-                    self.drain_rotation(number);
-                }
-            }
-            Saved::Campaign(number) => {
-                if let Some(campaign) = self.campaigns.get_mut(&number) {
-                    campaign.handle_committed(now);
-                    self.drain_campaign(number);
-                }
-            }
-            Saved::Collected => self.saving_collected = false,
-            Saved::Registry(proposal, meters) => {
-                self.registry.apply(*proposal);
-                for meter in meters {
-                    self.place(meter, now);
-                }
-            }
-        }
-    }
-
-    /// The store refused what we hold to be right: named, and not tried again as it is.
-    fn not_saved(&mut self, saved: Saved, refused: &Refused, now: Now) {
-        match saved {
-            Saved::Nothing | Saved::Registry(..) => {}
-            Saved::Counters => {
-                self.counters.handle_failed();
-                self.counters_paused = Some(now.instant + Saving::RETRY * 60);
-            }
-            Saved::Journal(_) => self.saving_journal = false,
-            Saved::Rotation(number) => {
-                if let Some(mut rotation) = self.rotations.remove(&number) {
-                    rotation.handle_commit_failed();
-                    let part = Part::Failed(refused.to_string());
-                    self.set_part(OrderId(number), rotation.meter(), part);
-                    self.close_order(OrderId(number));
-                }
-            }
-            Saved::Campaign(number) => {
-                if let Some(campaign) = self.campaigns.remove(&number) {
-                    self.campaign_reports.insert(number, campaign.report());
-                    self.close_order(OrderId(number));
-                }
-            }
-            Saved::Collected => self.saving_collected = false,
-        }
     }
 
     fn take_from_utility(&mut self, link: LinkId, frame: &[u8], now: Now) {

@@ -1,6 +1,10 @@
 //! A head-end that dials its meters: wrapped APDUs, several meters on one connection, and HDLC.
 
-#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests may unwrap, and panic on whatever else comes"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -206,7 +210,7 @@ impl Bench {
             Output::Send { link: LINK, frame } if self.is_up => match &mut self.line {
                 Line::Wrapper => {
                     let frame = wrapper::Frame::decode(&frame).unwrap();
-                    self.to_meter(frame.destination.0, frame.source.0, frame.apdu);
+                    self.pass_to_meter(frame.destination.0, frame.source.0, frame.apdu);
                 }
                 Line::Hdlc(link) => link.handle_bytes(&frame, now_at(self.now).instant),
             },
@@ -219,7 +223,7 @@ impl Bench {
     }
 
     /// The meter's own wrapper port is that of its management device.
-    fn to_meter(&mut self, server: u16, client: u16, apdu: &[u8]) {
+    fn pass_to_meter(&mut self, server: u16, client: u16, apdu: &[u8]) {
         let frame = wrapper::Frame {
             source: WPort(client),
             destination: WPort::MANAGEMENT,
@@ -239,11 +243,11 @@ impl Bench {
         node.handle(input, now_at(self.now));
         outputs.extend(std::iter::from_fn(|| node.poll_output()));
         for output in outputs {
-            self.from_meter(server, output);
+            self.take_from_meter(server, output);
         }
     }
 
-    fn from_meter(&mut self, server: u16, output: Output) {
+    fn take_from_meter(&mut self, server: u16, output: Output) {
         match output {
             Output::Send { frame, .. } => {
                 let frame = wrapper::Frame::decode(&frame).unwrap();
@@ -292,7 +296,7 @@ impl Bench {
                     }
                 }
                 ServerLinkOutput::Apdu { peer, apdu } => {
-                    self.to_meter(peer.server.upper(), peer.client.upper(), &apdu);
+                    self.pass_to_meter(peer.server.upper(), peer.client.upper(), &apdu);
                 }
                 ServerLinkOutput::Connected(_) | ServerLinkOutput::Disconnected(_) => {}
             }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gridloom_core::{Instant, MeterId};
+use gridloom_core::{Instant, MeterId, Now};
 use gridloom_headend::Proposal;
-use gridloom_store::Batch;
+use gridloom_store::{Batch, KeyKind, Refused};
 
-use crate::node::DiskRequest;
+use super::HeadEndNode;
+use super::orders::{OrderId, Part};
+use crate::node::{DiskRequest, Output};
 
 /// What follows once a batch is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,5 +72,116 @@ impl Saving {
     pub(super) fn wake(&self) -> Option<(Instant, &'static str)> {
         let (at, _) = self.retries.first()?;
         Some((*at, "write again"))
+    }
+}
+
+impl HeadEndNode {
+    pub(super) fn save(&mut self, batch: Batch, saved: Saved) {
+        let request = self.saving.begin(batch, saved);
+        self.outbox.push_back(Output::Disk(request));
+    }
+
+    pub(super) fn handle_saved(
+        &mut self,
+        ticket: u64,
+        result: Result<Result<(), Refused>, String>,
+        now: Now,
+    ) {
+        match result {
+            Err(error) => {
+                tracing::error!(%error, "the operations' tables were not written; again soon");
+                self.saving.fail(ticket, now.instant);
+            }
+            Ok(Ok(())) => {
+                if let Some((batch, saved)) = self.saving.finish(ticket) {
+                    self.note_batch(&batch);
+                    self.saved(saved, now);
+                }
+            }
+            Ok(Err(refused)) => {
+                if let Some((_, saved)) = self.saving.finish(ticket) {
+                    self.alarm(None, refused.to_string(), now);
+                    self.not_saved(saved, &refused, now);
+                }
+            }
+        }
+    }
+
+    /// What is durable now is so in memory too.
+    pub(super) fn note_batch(&mut self, batch: &Batch) {
+        for change in &batch.changes {
+            if let Some(row) = self.keys.note(change)
+                && row.kind == KeyKind::UnicastEncryption
+                && let Some(device) = self.registry.meter(row.meter)
+            {
+                self.counters.enter(row.key, device.title, &[]);
+            }
+        }
+    }
+
+    pub(super) fn saved(&mut self, saved: Saved, now: Now) {
+        match saved {
+            Saved::Nothing => {}
+            Saved::Counters => {
+                for (key, upper) in self.counters.handle_committed() {
+                    if let Some(job) = self.borrowers.get(&key).copied() {
+                        self.with_session(job, |session| session.handle_reserved(upper, now));
+                    }
+                }
+            }
+            Saved::Journal(through) => {
+                self.saving_journal = false;
+                if let Some(seq) = through {
+                    self.commands.handle_journaled(seq, now.utc);
+                    self.drain_commands();
+                }
+            }
+            Saved::Rotation(number) => {
+                if let Some(rotation) = self.rotations.get_mut(&number) {
+                    rotation.handle_committed(now);
+                    self.drain_rotation(number);
+                }
+            }
+            Saved::Campaign(number) => {
+                if let Some(campaign) = self.campaigns.get_mut(&number) {
+                    campaign.handle_committed(now);
+                    self.drain_campaign(number);
+                }
+            }
+            Saved::Collected => self.saving_collected = false,
+            Saved::Registry(proposal, meters) => {
+                self.registry.apply(*proposal);
+                for meter in meters {
+                    self.place(meter, now);
+                }
+            }
+        }
+    }
+
+    /// The store refused what we hold to be right: named, and not tried again as it is.
+    pub(super) fn not_saved(&mut self, saved: Saved, refused: &Refused, now: Now) {
+        match saved {
+            Saved::Nothing | Saved::Registry(..) => {}
+            Saved::Counters => {
+                self.counters.handle_failed();
+                self.counters_paused = Some(now.instant + Saving::RETRY * 60);
+            }
+            Saved::Journal(_) => self.saving_journal = false,
+            Saved::Rotation(number) => {
+                if let Some(mut rotation) = self.rotations.remove(&number) {
+                    rotation.handle_commit_failed();
+                    let part = Part::Failed(refused.to_string());
+                    self.set_part(OrderId(number), rotation.meter(), part);
+                    self.close_order(OrderId(number));
+                }
+            }
+            Saved::Campaign(number) => {
+                if let Some(campaign) = self.campaigns.remove(&number) {
+                    self.campaign_reports.insert(number, campaign.report());
+                    self.close_order(OrderId(number));
+                }
+            }
+            Saved::Collected => self.saving_collected = false,
+        }
     }
 }

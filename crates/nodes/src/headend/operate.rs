@@ -218,14 +218,13 @@ impl HeadEndNode {
     /// Writes a change of the registry, an import with its keys among them; meters are read by it
     /// once it is durable.
     pub fn write(&mut self, proposal: Proposal, now: Now) {
-        let devices = proposal
-            .batch
-            .changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Device(row) => Some(row.meter),
-                _ => None,
-            });
+        let devices = proposal.batch.changes.iter().filter_map(|change| {
+            if let Change::Device(row) = change {
+                Some(row.meter)
+            } else {
+                None
+            }
+        });
         let meters = devices.collect();
         let batch = proposal.batch.clone();
         self.save(batch, Saved::Registry(Box::new(proposal), meters));

@@ -300,9 +300,10 @@ impl HeadEndNode {
         } else if talked.results.iter().all(Result::is_ok) {
             self.errors.remove(&meter);
         } else if let Some(Err(error)) = talked.results.iter().find(|result| result.is_err()) {
-            let layer = match error {
-                StepError::Client(error) | StepError::OutcomeUnknown(error) => error.layer(),
-                _ => Layer::Object,
+            let layer = if let StepError::Client(error) | StepError::OutcomeUnknown(error) = error {
+                error.layer()
+            } else {
+                Layer::Object
             };
             self.note_error(meter, layer, error.to_string(), now);
         }

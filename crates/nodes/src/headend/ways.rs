@@ -259,13 +259,9 @@ impl Ways {
     pub(super) fn close(&mut self, job: JobId, now: Instant) {
         match self.at.remove(&job) {
             Some(Where::Tunnel(meter)) => {
-                if self
-                    .tunnels
-                    .get(&meter)
-                    .is_some_and(|(user, _)| *user == job)
-                {
-                    self.tunnels.remove(&meter);
-                }
+                let user = self.tunnels.get(&meter).map(|(user, _)| *user);
+                self.tunnels.remove(&meter);
+                assert_eq!(user, Some(job), "a meter has one session");
             }
             Some(Where::Dialled(place)) => {
                 if let Some(connection) = self.connections.get_mut(&place) {
@@ -472,9 +468,7 @@ fn pump_hdlc(
             events.push_back((*job, event));
         }
     }
-    if is_over {
-        if let Some((Some(job), _)) = connection.hdlc.take() {
-            connection.users.remove(&job);
-        }
+    if is_over && let Some((Some(job), _)) = connection.hdlc.take() {
+        connection.users.remove(&job);
     }
 }

@@ -1,23 +1,20 @@
-//! Commands, key changes and campaigns: their machines' outputs become sessions and batches, and
+//! Commands and key changes: their machines' outputs become sessions and batches, and
 //! sessions become their answers.
 
 use std::time::Duration;
 
 use gridloom_core::{MeterId, Now, ObisCode, UtcTime};
-use gridloom_dlms::apdu::{ActionResult, AttributeDescriptor, MethodDescriptor};
+use gridloom_dlms::apdu::{AttributeDescriptor, MethodDescriptor};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::{ClientError, Layer};
 use gridloom_headend::audit::{Action, AuditOutcome, AuditRecord, Target};
-use gridloom_headend::campaign::{
-    CampaignOutput, ImageAnswer, ImageRequest, ImageStatus, TransferStatus,
-};
+use gridloom_headend::campaign::ImageAnswer;
 use gridloom_headend::command::{self, CommandEvent, End, Entry, Happened};
-use gridloom_headend::profile::integer_of;
 use gridloom_headend::rotation::{
     ProbeOutcome, RotationOutcome, RotationOutput, TransferOutcome, transport_keys,
 };
 use gridloom_headend::schedule::{JobId, Lane, Outcome, Start};
-use gridloom_headend::session::{Step, StepError, StepValue};
+use gridloom_headend::session::{Step, StepError};
 use gridloom_store::{Batch, Change, KeyId, KeyKind, WorkKind, WorkRow};
 
 use super::disk::Saved;
@@ -27,12 +24,10 @@ use super::talk::{Errand, Talked};
 use super::{HeadEndNode, Task};
 
 /// How long a step of a key change or a campaign waits for its turn.
-const PATIENCE: Duration = Duration::from_hours(1);
+pub(super) const PATIENCE: Duration = Duration::from_hours(1);
 
 const CLOCK: ObisCode = ObisCode([0, 0, 1, 0, 0, 255]);
 const SECURITY_SETUP: ObisCode = ObisCode([0, 0, 43, 0, 0, 255]);
-const IMAGE_TRANSFER: ObisCode = ObisCode([0, 0, 44, 0, 0, 255]);
-const FIRMWARE_VERSION: ObisCode = ObisCode([1, 0, 0, 2, 0, 255]);
 
 impl HeadEndNode {
     /// Asks the schedule for a session; where it refuses, the task has failed.
@@ -189,7 +184,12 @@ impl HeadEndNode {
             }
             Task::Image(number, meter, request) => {
                 self.forget_task(start);
-                self.image_answered(number, meter, image_answer(request, &talked), now);
+                self.image_answered(
+                    number,
+                    meter,
+                    super::firmware::image_answer(request, &talked),
+                    now,
+                );
                 Outcome::Done
             }
         }
@@ -419,85 +419,9 @@ impl HeadEndNode {
             self.drain_rotation(number);
         }
     }
-
-    // ---- Campaigns.
-
-    pub(super) fn carry_out_campaign(&mut self, number: u64, output: CampaignOutput, now: Now) {
-        match output {
-            CampaignOutput::Ask(meter, request) => {
-                let task = Task::Image(number, meter, request);
-                let deadline = now.utc + PATIENCE;
-                self.submit_task(meter, Lane::Command, task, now.utc, deadline, now);
-            }
-            CampaignOutput::Halted(why) => {
-                self.alarm(None, format!("campaign {number} halted: {why}"), now);
-            }
-            CampaignOutput::Finished => {
-                if let Some(campaign) = self.campaigns.remove(&number) {
-                    let report = campaign.report();
-                    let order = OrderId(number);
-                    for (meter, why) in report.failed {
-                        self.set_part(order, meter, Part::Failed(why));
-                    }
-                    self.campaign_reports.insert(number, campaign.report());
-                    self.close_order(order);
-                }
-            }
-        }
-    }
-
-    fn image_steps(&self, number: u64, request: ImageRequest) -> Option<Vec<Step>> {
-        let (plan_digest, identifier, size) = self.images.get(&number)?;
-        let image = |method, parameters| invoke(18, IMAGE_TRANSFER, method, parameters);
-        Some(match request {
-            ImageRequest::ReadVersion => vec![get(1, FIRMWARE_VERSION, 2)],
-            ImageRequest::ReadStatus => vec![Step::GetList(
-                [2, 4, 5, 6]
-                    .map(|attribute| AttributeDescriptor {
-                        class_id: 18,
-                        instance: IMAGE_TRANSFER,
-                        attribute,
-                    })
-                    .to_vec(),
-            )],
-            ImageRequest::Initiate => vec![image(
-                1,
-                Data::Structure(vec![
-                    Data::OctetString(identifier.clone()),
-                    Data::DoubleLongUnsigned(*size),
-                ]),
-            )],
-            ImageRequest::SendBlocks {
-                first,
-                count,
-                block_size,
-            } => {
-                let bytes = self.config.images.get(plan_digest)?;
-                let blocks = bytes.chunks(block_size.max(1) as usize);
-                let blocks = (0_u32..).zip(blocks).skip(first as usize);
-                let steps = blocks.take(count as usize).map(|(block, bytes)| {
-                    let parameters = Data::Structure(vec![
-                        Data::DoubleLongUnsigned(block),
-                        Data::OctetString(bytes.to_vec()),
-                    ]);
-                    image(2, parameters)
-                });
-                steps.collect()
-            }
-            ImageRequest::Verify => vec![image(3, Data::Integer(0))],
-            ImageRequest::Activate => vec![image(4, Data::Integer(0))],
-        })
-    }
-
-    fn image_answered(&mut self, number: u64, meter: MeterId, answer: ImageAnswer, now: Now) {
-        if let Some(campaign) = self.campaigns.get_mut(&number) {
-            campaign.handle_answer(meter, answer, now);
-            self.drain_campaign(number);
-        }
-    }
 }
 
-const fn get(class_id: u16, instance: ObisCode, attribute: i8) -> Step {
+pub(super) const fn get(class_id: u16, instance: ObisCode, attribute: i8) -> Step {
     Step::Get {
         attribute: AttributeDescriptor {
             class_id,
@@ -508,7 +432,12 @@ const fn get(class_id: u16, instance: ObisCode, attribute: i8) -> Step {
     }
 }
 
-const fn invoke(class_id: u16, instance: ObisCode, method: i8, parameters: Data) -> Step {
+pub(super) const fn invoke(
+    class_id: u16,
+    instance: ObisCode,
+    method: i8,
+    parameters: Data,
+) -> Step {
     Step::Invoke {
         method: MethodDescriptor {
             class_id,
@@ -520,7 +449,7 @@ const fn invoke(class_id: u16, instance: ObisCode, method: i8, parameters: Data)
 }
 
 /// Why a session brought nothing.
-fn words_of(talked: &Talked) -> String {
+pub(super) fn words_of(talked: &Talked) -> String {
     match (&talked.ended, talked.results.first()) {
         (Err(error), _) => error.to_string(),
         (Ok(()), Some(Err(error))) => error.to_string(),
@@ -572,58 +501,4 @@ fn probe_outcome(talked: &Talked) -> ProbeOutcome {
         }
         Some(_) => ProbeOutcome::WrongKey(words),
     }
-}
-
-fn image_answer(request: ImageRequest, talked: &Talked) -> ImageAnswer {
-    let unusable = || ImageAnswer::Refused("its answer has an unexpected type".to_owned());
-    let failed = talked
-        .results
-        .iter()
-        .find_map(|result| result.as_ref().err());
-    if let Some(error) = failed {
-        return match error {
-            StepError::Client(ClientError::Method(ActionResult::TemporaryFailure, _)) => {
-                ImageAnswer::UnderWay
-            }
-            StepError::Client(ClientError::Method(..) | ClientError::Object(..)) => {
-                ImageAnswer::Refused(error.to_string())
-            }
-            _ => ImageAnswer::Unreachable(words_of(talked)),
-        };
-    }
-    match (request, talked.results.first()) {
-        (ImageRequest::ReadVersion, Some(Ok(StepValue::Data(value)))) => match value {
-            Data::OctetString(bytes) => {
-                ImageAnswer::Version(String::from_utf8_lossy(bytes).into_owned())
-            }
-            Data::VisibleString(text) => {
-                ImageAnswer::Version(String::from_utf8_lossy(text.as_ref()).into_owned())
-            }
-            _ => unusable(),
-        },
-        (ImageRequest::ReadStatus, Some(Ok(StepValue::List(values)))) => {
-            image_status(values).map_or_else(unusable, ImageAnswer::Status)
-        }
-        (_, Some(Ok(StepValue::Invoked(_)))) => ImageAnswer::Done,
-        _ => unusable(),
-    }
-}
-
-fn image_status<E>(values: &[Result<Data, E>]) -> Option<ImageStatus> {
-    let [
-        Ok(block),
-        Ok(missing),
-        Ok(Data::Boolean(is_enabled)),
-        Ok(Data::Enum(code)),
-    ] = values
-    else {
-        return None;
-    };
-    let number = |value| integer_of(value).and_then(|value| u32::try_from(value).ok());
-    Some(ImageStatus {
-        block_size: number(block)?,
-        first_missing: number(missing)?,
-        is_enabled: *is_enabled,
-        transfer: TransferStatus::from_code(*code)?,
-    })
 }
