@@ -97,8 +97,20 @@ pub(crate) struct Overrides {
     pub(crate) edge: Option<String>,
     pub(crate) utility: Option<String>,
     pub(crate) archive: Option<String>,
+    pub(crate) period_minutes: Option<u32>,
+    pub(crate) defaults: Defaults,
     pub(crate) modem: Option<PathBuf>,
     pub(crate) sms_to: Vec<String>,
+}
+
+/// Whose usual values hold where neither file nor flag says one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Defaults {
+    /// Modelled houses that push at once.
+    #[default]
+    Demo,
+    /// Real meters: quarter hours, and readings that come when a session has brought them.
+    Serve,
 }
 
 /// Where houses' loads come from.
@@ -224,6 +236,10 @@ impl Config {
 
     fn resolve(raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
         let mut p = Picker(Vec::new());
+        let (usual_minutes, usual_cutoff) = match flags.defaults {
+            Defaults::Demo => (30, 5),
+            Defaults::Serve => (15, 300),
+        };
         let text = |value: &String| value.clone();
         let number = |value: &u64| value.to_string();
         let name = p.pick(
@@ -257,9 +273,9 @@ impl Config {
         })?;
         let minutes = p.pick(
             "utility.period_minutes",
-            None,
+            flags.period_minutes,
             raw.utility.period_minutes,
-            30,
+            usual_minutes,
             u32::to_string,
         );
         let period = minutes
@@ -274,7 +290,7 @@ impl Config {
             "utility.cutoff_seconds",
             None,
             raw.utility.cutoff_seconds,
-            5,
+            usual_cutoff,
             number,
         );
         let grace = p.pick(

@@ -3,7 +3,6 @@
 mod keys;
 mod plant;
 mod progress;
-mod snapshot;
 mod texting;
 
 use std::io::Write;
@@ -18,7 +17,7 @@ use gridloom_web::Snapshot;
 use tokio::sync::watch;
 
 use crate::bill;
-use crate::config::{Config, LoadKind, Overrides, Pace};
+use crate::config::{Config, Defaults, LoadKind, Overrides, Pace};
 use crate::founding::Founding;
 use plant::Plant;
 use progress::Progress;
@@ -108,6 +107,8 @@ impl Demo {
             edge: self.edge,
             utility: self.utility,
             archive: self.archive,
+            period_minutes: None,
+            defaults: Defaults::Demo,
             modem: self.modem,
             sms_to: self.sms_to,
         }

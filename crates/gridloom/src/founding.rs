@@ -40,6 +40,11 @@ impl Founding {
         }
     }
 
+    /// Whether a demo has made this directory.
+    pub(crate) fn is_in(data: &Path) -> bool {
+        data.join(Self::FILE).is_file()
+    }
+
     /// What a data directory was made for.
     pub(crate) fn read(data: &Path) -> anyhow::Result<Option<Self>> {
         let path = data.join(Self::FILE);

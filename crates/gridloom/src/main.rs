@@ -1,5 +1,6 @@
 //! The gridloom program: one utility's smart-meter network and SCADA.
 
+mod audit;
 mod bill;
 mod capture;
 mod check;
@@ -10,14 +11,19 @@ mod demo;
 mod display;
 mod emulate;
 mod founding;
+mod headend;
 mod hex;
 mod manage;
+mod meters;
 mod obis_names;
 mod profiles;
 mod read;
+mod serve;
 mod show;
+mod signals;
 mod sim;
 mod sms;
+mod snapshot;
 mod table;
 mod usage;
 
@@ -38,6 +44,8 @@ struct Cli {
 enum Command {
     /// Runs a small utility with all five layers on this machine
     Demo(demo::Demo),
+    /// Checks the audit log
+    Audit(audit::Audit),
     /// Prints bills from a data directory
     Bill(bill::Bill),
     /// Accounts for every reading in a data directory
@@ -50,6 +58,8 @@ enum Command {
     Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Registers meters, shows them, and takes them out of service
+    Meters(Box<meters::Meters>),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -64,6 +74,8 @@ enum Command {
     SyncClock(Box<manage::SyncClock>),
     /// Follows a meter's event logs and notifications
     CaptureEvents(Box<capture::CaptureEvents>),
+    /// Runs a utility and its head-end for the registered meters
+    Serve(Box<serve::Serve>),
     /// Runs the same nodes in virtual time
     Sim(sim::Sim),
     /// Sends and lists short messages through a GSM modem
@@ -83,12 +95,14 @@ fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let result = match cli.command {
         Command::Demo(command) => command.run(&mut out),
+        Command::Audit(command) => command.run(&mut out),
         Command::Bill(command) => command.run(&mut out),
         Command::Check(command) => command.run(&mut out),
         Command::Config(command) => command.run(&mut out),
         Command::Decode(command) => command.run(&mut out),
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Meters(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),
@@ -96,6 +110,7 @@ fn main() -> ExitCode {
         Command::Disconnect(command) => command.run(manage::Switch::Off, &mut out),
         Command::SyncClock(command) => command.run(&mut out),
         Command::CaptureEvents(command) => command.run(&mut out),
+        Command::Serve(command) => command.run(&mut out),
         Command::Sim(command) => command.run(&mut out),
         Command::Sms(command) => command.run(&mut out),
     };

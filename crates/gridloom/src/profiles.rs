@@ -20,6 +20,13 @@ use crate::table;
 /// Templates of one folder; more are refused.
 const TEMPLATES_MAX: usize = 1_000;
 
+/// The templates that the program carries, so that it works without their folder.
+const SHIPPED: [(&str, &str); 3] = [
+    ("idis", include_str!("../../../profiles/idis.toml")),
+    ("is15959", include_str!("../../../profiles/is15959.toml")),
+    ("standard", include_str!("../../../profiles/standard.toml")),
+];
+
 /// What a file may say. Unknown keys are refused.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +80,19 @@ pub(crate) fn list(folder: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     ];
     writeln!(out, "{}", table::figures(&headings, rows))?;
     Ok(())
+}
+
+/// The shipped templates, with those of a folder over them.
+pub(crate) fn read_all(folder: Option<&Path>) -> anyhow::Result<Templates> {
+    let mut templates = Templates::new();
+    for (name, text) in SHIPPED {
+        let template = parse(name, text).with_context(|| format!("shipped template {name}"))?;
+        templates.insert(name.to_owned(), template);
+    }
+    if let Some(folder) = folder {
+        templates.extend(read_folder(folder)?);
+    }
+    Ok(templates)
 }
 
 /// Every template of a folder, by name.
@@ -215,6 +235,7 @@ mod tests {
         let templates = read_folder(folder).unwrap();
         let names: Vec<_> = templates.keys().map(String::as_str).collect();
         assert_eq!(names, ["idis", "is15959", "standard"]);
+        assert_eq!(read_all(None).unwrap(), templates);
         // The commented file says what an empty one means.
         let standard = &templates["standard"];
         assert_eq!(*standard, MeterTemplate::standard("standard"));

@@ -192,6 +192,24 @@ impl UtilityNode {
         node
     }
 
+    /// Serves one more meter from now on, or one of them under another name, title or limits.
+    ///
+    /// # Panics
+    ///
+    /// If there are more meters than the settlement bears, which is more than a registry holds.
+    pub fn enrol(&mut self, meter: ServedMeter, now: Now) {
+        if !self.meters.contains_key(&meter.meter) {
+            self.settlement
+                .enrol(meter.meter, meter.span)
+                .expect("a registry stays below the settlement's bound");
+            self.cycle.enrol(meter.meter, meter.span);
+            self.presence.register(meter.meter);
+        }
+        self.meters.insert(meter.meter, meter);
+        self.settle();
+        self.flush(now);
+    }
+
     /// Takes over what was decided and read before, in the order it happened: prices first, so
     /// that no interval is decided twice.
     fn restore(&mut self, prices: Vec<PricePoint>, readings: Vec<IntervalReading>, now: Now) {

@@ -26,10 +26,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::keys::{self, Applicant};
-use super::snapshot::{self, Sources};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
 use crate::founding::Founding;
+use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -278,9 +278,10 @@ impl Plant {
             speed: self.speed,
             utility,
             meters,
-            gateway,
-            edge,
-            archive,
+            gateway: Some(gateway),
+            edge: Some(edge),
+            head_end: None,
+            archive: Some(archive),
         }))
     }
 

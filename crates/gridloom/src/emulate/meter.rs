@@ -19,6 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::kept::Kept;
 use crate::hex;
+use crate::signals::stop_asked;
 use crate::table::listing;
 use crate::usage::usage;
 
@@ -174,7 +175,7 @@ impl EmulatedMeters {
         let running = runner.start();
         self.announce(&address.to_string(), &plan, out)?;
         out.flush()?;
-        wait_for_stop().await?;
+        stop_asked().await?;
         running.stop().await;
         if let Some(disk) = disk {
             disk.close();
@@ -376,14 +377,5 @@ fn catch_up(meter: &mut Meter, now: Now, written: &mut BTreeMap<&'static str, Ve
         } else {
             return;
         }
-    }
-}
-
-async fn wait_for_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("failed to listen for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
     }
 }

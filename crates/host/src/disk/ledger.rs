@@ -90,14 +90,7 @@ impl LedgerDisk {
     ///
     /// [`DiskError::Database`] if there is none, or it cannot be opened.
     pub fn open_database(data: &Path) -> Result<Box<dyn Backend>, DiskError> {
-        let path = data.join(DATABASE);
-        if !path.is_file() {
-            return Err(DiskError::Database {
-                path,
-                cause: "there is no such file: name the directory of a utility".to_owned(),
-            });
-        }
-        open_backend(&path)
+        open_backend(&existing_database(data)?)
     }
 
     /// The database, before the disk is started: for enrolling meters.
@@ -247,6 +240,18 @@ impl LedgerDisk {
 
 pub(super) fn database_path(directory: &DataDirectory) -> PathBuf {
     directory.path().join(DATABASE)
+}
+
+/// The database of a data directory that was used before.
+pub(super) fn existing_database(data: &Path) -> Result<PathBuf, DiskError> {
+    let path = data.join(DATABASE);
+    if !path.is_file() {
+        return Err(DiskError::Database {
+            path,
+            cause: "there is no such file: name the directory of a utility".to_owned(),
+        });
+    }
+    Ok(path)
 }
 
 fn open_backend(path: &Path) -> Result<Box<dyn Backend>, DiskError> {

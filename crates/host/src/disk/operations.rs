@@ -1,12 +1,12 @@
 //! The head-end's tables on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gridloom_store::{Batch, OperationsStore, Refused, SqliteOperations};
 
 use super::cells::open_connection;
 use super::directory::DataDirectory;
-use super::ledger::{database_error, database_path};
+use super::ledger::{database_error, database_path, existing_database};
 use super::{DiskError, words};
 
 /// Meters, keys, work and audit log of the head-end, in the data directory's `gridloom.db`: on
@@ -24,7 +24,19 @@ impl OperationsDisk {
     ///
     /// [`DiskError::Database`] if the file cannot be opened or is no database of ours.
     pub fn open(directory: &DataDirectory) -> Result<Self, DiskError> {
-        let path = database_path(directory);
+        Self::open_at(database_path(directory))
+    }
+
+    /// The tables of a data directory, for reading them whether or not somebody works there.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Database`] if there is none, or it cannot be opened.
+    pub fn open_database(data: &Path) -> Result<Self, DiskError> {
+        Self::open_at(existing_database(data)?)
+    }
+
+    fn open_at(path: PathBuf) -> Result<Self, DiskError> {
         let store = SqliteOperations::new(open_connection(&path)?)
             .map_err(|error| database_error(&path, &error))?;
         Ok(Self {

@@ -6,28 +6,31 @@ use gridloom_field::MeterStatus;
 use gridloom_field::load::Switch;
 use gridloom_headend::Presence;
 use gridloom_nodes::GatewayCounters;
+use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::utility::{MeterStanding, UtilityStatus};
 use gridloom_web::{
     Appliance, ClosedBill, Counters, DisplayItem, House, HouseDetail, HouseRow, HouseState,
     LayerNode, NodeState, Snapshot, Station, Tariff, TrendPoint,
 };
 
-/// What each node said.
-pub(super) struct Sources {
-    pub(super) now: Now,
-    pub(super) speed: u32,
-    pub(super) utility: UtilityStatus,
-    pub(super) meters: Vec<MeterStatus>,
+/// What each node said; what does not run says nothing.
+pub(crate) struct Sources {
+    pub(crate) now: Now,
+    pub(crate) speed: u32,
+    pub(crate) utility: UtilityStatus,
+    /// Meters of this process.
+    pub(crate) meters: Vec<MeterStatus>,
     /// Counters, connected meters, whether its edge is reachable.
-    pub(super) gateway: (GatewayCounters, usize, bool),
+    pub(crate) gateway: Option<(GatewayCounters, usize, bool)>,
     /// Status, whether the utility is reachable.
-    pub(super) edge: (EdgeStatus, bool),
+    pub(crate) edge: Option<(EdgeStatus, bool)>,
+    pub(crate) head_end: Option<HeadEndStatus>,
     /// Objects stored and failed.
-    pub(super) archive: (u64, u64),
+    pub(crate) archive: Option<(u64, u64)>,
 }
 
 /// The console's picture.
-pub(super) fn build(from: &Sources) -> Snapshot {
+pub(crate) fn build(from: &Sources) -> Snapshot {
     let utility = &from.utility;
     let houses = utility
         .meters
@@ -163,7 +166,8 @@ fn stations(utility: &UtilityStatus) -> Vec<Station> {
 }
 
 fn counters(from: &Sources) -> Counters {
-    let refused = from.edge.0.refused;
+    let refused = from.edge.as_ref().map(|(edge, _)| edge.refused);
+    let refused = refused.unwrap_or_default();
     let utility = &from.utility;
     Counters {
         readings_stored: utility.stored,
@@ -185,20 +189,20 @@ fn layers(from: &Sources) -> Vec<LayerNode> {
         detail,
     };
     let up_if = |up: bool, otherwise| if up { NodeState::Up } else { otherwise };
-    let registered = from.meters.len();
-    let linked = from.meters.iter().filter(|meter| meter.linked).count();
-    let (gateway, connected, reaches_edge) = &from.gateway;
-    let (edge, reaches_utility) = &from.edge;
     let utility = &from.utility;
-    let (stored, failed) = from.archive;
-    vec![
-        node(
+    let mut layers = Vec::new();
+    if !from.meters.is_empty() {
+        let registered = from.meters.len();
+        let linked = from.meters.iter().filter(|meter| meter.linked).count();
+        layers.push(node(
             "field",
             "meters",
             up_if(linked == registered, NodeState::Degraded),
             format!("{linked} of {registered} linked"),
-        ),
-        node(
+        ));
+    }
+    if let Some((gateway, connected, reaches_edge)) = &from.gateway {
+        layers.push(node(
             "aggregation",
             "gateway-1",
             up_if(*reaches_edge, NodeState::Degraded),
@@ -206,25 +210,43 @@ fn layers(from: &Sources) -> Vec<LayerNode> {
                 "{connected} meters, {} frames up, {} down",
                 gateway.carried_up, gateway.carried_down
             ),
-        ),
-        node(
+        ));
+    }
+    if let Some((edge, reaches_utility)) = &from.edge {
+        layers.push(node(
             "edge",
             "edge-1",
             up_if(*reaches_utility, NodeState::Degraded),
             format!("{} accepted, {} meters heard", edge.accepted, edge.heard),
-        ),
-        node(
+        ));
+    }
+    layers.push(node(
+        "utility",
+        "utility",
+        up_if(utility.poisoned.is_none(), NodeState::Down),
+        utility.poisoned.clone().unwrap_or_else(|| {
+            format!(
+                "{} acknowledged, {} open",
+                utility.counters.acknowledged, utility.open_readings
+            )
+        }),
+    ));
+    if let Some(head_end) = &from.head_end {
+        let running: usize = head_end.running.values().sum();
+        layers.push(node(
             "utility",
-            "utility",
-            up_if(utility.poisoned.is_none(), NodeState::Down),
-            utility.poisoned.clone().unwrap_or_else(|| {
-                format!(
-                    "{} acknowledged, {} open",
-                    utility.counters.acknowledged, utility.open_readings
-                )
-            }),
-        ),
-        node(
+            crate::headend::NODE,
+            up_if(head_end.is_connected, NodeState::Degraded),
+            format!(
+                "{running} sessions, {} of {} read, {} gaps",
+                head_end.last_reads.succeeded,
+                head_end.last_reads.succeeded + head_end.last_reads.missed,
+                head_end.gaps
+            ),
+        ));
+    }
+    if let Some((stored, failed)) = from.archive {
+        layers.push(node(
             "cloud",
             "archive-1",
             up_if(utility.archive && failed == 0, NodeState::Degraded),
@@ -232,8 +254,9 @@ fn layers(from: &Sources) -> Vec<LayerNode> {
                 "days before {} archived, {stored} objects",
                 utility.archived_before
             ),
-        ),
-    ]
+        ));
+    }
+    layers
 }
 
 fn bills(utility: &UtilityStatus) -> Vec<ClosedBill> {

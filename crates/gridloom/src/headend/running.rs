@@ -1,0 +1,116 @@
+//! The head-end's node at work, above a utility of the same process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use gridloom_core::{Now, Period, Seed};
+use gridloom_headend::schedule::Recurrence;
+use gridloom_host::{
+    DialOptions, Disk, DiskParts, Framing, Handle, LinkLimits, Net, NodeIndex, Runner, Running,
+    entropy,
+};
+use gridloom_nodes::headend::HeadEndStatus;
+use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode};
+
+use super::{NODE, Office};
+
+/// A read begins so long after its interval: a meter needs a moment to capture it.
+const READ_AFTER: Duration = Duration::from_secs(5);
+
+/// Reads of one interval are spread over so long for each meter, but never over more than a
+/// third of the period.
+const SPREAD_PER_METER: Duration = Duration::from_millis(20);
+
+/// The shortest time that reads are spread over.
+const SPREAD_MIN: Duration = Duration::from_secs(2);
+
+/// A head-end at work.
+pub(crate) struct HeadEnd {
+    running: Running<HeadEndNode>,
+    disk: Disk,
+}
+
+impl HeadEnd {
+    /// Starts the node; it keeps itself connected to the utility at `utility`, and reads every
+    /// meter once in `period`.
+    pub(crate) fn start(
+        office: Office,
+        utility: SocketAddr,
+        period: Period,
+        net: &Net,
+        now: Now,
+    ) -> anyhow::Result<Self> {
+        let memory = HeadEndMemory::read(office.disk.store())?;
+        let meters = office.disk.store().devices()?.len();
+        let reading = reading(period, meters)?;
+        let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
+        config.seed = Seed::new(u64::from_be_bytes(office.title.0));
+        let seed = entropy::bytes()?;
+        let node = HeadEndNode::new(config, memory, Box::new(office.keys), seed, now)
+            .context("the head-end cannot start")?;
+        let disk = Disk::start(
+            "headend",
+            DiskParts {
+                operations: Some(office.disk),
+                ..DiskParts::default()
+            },
+        )?;
+        let mut runner = Runner::new(net.clone());
+        let index = runner.add(NODE, node);
+        let dial = DialOptions {
+            limits: LinkLimits::trunk(),
+            first_within: Duration::from_millis(100),
+            ..DialOptions::new(Framing::Envelope)
+        };
+        runner.dial(index, utility.into(), dial);
+        runner.disk(disk.handle());
+        Ok(Self {
+            running: runner.start(),
+            disk,
+        })
+    }
+
+    pub(crate) fn handle(&self) -> Handle<HeadEndNode> {
+        self.running.handle()
+    }
+
+    pub(crate) async fn status(&self) -> anyhow::Result<HeadEndStatus> {
+        let handle = self.running.handle();
+        Ok(handle.call(NodeIndex(0), |node, _| node.status()).await?)
+    }
+
+    /// Ends sessions and dials; what waits for the disk is written.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+        self.disk.close();
+    }
+}
+
+/// When profiles are read: soon after each interval, until the next one is due.
+fn reading(period: Period, meters: usize) -> anyhow::Result<Recurrence> {
+    let meters = u32::try_from(meters).unwrap_or(u32::MAX);
+    let spread = SPREAD_PER_METER.saturating_mul(meters).max(SPREAD_MIN);
+    let period = period.duration();
+    Ok(Recurrence::new(
+        period,
+        READ_AFTER,
+        period,
+        spread.min(period / 3),
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_period_and_size_has_its_times() {
+        for seconds in [60, 900, 1_800, 3_600] {
+            for meters in [0, 1, 10_000, 1_000_000] {
+                let period = Period::from_secs(seconds).unwrap();
+                assert!(reading(period, meters).is_ok(), "{seconds} s, {meters}");
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The area that registered meters make: what the utility holds their readings against, and the
+//! tariff and stations that fit their number.
+
+use std::collections::BTreeMap;
+
+use gridloom_billing::{SigmoidParameters, SigmoidTariff};
+use gridloom_core::{Day, MeterId, Millivolts, Seed, UtcTime, Watts};
+use gridloom_grid::Fleet;
+use gridloom_headend::{Channel, Templates};
+use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan};
+use gridloom_nodes::{ServedMeter, UtilityConfig};
+use gridloom_store::{DeviceRow, DeviceState, KeyRow};
+
+use crate::config::Config;
+
+/// The largest fuse of a direct connected meter: a reading beyond it is an error, not a load.
+const FUSE_AMPS: u32 = 100;
+
+const NOMINAL: Millivolts = Millivolts::new(230_000);
+
+/// What a home draws in the mean, in watts; tariff and stations are fitted to it.
+const MEAN_W: i64 = 370;
+
+/// A meter as the utility serves it from `since` on. Retired meters are not served.
+pub(crate) fn served(
+    row: &DeviceRow,
+    templates: &Templates,
+    since: UtcTime,
+) -> anyhow::Result<Option<ServedMeter>> {
+    if row.state == DeviceState::Retired {
+        return Ok(None);
+    }
+    let triangle = [
+        Channel::ReactiveQ1,
+        Channel::ReactiveQ2,
+        Channel::ReactiveQ3,
+        Channel::ReactiveQ4,
+        Channel::Apparent,
+    ];
+    let template = templates.get(&row.template);
+    let captures_all = template.is_some_and(|template| {
+        triangle
+            .iter()
+            .all(|channel| template.channels.contains_key(channel))
+    });
+    let limits = MeterLimits::new(
+        FUSE_AMPS,
+        if row.phases == 1 {
+            Phases::One
+        } else {
+            Phases::Three
+        },
+        NOMINAL,
+        if captures_all {
+            PowerTriangle::Captured
+        } else {
+            PowerTriangle::NotCaptured
+        },
+    )?;
+    Ok(Some(ServedMeter {
+        meter: row.meter,
+        title: row.title,
+        name: row.name.clone(),
+        limits,
+        span: ServiceSpan::since(since),
+    }))
+}
+
+/// Since when each meter is served: from the start of the day before its first key was made on,
+/// as far back as it is read the first time, but not before `began`.
+pub(super) fn since(keys: &[KeyRow], began: Day) -> BTreeMap<MeterId, UtcTime> {
+    let mut since: BTreeMap<MeterId, UtcTime> = BTreeMap::new();
+    for key in keys {
+        let day = Day::from_epoch_days(key.made_at.day().epoch_days() - 1);
+        let first = day.max(began).start();
+        let known = since.entry(key.meter).or_insert(first);
+        *known = first.min(*known);
+    }
+    since
+}
+
+/// The utility of that many meters.
+pub(super) fn utility(config: &Config, meters: usize) -> anyhow::Result<UtilityConfig> {
+    let meters = i64::try_from(meters.max(1)).unwrap_or(i64::MAX).min(1_000_000);
+    let own = MEAN_W * meters.isqrt();
+    let mean = MEAN_W * meters;
+    // One interval in twenty lies below, one in twenty above, as modelled homes have it.
+    let (low, high) = (mean * 32 / 100, mean * 16 / 10 + own * 19 / 10);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a million homes draw less than 2^53 watts"
+    )]
+    let span = (high - low) as f64;
+    let standard = SigmoidTariff::new(SigmoidParameters {
+        p_min: config.tariff.p_min,
+        p_max: config.tariff.p_max,
+        x0: Watts::new(mean),
+        // From the low to the high total are six e-folds.
+        k_per_watt: 6.0 / span,
+        price_decimals: SigmoidParameters::PRICE_DECIMALS_DEFAULT,
+    })?;
+    Ok(UtilityConfig {
+        name: config.name.clone(),
+        period: config.period,
+        currency: config.currency,
+        tariff: config.tariff.over(standard)?,
+        cutoff: config.cutoff,
+        grace: config.grace,
+        seal_after: config.seal_after,
+        stations: Fleet::for_area(Seed::new(config.seed), Watts::new(mean * 3 / 2 + own * 15)),
+    })
+}
