@@ -21,6 +21,7 @@ pub mod config;
 pub mod delivery;
 pub mod display;
 pub mod features;
+pub mod fittings;
 pub mod house;
 mod keeper;
 pub mod link;
@@ -33,6 +34,7 @@ pub mod objects;
 pub mod profile;
 pub mod status;
 pub mod supply;
+pub mod upgrade;
 
 pub use access::ClientAccess;
 pub use bill::{Bill, MonthAccount};

@@ -1,5 +1,6 @@
 //! The meter: one machine over measured time, frames of one link, and its memory.
 
+mod deeds;
 mod measure;
 mod price;
 mod remember;
@@ -23,14 +24,17 @@ use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
 use crate::features::{FeatureEvent, Features};
+use crate::fittings::Fittings;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
 use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
+use crate::objects::image_transfer::ImageEvent;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
+use crate::upgrade::Upgrade;
 
 /// What the meter wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,8 @@ pub enum Event {
     ClockSet(ClockStep),
     /// The switch, the limiter or the tariffs.
     Feature(FeatureEvent),
+    /// The firmware.
+    Firmware(ImageEvent),
     /// A write failed; it is repeated.
     MemoryFailed(String),
 }
@@ -127,6 +133,10 @@ pub struct Meter {
     stepped: bool,
     features: Features,
     logs: Logs,
+    fittings: Fittings,
+    upgrade: Upgrade,
+    /// Another image runs once every client has its answer.
+    restarting: bool,
     /// While the limiter watches: when the load changes next, in true time.
     load_changes: Option<UtcTime>,
     periods: BillingPeriods,
@@ -410,6 +420,7 @@ impl Meter {
             self.keeper.touch(Urgency::Now, now);
             self.owe(Owed::Reservation(bound));
         }
+        self.restart_if_due(now);
         while let Some(event) = self.features.poll_event() {
             if let Some(code) = event.code() {
                 self.note(code, now);

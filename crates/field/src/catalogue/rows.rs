@@ -4,6 +4,7 @@
 use super::register::{Channel, Phase, Quantity};
 use super::table::{Attribute, Clients, Method, Row, Shape};
 use crate::features::Part;
+use crate::fittings::{Agenda, Fitting, Scripts};
 
 /// Who answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,10 @@ pub(crate) enum Kind {
     Log(usize),
     EventCode(usize),
     InstantPush,
+    /// A script table that no client changes.
+    Scripts(Scripts),
+    Fitting(Fitting),
+    ImageTransfer,
     Part(Part),
     Register(Quantity),
     Profile(Buffer),
@@ -189,6 +194,38 @@ const SCRIPTS: Shape = Shape {
     methods: &[Method::new(1, MANAGEMENT)],
 };
 
+const SCHEDULE: Shape = Shape {
+    class_id: 22,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const IMAGE_TRANSFER: Shape = Shape {
+    class_id: 18,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+        Attribute::read(7, MANAGEMENT),
+    ],
+    methods: &[
+        Method::new(1, MANAGEMENT),
+        Method::new(2, MANAGEMENT),
+        Method::new(3, MANAGEMENT),
+        Method::new(4, MANAGEMENT),
+    ],
+};
+
 const LIMITER: Shape = Shape {
     class_id: 71,
     version: 0,
@@ -304,20 +341,30 @@ const fn register(name: [u8; 5], quantity: Quantity) -> Row {
     Row::new(name, &REGISTER, Kind::Register(quantity))
 }
 
+const fn schedule(agenda: Agenda) -> Kind {
+    Kind::Fitting(Fitting::Schedule(agenda))
+}
+
 /// Objects of every meter.
 pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 1, 0, 0], &CLOCK, Kind::Clock),
+    Row::new([0, 0, 10, 0, 1], &SCRIPTS, Kind::Scripts(Scripts::Billing)),
     Row::new(
         [0, 0, 10, 0, 106],
         &SCRIPTS,
         Kind::Part(Part::SwitchScripts),
     ),
+    Row::new([0, 0, 10, 0, 107], &SCRIPTS, Kind::Scripts(Scripts::Image)),
+    Row::new([0, 0, 10, 0, 108], &SCRIPTS, Kind::Scripts(Scripts::Push)),
     Row::new(
         [0, 0, 11, 0, 0],
         &SPECIAL_DAYS,
         Kind::Part(Part::SpecialDays),
     ),
     Row::new([0, 0, 13, 0, 0], &CALENDAR, Kind::Part(Part::Calendar)),
+    Row::new([0, 0, 15, 0, 0], &SCHEDULE, schedule(Agenda::Billing)),
+    Row::new([0, 0, 15, 0, 2], &SCHEDULE, schedule(Agenda::Image)),
+    Row::new([0, 0, 15, 0, 4], &SCHEDULE, schedule(Agenda::Push)),
     Row::new([0, 0, 17, 0, 0], &LIMITER, Kind::Part(Part::Limiter)),
     Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, Kind::InstantPush),
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
@@ -334,6 +381,7 @@ pub(crate) const COMMON: &[Row] = &[
         &DATA_ALL,
         Kind::InvocationCounter(CounterOf::Broadcast),
     ),
+    Row::new([0, 0, 44, 0, 0], &IMAGE_TRANSFER, Kind::ImageTransfer),
     Row::new([0, 0, 94, 91, 8], &DATA, Kind::OutageMinutes),
     Row::new([0, 0, 96, 1, 0], &DATA, Kind::Serial),
     Row::new([0, 0, 96, 1, 1], &DATA, Kind::Maker),

@@ -72,14 +72,23 @@ impl Meter {
 
     /// When a feature has something to do, in true time.
     fn features_due(&self) -> Option<UtcTime> {
-        self.features.due().map(|due| self.clock.truly_at(due))
+        let parts = [self.features.due(), self.fittings.due(), self.upgrade.due()];
+        let due = parts.into_iter().flatten().min();
+        due.map(|due| self.clock.truly_at(due))
     }
 
     /// Lets the features do what is due at the cursor.
-    fn run_features(&mut self) {
+    pub(super) fn run_features(&mut self) {
         let shown = self.clock.time_at(self.metrology.cursor());
         if self.features.due().is_some_and(|due| due <= shown) {
             self.change_features();
+        }
+        if self.fittings.due().is_some_and(|due| due <= shown) {
+            self.change_fittings();
+        }
+        if self.upgrade.due().is_some_and(|due| due <= shown) {
+            self.upgrade.handle_time(shown);
+            self.carry_image(self.seen);
         }
     }
 
@@ -97,6 +106,7 @@ impl Meter {
         if self.off_since.is_none() && cause != CAPTURE && at <= now.utc {
             let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
             self.integrate_to(now.utc.min(last));
+            self.run_features();
         }
     }
 
@@ -258,7 +268,7 @@ impl Meter {
             self.keeper.touch(Urgency::Soon, now);
         }
         self.ahead.retain(|waiting, _| *waiting > end);
-        if let Some(over) = self.periods.passed(end) {
+        if let Some(over) = self.month_over(end) {
             self.end_billing(over);
         }
         self.close_months();
@@ -290,7 +300,7 @@ impl Meter {
         let shown = self.clock.time_at(self.metrology.cursor());
         if shown >= self.interval_end {
             self.metrology.restart_means();
-            if let Some(over) = self.periods.passed(shown) {
+            if let Some(over) = self.month_over(shown) {
                 self.end_billing(over);
             }
         }
