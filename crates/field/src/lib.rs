@@ -33,6 +33,7 @@ pub mod metrology;
 pub mod objects;
 pub mod profile;
 pub mod status;
+pub mod supervision;
 pub mod supply;
 pub mod upgrade;
 
@@ -53,4 +54,5 @@ pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
 pub use objects::InterfaceObject;
 pub use profile::{Delivery, Entry, Profile};
 pub use status::{Counters, MeterStatus, MonthBill, SupplyState};
+pub use supervision::Surroundings;
 pub use supply::Supply;

@@ -1,5 +1,6 @@
 //! The meter: one machine over measured time, frames of one link, and its memory.
 
+mod alert;
 mod deeds;
 mod measure;
 mod price;
@@ -32,8 +33,10 @@ use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
 use crate::objects::image_transfer::ImageEvent;
+use crate::objects::tamper::TamperEvent;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
+use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
 
 /// What the meter wants done.
@@ -90,6 +93,8 @@ pub enum Event {
     ClockSet(ClockStep),
     /// The switch, the limiter or the tariffs.
     Feature(FeatureEvent),
+    /// Somebody tampers with the meter, or has stopped.
+    Tamper(TamperEvent),
     /// The firmware.
     Firmware(ImageEvent),
     /// A write failed; it is repeated.
@@ -137,6 +142,9 @@ pub struct Meter {
     upgrade: Upgrade,
     /// Another image runs once every client has its answer.
     restarting: bool,
+    supervision: Supervision,
+    /// Nobody has heard of the latest alarm.
+    alert_due: bool,
     /// While the limiter watches: when the load changes next, in true time.
     load_changes: Option<UtcTime>,
     periods: BillingPeriods,
@@ -272,6 +280,7 @@ impl Meter {
             self.logs.supply_gone(self.clock.time_at(now.utc));
             self.keeper.touch_cell(LOGS_CELL, now);
             self.drop_link();
+            self.last_gasp(now);
             self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
         }
@@ -427,6 +436,7 @@ impl Meter {
             }
             self.outbox.push_back(Output::Event(Event::Feature(event)));
         }
+        self.send_alert(now);
         while let Some(job) = self.keeper.next_job(now) {
             self.write(job);
         }

@@ -5,6 +5,7 @@ use super::register::{Channel, Phase, Quantity};
 use super::table::{Attribute, Clients, Method, Row, Shape};
 use crate::features::Part;
 use crate::fittings::{Agenda, Fitting, Scripts};
+use crate::objects::alarm::{AlarmBank, AlarmObject};
 
 /// Who answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub(crate) enum Kind {
     Scripts(Scripts),
     Fitting(Fitting),
     ImageTransfer,
+    Alarm(AlarmObject),
+    TamperCount,
+    AlertPush,
     Part(Part),
     Register(Quantity),
     Profile(Buffer),
@@ -80,6 +84,14 @@ const DATA: Shape = Shape {
     class_id: 1,
     version: 0,
     attributes: &[NAME, Attribute::read(2, READERS)],
+    methods: &[],
+};
+
+/// Management writes the value.
+const DATA_SET: Shape = Shape {
+    class_id: 1,
+    version: 0,
+    attributes: &[NAME, Attribute::write(2, READERS)],
     methods: &[],
 };
 
@@ -382,7 +394,18 @@ pub(crate) const COMMON: &[Row] = &[
         Kind::InvocationCounter(CounterOf::Broadcast),
     ),
     Row::new([0, 0, 44, 0, 0], &IMAGE_TRANSFER, Kind::ImageTransfer),
+    Row::new([0, 0, 94, 91, 0], &DATA, Kind::TamperCount),
     Row::new([0, 0, 94, 91, 8], &DATA, Kind::OutageMinutes),
+    Row::new(
+        [0, 0, 94, 91, 18],
+        &DATA,
+        Kind::Alarm(AlarmObject::StatusWord),
+    ),
+    Row::new(
+        [0, 0, 94, 91, 26],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::StatusFilter),
+    ),
     Row::new([0, 0, 96, 1, 0], &DATA, Kind::Serial),
     Row::new([0, 0, 96, 1, 1], &DATA, Kind::Maker),
     Row::new([0, 0, 96, 1, 4], &DATA, Kind::YearOfManufacture),
@@ -401,6 +424,41 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 96, 11, 5], &DATA, Kind::EventCode(5)),
     Row::new([0, 0, 96, 11, 6], &DATA, Kind::EventCode(6)),
     Row::new([0, 0, 96, 14, 0], &DATA, Kind::ActiveTariff),
+    Row::new(
+        [0, 0, 97, 97, 0],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Errors),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 0],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Register(AlarmBank::One)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 1],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Register(AlarmBank::Two)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 10],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Filter(AlarmBank::One)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 11],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Filter(AlarmBank::Two)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 20],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Descriptor(AlarmBank::One)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 21],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Descriptor(AlarmBank::Two)),
+    ),
     Row::new([0, 0, 99, 98, 0], &PROFILE, Kind::Log(0)),
     Row::new([0, 0, 99, 98, 1], &PROFILE, Kind::Log(1)),
     Row::new([0, 0, 99, 98, 2], &PROFILE, Kind::Log(2)),
@@ -408,6 +466,7 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 99, 98, 4], &PROFILE, Kind::Log(4)),
     Row::new([0, 0, 99, 98, 5], &PROFILE, Kind::Log(5)),
     Row::new([0, 0, 99, 98, 6], &PROFILE, Kind::Log(6)),
+    Row::new([0, 4, 25, 9, 0], &PUSH_SETUP, Kind::AlertPush),
     Row::new([1, 0, 0, 2, 0], &DATA, Kind::Firmware),
     Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
     Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),

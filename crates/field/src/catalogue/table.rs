@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 86, 97], [6, 97, 108]];
+    const LISTED: [[usize; 3]; 2] = [[6, 96, 108], [6, 107, 119]];
 
     #[test]
     fn tables_are_sorted_and_whole() {

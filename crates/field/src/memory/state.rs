@@ -18,6 +18,7 @@ use crate::logs::Logs;
 use crate::metrology::{Accumulator, CHANNELS, Sums};
 use crate::objects::image_transfer::{SEGMENT_BYTES, SEGMENTS_MAX};
 use crate::profile::{Delivery, Entry};
+use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
 
 /// Everything but the profile, and the profile's latest changes.
@@ -74,6 +75,9 @@ pub(crate) const FEATURES_CELL: &str = "features";
 /// Schedules and setups that clients changed.
 pub(crate) const FITTINGS_CELL: &str = "fittings";
 
+/// Tampering and alarms.
+pub(crate) const SUPERVISION_CELL: &str = "supervision";
+
 /// The state of the image transfer.
 pub(crate) const IMAGE_CELL: &str = "image";
 
@@ -120,6 +124,7 @@ const LOGS_KIND: u8 = 5;
 const FITTINGS_KIND: u8 = 6;
 const IMAGE_KIND: u8 = 7;
 const SEGMENT_KIND: u8 = 8;
+const SUPERVISION_KIND: u8 = 9;
 
 /// Version 1 had no clock, no clients and no billing periods.
 const STATE_VERSION: u8 = 2;
@@ -129,6 +134,7 @@ const FEATURES_VERSION: u8 = 1;
 const LOGS_VERSION: u8 = 1;
 const FITTINGS_VERSION: u8 = 1;
 const IMAGE_VERSION: u8 = 1;
+const SUPERVISION_VERSION: u8 = 1;
 
 const ENTRY_LEN: usize = 56;
 
@@ -478,6 +484,24 @@ pub(crate) fn encode_fittings(fittings: &Fittings) -> Vec<u8> {
 pub(crate) fn decode_fittings(bytes: &[u8]) -> Result<Fittings, MemoryError> {
     let cell = open(FITTINGS_CELL, FITTINGS_KIND, FITTINGS_VERSION, bytes)?;
     Ok(Fittings::decode(cell.rest())?)
+}
+
+/// The cell of the supervision.
+pub(crate) fn encode_supervision(supervision: &Supervision) -> Vec<u8> {
+    let mut writer = Writer::new(SUPERVISION_KIND, SUPERVISION_VERSION, 512);
+    writer.extend(|out| supervision.encode(out));
+    writer.finish()
+}
+
+/// What [`encode_supervision`] wrote.
+pub(crate) fn decode_supervision(bytes: &[u8]) -> Result<Supervision, MemoryError> {
+    let cell = open(
+        SUPERVISION_CELL,
+        SUPERVISION_KIND,
+        SUPERVISION_VERSION,
+        bytes,
+    )?;
+    Ok(Supervision::decode(cell.rest())?)
 }
 
 /// The cell of the image transfer's state.

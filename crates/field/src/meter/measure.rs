@@ -72,7 +72,12 @@ impl Meter {
 
     /// When a feature has something to do, in true time.
     fn features_due(&self) -> Option<UtcTime> {
-        let parts = [self.features.due(), self.fittings.due(), self.upgrade.due()];
+        let parts = [
+            self.features.due(),
+            self.fittings.due(),
+            self.upgrade.due(),
+            self.supervision.due(),
+        ];
         let due = parts.into_iter().flatten().min();
         due.map(|due| self.clock.truly_at(due))
     }
@@ -85,6 +90,10 @@ impl Meter {
         }
         if self.fittings.due().is_some_and(|due| due <= shown) {
             self.change_fittings();
+        }
+        if self.supervision.due().is_some_and(|due| due <= shown) {
+            self.supervision.handle_time(shown);
+            self.follow_supervision(self.seen);
         }
         if self.upgrade.due().is_some_and(|due| due <= shown) {
             self.upgrade.handle_time(shown);
@@ -272,6 +281,7 @@ impl Meter {
             self.end_billing(over);
         }
         self.close_months();
+        self.watch_terminals(now);
     }
 
     /// An entry fell out of a full profile.
@@ -296,6 +306,7 @@ impl Meter {
         self.logs
             .was_dark(alive, self.clock.time_at(now.utc), &import);
         self.keeper.touch_cell(LOGS_CELL, now);
+        self.first_breath(now);
         self.metrology.skip_to(now.utc);
         let shown = self.clock.time_at(self.metrology.cursor());
         if shown >= self.interval_end {

@@ -26,7 +26,7 @@ use crate::fittings::Fittings;
 use crate::keeper::Urgency;
 use crate::load::Load;
 use crate::logs::Logs;
-use crate::memory::{IMAGE_CELL, LOGS_CELL};
+use crate::memory::{IMAGE_CELL, LOGS_CELL, SUPERVISION_CELL};
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
 use crate::objects::event_code::IndianEvent;
@@ -35,6 +35,7 @@ use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
 use crate::objects::script_table::ScriptName;
 use crate::objects::shape;
 use crate::profile::{Entry, Profile};
+use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
 
 /// A client's connection, numbered by whoever hosts the meter and never used again.
@@ -141,6 +142,7 @@ impl Meter {
             logs: &mut self.logs,
             fittings: &mut self.fittings,
             upgrade: &mut self.upgrade,
+            supervision: &mut self.supervision,
             block_reset: &mut self.block_reset,
             believed,
             step: None,
@@ -151,6 +153,8 @@ impl Meter {
             image_changed: false,
             scripts: Vec::new(),
             proved: false,
+            alarms_changed: false,
+            alert_asked: false,
             push_asked: false,
             changed: false,
         };
@@ -172,6 +176,8 @@ impl Meter {
             image_changed,
             scripts,
             proved,
+            alarms_changed,
+            alert_asked,
             push_asked,
             mut changed,
             ..
@@ -198,6 +204,11 @@ impl Meter {
             self.keeper.touch_cell(IMAGE_CELL, now);
             changed = true;
         }
+        if alarms_changed {
+            self.keeper.touch_cell(SUPERVISION_CELL, now);
+            changed = true;
+        }
+        self.alert_due |= alert_asked;
         if image_changed {
             self.keeper.touch_cell(IMAGE_CELL, now);
             changed = true;
@@ -281,6 +292,7 @@ struct Device<'a> {
     logs: &'a mut Logs,
     fittings: &'a mut Fittings,
     upgrade: &'a mut Upgrade,
+    supervision: &'a mut Supervision,
     block_reset: &'a mut Option<UtcTime>,
     /// The highest counters of clients, under the unicast and the broadcast key.
     believed: [u32; 2],
@@ -295,6 +307,8 @@ struct Device<'a> {
     scripts: Vec<ScriptName>,
     /// Somebody who proved who he is was served.
     proved: bool,
+    alarms_changed: bool,
+    alert_asked: bool,
     push_asked: bool,
     changed: bool,
 }
@@ -357,6 +371,11 @@ impl LogicalDevice for Device<'_> {
                 self.fittings_changed = true;
                 Ok(())
             }
+            Kind::Alarm(object) => {
+                self.supervision.write(object, value)?;
+                self.alarms_changed = true;
+                Ok(())
+            }
             Kind::ImageTransfer => {
                 let shown = self.clock.time_at(self.truly);
                 self.upgrade.set(asked.attribute, value, shown)?;
@@ -381,6 +400,8 @@ impl LogicalDevice for Device<'_> {
             | Kind::EventCode(_)
             | Kind::Log(_)
             | Kind::InstantPush
+            | Kind::AlertPush
+            | Kind::TamperCount
             | Kind::Scripts(_)
             | Kind::Register(_)
             | Kind::Profile(_)
@@ -449,6 +470,10 @@ impl LogicalDevice for Device<'_> {
                     selector,
                 });
             }
+            Kind::AlertPush => {
+                self.alert_asked = true;
+                return Ok(None);
+            }
             Kind::InstantPush => {
                 self.push_asked = true;
                 return Ok(None);
@@ -472,6 +497,8 @@ impl LogicalDevice for Device<'_> {
             | Kind::OutageCount
             | Kind::OutageMinutes
             | Kind::EventCode(_)
+            | Kind::Alarm(_)
+            | Kind::TamperCount
             | Kind::Register(_)
             | Kind::Profile(Buffer::Instantaneous)
             | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
@@ -564,6 +591,12 @@ impl Device<'_> {
             Kind::InstantPush => {
                 let shown = self.clock.time_at(self.truly);
                 return INSTANT_PUSH.get(attribute, shown);
+            }
+            Kind::Alarm(object) => self.supervision.value(object),
+            Kind::TamperCount => Data::DoubleLongUnsigned(self.supervision.count()),
+            Kind::AlertPush => {
+                let shown = self.clock.time_at(self.truly);
+                return ALERT_PUSH.get(attribute, shown);
             }
             Kind::Scripts(scripts) => {
                 let shown = self.clock.time_at(self.truly);
@@ -747,6 +780,33 @@ static INSTANT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
     ]);
     PushSetup::new(PushConfig {
         objects,
+        destination: Destination {
+            transport: 0,
+            address: Vec::new(),
+            message: 0,
+        },
+        randomisation_s: 0,
+        retries: 0,
+        delay_s: 0,
+    })
+});
+
+/// What every meter tells its management when an alarm begins.
+static ALERT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
+    let object = |class_id: u16, [a, b, c, d, e]: [u8; 5], attribute: i8| CaptureObject {
+        class_id,
+        instance: ObisCode([a, b, c, d, e, 255]),
+        attribute,
+        data_index: 0,
+    };
+    PushSetup::new(PushConfig {
+        objects: vec![
+            object(40, [0, 4, 25, 9, 0], 1),
+            object(8, [0, 0, 1, 0, 0], 2),
+            object(1, [0, 0, 97, 98, 20], 2),
+            object(1, [0, 0, 97, 98, 21], 2),
+            object(1, [0, 0, 94, 91, 18], 2),
+        ],
         destination: Destination {
             transport: 0,
             address: Vec::new(),

@@ -21,12 +21,13 @@ use crate::load::Load;
 use crate::logs::Logs;
 use crate::memory::{
     Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, MemoryError, PRICES_CELL,
-    PROFILE_CELLS, SEGMENT_CELLS, STATE_CELL, State, decode_features, decode_fittings, decode_logs,
-    decode_prices, decode_profile, restore_image,
+    PROFILE_CELLS, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, State, decode_features,
+    decode_fittings, decode_logs, decode_prices, decode_profile, decode_supervision, restore_image,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::Counters;
+use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
 
 /// Why a meter does not start.
@@ -202,6 +203,9 @@ impl Meter {
         if let Some(bytes) = cells.get(FITTINGS_CELL) {
             meter.fittings = decode_fittings(bytes)?;
         }
+        if let Some(bytes) = cells.get(SUPERVISION_CELL) {
+            meter.supervision = decode_supervision(bytes)?;
+        }
         restore_image(&mut meter.upgrade, cells)?;
         let totals = meter.metrology.totals();
         meter.features.handle_time(shown, &totals);
@@ -253,6 +257,8 @@ impl Meter {
             logs: Logs::new(),
             fittings: Fittings::default(),
             restarting: false,
+            supervision: Supervision::default(),
+            alert_due: false,
             load_changes: None,
             periods: BillingPeriods::default(),
             block_reset: None,
@@ -287,6 +293,7 @@ fn known_cell(name: &str) -> bool {
         FITTINGS_CELL,
         IMAGE_CELL,
         LOGS_CELL,
+        SUPERVISION_CELL,
     ]
     .contains(&name)
         || PROFILE_CELLS.contains(&name)
