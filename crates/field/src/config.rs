@@ -10,6 +10,7 @@ use crate::clock::ClockConfig;
 use crate::delivery::RetryPolicy;
 use crate::metrology::Connection;
 use crate::objects::firmware::{ImageVerifier, NoMaker};
+use crate::objects::power_quality::PowerQualityConfig;
 use crate::profile::Profile;
 use crate::supply::Supply;
 
@@ -115,6 +116,18 @@ impl MeterConfig {
             firmware: Arc::new(NoMaker),
             retry: RetryPolicy::default(),
             seed,
+        }
+    }
+
+    /// The limits of its power quality: EN 50160's, around its nominal voltage.
+    pub(crate) fn quality(&self) -> PowerQualityConfig {
+        PowerQualityConfig {
+            phases: match self.connection {
+                Connection::SinglePhase => 1,
+                Connection::ThreePhase => 3,
+            },
+            nominal_mv: u32::try_from(self.supply.nominal.get()).unwrap_or(u32::MAX),
+            ..PowerQualityConfig::EN_50160
         }
     }
 

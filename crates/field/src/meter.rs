@@ -33,6 +33,7 @@ use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
 use crate::objects::image_transfer::ImageEvent;
+use crate::objects::power_quality::PowerQualityEvent;
 use crate::objects::tamper::TamperEvent;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
@@ -95,6 +96,8 @@ pub enum Event {
     Feature(FeatureEvent),
     /// Somebody tampers with the meter, or has stopped.
     Tamper(TamperEvent),
+    /// The voltage is out of bounds, or within them again.
+    PowerQuality(PowerQualityEvent),
     /// The firmware.
     Firmware(ImageEvent),
     /// A write failed; it is repeated.

@@ -13,6 +13,9 @@ use crate::objects::alarm::{
     AlarmBit, AlarmConfig, AlarmEvent, AlarmObject, Alarms, Condition, StatusBit,
 };
 use crate::objects::event_code::IndianEvent;
+use crate::objects::power_quality::{
+    Disturbance, PowerQuality, PowerQualityConfig, PowerQualityEvent,
+};
 use crate::objects::retained::RetainedError;
 use crate::objects::tamper::{Feeding, Tamper, TamperConfig, TamperEvent, TamperWatch};
 use crate::objects::terminals::Terminals;
@@ -48,6 +51,8 @@ pub struct Surroundings {
     pub neutral_connected: bool,
     /// How much of the load's current returns past the meter, in thousandths.
     pub bypass_milli: u32,
+    /// Total harmonic distortion of the voltages, in thousandths of the fundamental.
+    pub distortion_milli: u32,
 }
 
 impl Surroundings {
@@ -59,6 +64,7 @@ impl Surroundings {
         neutral_disturbance_mv: 0,
         neutral_connected: true,
         bypass_milli: 0,
+        distortion_milli: 0,
     };
 
     fn terminals(&self, seen: &Instantaneous, phases: u8) -> Terminals {
@@ -86,6 +92,8 @@ impl Surroundings {
 pub(crate) struct Supervision {
     alarms: Option<Box<Alarms>>,
     tamper: Option<Box<TamperWatch>>,
+    /// Since the voltages were first out of bounds.
+    quality: Option<Box<PowerQuality>>,
     /// `None` until the meter is told, and after each start.
     surroundings: Option<Box<Surroundings>>,
 }
@@ -111,16 +119,135 @@ impl Supervision {
         }
     }
 
+    /// Whether voltages from `lowest` to `highest` must be looked at one by one: they are out
+    /// of bounds, or were so once.
+    pub(crate) fn wants_voltages(
+        &self,
+        (lowest, highest): (i64, i64),
+        limits: &PowerQualityConfig,
+    ) -> bool {
+        let share = |milli: u32| i64::from(limits.nominal_mv) * i64::from(milli) / 1_000;
+        self.quality.is_some()
+            || lowest < share(limits.sag_milli)
+            || highest > share(limits.swell_milli)
+    }
+
+    /// The voltages are these from `at` on.
+    pub(crate) fn handle_voltages(
+        &mut self,
+        millivolts: [i64; 3],
+        limits: &PowerQualityConfig,
+        at: UtcTime,
+    ) {
+        let small = |value: i64| u32::try_from(value.max(0)).unwrap_or(u32::MAX);
+        self.quality_mut(limits, at)
+            .handle_voltages(millivolts.map(small), at);
+    }
+
+    /// The voltages are distorted as the surroundings say from `at` on.
+    pub(crate) fn handle_distortion(&mut self, limits: &PowerQualityConfig, at: UtcTime) {
+        let Some(milli) = self.surroundings.as_ref().map(|seen| seen.distortion_milli) else {
+            return;
+        };
+        if milli > limits.distortion_max_milli || self.quality.is_some() {
+            let quality = self.quality_mut(limits, at);
+            for phase in 0..limits.phases {
+                quality.handle_harmonics(phase, &[milli], at);
+            }
+        }
+    }
+
+    /// Nobody measures from `at` on.
+    pub(crate) fn handle_power_down(&mut self, at: UtcTime) {
+        if let Some(quality) = &mut self.quality {
+            quality.handle_power_down(at);
+        }
+    }
+
+    fn quality_mut(&mut self, limits: &PowerQualityConfig, at: UtcTime) -> &mut PowerQuality {
+        self.quality
+            .get_or_insert_with(|| Box::new(PowerQuality::new(Arc::new(*limits), at)))
+    }
+
+    /// Raises the alarms of a disturbance that has come to count or is over, and says what to
+    /// log, when.
+    pub(crate) fn poll_quality(
+        &mut self,
+    ) -> Option<(Option<IndianEvent>, UtcTime, PowerQualityEvent)> {
+        let event = self.quality.as_mut()?.poll_event()?;
+        let (disturbance, phase, condition, at) = match event {
+            PowerQualityEvent::Began {
+                disturbance,
+                phase,
+                at,
+            } => (disturbance, phase, Condition::Present, at),
+            PowerQualityEvent::Ended {
+                disturbance,
+                phase,
+                at,
+                ..
+            } => (disturbance, phase, Condition::Gone, at),
+            PowerQualityEvent::WeekEnded { at } => return Some((None, at, event)),
+        };
+        let by_phase = |bits: [AlarmBit; 3]| bits.get(usize::from(phase)).copied();
+        let (status, alarm) = match disturbance {
+            Disturbance::Sag => (Some(StatusBit::LowVoltage), None),
+            Disturbance::Swell => (Some(StatusBit::OverVoltage), None),
+            Disturbance::Cut => (
+                None,
+                by_phase([
+                    AlarmBit::MissingVoltageL1,
+                    AlarmBit::MissingVoltageL2,
+                    AlarmBit::MissingVoltageL3,
+                ]),
+            ),
+            Disturbance::Distortion => (
+                None,
+                by_phase([
+                    AlarmBit::BadVoltageL1,
+                    AlarmBit::BadVoltageL2,
+                    AlarmBit::BadVoltageL3,
+                ]),
+            ),
+            Disturbance::Unbalance => (
+                Some(StatusBit::VoltageUnbalance),
+                Some(AlarmBit::PhaseAsymmetry),
+            ),
+        };
+        if let Some(bit) = status {
+            self.status(bit, condition);
+        }
+        if let Some(bit) = alarm {
+            self.alarm(bit, condition);
+        }
+        Some((disturbance.indian_event(condition), at, event))
+    }
+
+    /// How often the voltage of a phase, from 0, was disturbed.
+    pub(crate) fn disturbances(&self, disturbance: Disturbance, phase: u8) -> u32 {
+        let quality = self.quality.as_ref();
+        quality.map_or(0, |quality| quality.count(disturbance, phase))
+    }
+
     /// What has lasted long enough by `at` counts.
     pub(crate) fn handle_time(&mut self, at: UtcTime) {
         if let Some(tamper) = &mut self.tamper {
             tamper.handle_time(at);
         }
+        if let Some(quality) = &mut self.quality {
+            quality.handle_time(at);
+        }
     }
 
     /// When [`Self::handle_time`] has something to do.
     pub(crate) fn due(&self) -> Option<UtcTime> {
-        Some(self.tamper.as_ref()?.wake()?.0)
+        let tamper = self.tamper.as_ref().and_then(|tamper| tamper.wake());
+        let quality = self.quality.as_ref().and_then(|quality| quality.wake());
+        [tamper, quality]
+            .into_iter()
+            .flatten()
+            .map(|(at, _)| at)
+            .min()
     }
 
     /// Raises the alarms of what has come to count or is over, and says what to log, when.
@@ -214,6 +341,9 @@ impl Supervision {
         if let Some(tamper) = &self.tamper {
             part(2, &|out| tamper.encode(out));
         }
+        if let Some(quality) = &self.quality {
+            part(3, &|out| quality.encode(out));
+        }
     }
 
     /// Takes over what a supervision kept.
@@ -221,7 +351,7 @@ impl Supervision {
     /// # Errors
     ///
     /// Bytes that no supervision wrote.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RetainedError> {
+    pub(crate) fn decode(bytes: &[u8], limits: &PowerQualityConfig) -> Result<Self, RetainedError> {
         const OBJECT: &str = "supervision";
         let truncated = |source| RetainedError::Truncated {
             object: OBJECT,
@@ -239,6 +369,10 @@ impl Supervision {
                 2 => {
                     let watch = TamperWatch::decode(Arc::clone(&TAMPER), part)?;
                     supervision.tamper = Some(Box::new(watch));
+                }
+                3 => {
+                    let quality = PowerQuality::decode(Arc::new(*limits), part)?;
+                    supervision.quality = Some(Box::new(quality));
                 }
                 version => {
                     return Err(RetainedError::Version {

@@ -185,3 +185,65 @@ fn current_past_the_meter_is_found_while_it_is_looked_at() {
     );
     assert!(first.is_empty());
 }
+
+#[test]
+fn a_heavy_load_lets_the_voltage_sag_and_it_is_counted_when_it_was() {
+    /// 25 kW from 00:03 to 00:05.
+    struct Welder;
+
+    impl gridloom_field::Load for Welder {
+        fn power_at(&mut self, at: UtcTime) -> gridloom_field::Stretch {
+            let (from, to) = (time("2013-01-01T00:03:00Z"), time("2013-01-01T00:05:00Z"));
+            let far = time("2014-01-01T00:00:00Z");
+            let (until, watts) = match at {
+                at if at < from => (from, 0),
+                at if at < to => (to, 25_000),
+                _ => (far, 0),
+            };
+            gridloom_field::Stretch {
+                until,
+                power: Some(gridloom_field::Power {
+                    active_mw: [watts * 1_000, 0, 0],
+                    reactive_mvar: [0; 3],
+                }),
+            }
+        }
+
+        fn appliances_at(&mut self, _: UtcTime) -> Vec<gridloom_field::ApplianceState> {
+            Vec::new()
+        }
+
+        fn begin_day(&mut self, _: gridloom_core::Day, _: &gridloom_field::DayPrices) {}
+    }
+
+    let mut bench = Bench::new(configured(), Box::new(Welder), "2013-01-01T00:00:00Z");
+    bench.settle();
+    bench.run_until(time("2013-01-01T01:00:00Z"));
+    bench.restart(configured(), Box::new(Welder), Boot::Reset);
+    bench.settle();
+    let mut session = management(&mut bench, 100);
+    assert_eq!(
+        logged(&mut bench, &mut session, 0),
+        [
+            (Data::LongUnsigned(9), time("2013-01-01T00:03:00Z")),
+            (Data::LongUnsigned(10), time("2013-01-01T00:05:00Z")),
+        ]
+    );
+    let sags = session.get(&mut bench, attribute((1, [1, 0, 32, 32, 0, 255]), 2));
+    assert_eq!(sags, Ok(Data::DoubleLongUnsigned(1)));
+    let swells = session.get(&mut bench, attribute((1, [1, 0, 32, 36, 0, 255]), 2));
+    assert_eq!(swells, Ok(Data::DoubleLongUnsigned(0)));
+
+    let distorted = Surroundings {
+        distortion_milli: 90,
+        ..Surroundings::QUIET
+    };
+    bench.meter.handle_surroundings(distorted, bench.now);
+    bench.settle();
+    bench.run_until(time("2013-01-01T01:09:59Z"));
+    session.talk(&mut bench);
+    assert_eq!(alerts(&mut session), []);
+    bench.run_until(time("2013-01-01T01:10:00Z"));
+    session.talk(&mut bench);
+    assert_eq!(alerts(&mut session), [(0, 1 << 14)], "bad voltage on L1");
+}

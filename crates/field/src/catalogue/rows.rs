@@ -6,6 +6,7 @@ use super::table::{Attribute, Clients, Method, Row, Shape};
 use crate::features::Part;
 use crate::fittings::{Agenda, Fitting, Scripts};
 use crate::objects::alarm::{AlarmBank, AlarmObject};
+use crate::objects::power_quality::Disturbance;
 
 /// Who answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) enum Kind {
     ImageTransfer,
     Alarm(AlarmObject),
     TamperCount,
+    /// How often the voltage of a phase was disturbed.
+    Disturbances(Disturbance, Phase),
     AlertPush,
     Part(Part),
     Register(Quantity),
@@ -357,6 +360,10 @@ const fn schedule(agenda: Agenda) -> Kind {
     Kind::Fitting(Fitting::Schedule(agenda))
 }
 
+const fn disturbances(name: [u8; 5], disturbance: Disturbance, phase: Phase) -> Row {
+    Row::new(name, &DATA, Kind::Disturbances(disturbance, phase))
+}
+
 /// Objects of every meter.
 pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 1, 0, 0], &CLOCK, Kind::Clock),
@@ -520,6 +527,8 @@ pub(crate) const COMMON: &[Row] = &[
     register([1, 0, 31, 7, 0], Quantity::Current(Phase::L1)),
     register([1, 0, 32, 7, 0], Quantity::Voltage(Phase::L1)),
     register([1, 0, 32, 27, 0], Quantity::MeanVoltage),
+    disturbances([1, 0, 32, 32, 0], Disturbance::Sag, Phase::L1),
+    disturbances([1, 0, 32, 36, 0], Disturbance::Swell, Phase::L1),
     register([1, 0, 91, 7, 0], Quantity::NeutralCurrent),
     Row::new(
         [1, 0, 94, 91, 0],
@@ -570,10 +579,14 @@ pub(crate) const THREE_PHASE: &[Row] = &[
     register([1, 0, 42, 7, 0], Quantity::PhaseActiveExport(Phase::L2)),
     register([1, 0, 51, 7, 0], Quantity::Current(Phase::L2)),
     register([1, 0, 52, 7, 0], Quantity::Voltage(Phase::L2)),
+    disturbances([1, 0, 52, 32, 0], Disturbance::Sag, Phase::L2),
+    disturbances([1, 0, 52, 36, 0], Disturbance::Swell, Phase::L2),
     register([1, 0, 53, 7, 0], Quantity::PhasePowerFactor(Phase::L2)),
     register([1, 0, 61, 7, 0], Quantity::PhaseActiveImport(Phase::L3)),
     register([1, 0, 62, 7, 0], Quantity::PhaseActiveExport(Phase::L3)),
     register([1, 0, 71, 7, 0], Quantity::Current(Phase::L3)),
     register([1, 0, 72, 7, 0], Quantity::Voltage(Phase::L3)),
+    disturbances([1, 0, 72, 32, 0], Disturbance::Sag, Phase::L3),
+    disturbances([1, 0, 72, 36, 0], Disturbance::Swell, Phase::L3),
     register([1, 0, 73, 7, 0], Quantity::PhasePowerFactor(Phase::L3)),
 ];

@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 96, 108], [6, 107, 119]];
+    const LISTED: [[usize; 3]; 2] = [[6, 98, 110], [6, 113, 125]];
 
     #[test]
     fn tables_are_sorted_and_whole() {

@@ -17,6 +17,7 @@ use crate::load::DayPrices;
 use crate::logs::Logs;
 use crate::metrology::{Accumulator, CHANNELS, Sums};
 use crate::objects::image_transfer::{SEGMENT_BYTES, SEGMENTS_MAX};
+use crate::objects::power_quality::PowerQualityConfig;
 use crate::profile::{Delivery, Entry};
 use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
@@ -494,14 +495,17 @@ pub(crate) fn encode_supervision(supervision: &Supervision) -> Vec<u8> {
 }
 
 /// What [`encode_supervision`] wrote.
-pub(crate) fn decode_supervision(bytes: &[u8]) -> Result<Supervision, MemoryError> {
+pub(crate) fn decode_supervision(
+    bytes: &[u8],
+    limits: &PowerQualityConfig,
+) -> Result<Supervision, MemoryError> {
     let cell = open(
         SUPERVISION_CELL,
         SUPERVISION_KIND,
         SUPERVISION_VERSION,
         bytes,
     )?;
-    Ok(Supervision::decode(cell.rest())?)
+    Ok(Supervision::decode(cell.rest(), limits)?)
 }
 
 /// The cell of the image transfer's state.

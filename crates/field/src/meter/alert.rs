@@ -7,11 +7,13 @@ use gridloom_dlms::axdr::Data;
 use super::{ConnectionId, Event, Meter, Output, Owed};
 use crate::catalogue::Client;
 use crate::catalogue::register;
+use crate::load::Load as _;
 use crate::memory::{LOGS_CELL, SUPERVISION_CELL};
 use crate::metrology::Connection;
 use crate::objects::alarm::{AlarmBank, AlarmBit, AlarmObject, Condition, StatusBit};
 use crate::objects::tamper::TamperEvent;
 use crate::supervision::Surroundings;
+use crate::supply::Supply;
 
 impl Meter {
     /// Hands do something to the meter; it is so until the next call. A meter without supply
@@ -36,13 +38,50 @@ impl Meter {
             let phases = self.phases();
             self.supervision
                 .handle_seen(&seen, phases, self.clock.time_at(last));
+            self.supervision
+                .handle_distortion(&self.config.quality(), self.clock.time_at(last));
             self.keeper.touch_cell(SUPERVISION_CELL, now);
             self.follow_supervision(now);
         }
     }
 
+    /// Looks at the voltages since `from`, if they were out of bounds.
+    pub(super) fn watch_voltages(&mut self, from: UtcTime) {
+        let Some(range) = self.metrology.take_voltages() else {
+            return;
+        };
+        let limits = self.config.quality();
+        if !self.supervision.wants_voltages(range, &limits) {
+            return;
+        }
+        let until = self.metrology.cursor();
+        let mut at = from;
+        while at < until {
+            let seen = self.instantaneous(at);
+            let shown = self.clock.time_at(at);
+            // Without supply, there is nothing to look at.
+            if seen.voltage_mv[0] > 0 {
+                self.supervision
+                    .handle_voltages(seen.voltage_mv, &limits, shown);
+            }
+            at = Supply::step_end(at).min(self.switched().power_at(at).until);
+        }
+        self.keeper.touch_cell(SUPERVISION_CELL, self.seen);
+        self.follow_supervision(self.seen);
+    }
+
     /// Logs what has come to count or is over.
     pub(super) fn follow_supervision(&mut self, now: Now) {
+        while let Some((code, at, event)) = self.supervision.poll_quality() {
+            if let Some(code) = code {
+                let import = register::total(self.metrology.totals()[0]);
+                self.logs.note(code, import, at);
+                self.keeper.touch_cell(LOGS_CELL, now);
+            }
+            self.keeper.touch_cell(SUPERVISION_CELL, now);
+            let event = Event::PowerQuality(event);
+            self.outbox.push_back(Output::Event(event));
+        }
         while let Some((code, event)) = self.supervision.poll_event() {
             let (TamperEvent::Began { at, .. } | TamperEvent::Ended { at, .. }) = event;
             if let Some(code) = code {
@@ -58,7 +97,9 @@ impl Meter {
     /// Supply goes: the last words, to whoever listens. They need no memory: what they say is
     /// found out again when supply is back.
     pub(super) fn last_gasp(&mut self, now: Now) {
+        let shown = self.clock.time_at(self.metrology.cursor());
         let supervision = &mut self.supervision;
+        supervision.handle_power_down(shown);
         supervision.alarm(AlarmBit::PowerResumed, Condition::Gone);
         supervision.alarm(AlarmBit::TotalPowerFailure, Condition::Present);
         supervision.status(StatusBit::FirstBreath, Condition::Gone);

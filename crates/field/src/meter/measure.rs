@@ -62,6 +62,7 @@ impl Meter {
             let load = &mut *self.load;
             self.metrology
                 .advance(&mut Switched { load, is_closed }, stop);
+            self.watch_voltages(cursor);
             self.run_features();
         }
         self.load_changes = self.features.is_limited().then(|| {

@@ -402,6 +402,7 @@ impl LogicalDevice for Device<'_> {
             | Kind::InstantPush
             | Kind::AlertPush
             | Kind::TamperCount
+            | Kind::Disturbances(..)
             | Kind::Scripts(_)
             | Kind::Register(_)
             | Kind::Profile(_)
@@ -499,6 +500,7 @@ impl LogicalDevice for Device<'_> {
             | Kind::EventCode(_)
             | Kind::Alarm(_)
             | Kind::TamperCount
+            | Kind::Disturbances(..)
             | Kind::Register(_)
             | Kind::Profile(Buffer::Instantaneous)
             | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
@@ -593,6 +595,10 @@ impl Device<'_> {
                 return INSTANT_PUSH.get(attribute, shown);
             }
             Kind::Alarm(object) => self.supervision.value(object),
+            Kind::Disturbances(disturbance, phase) => {
+                let count = self.supervision.disturbances(disturbance, phase as u8);
+                Data::DoubleLongUnsigned(count)
+            }
             Kind::TamperCount => Data::DoubleLongUnsigned(self.supervision.count()),
             Kind::AlertPush => {
                 let shown = self.clock.time_at(self.truly);

@@ -204,7 +204,7 @@ impl Meter {
             meter.fittings = decode_fittings(bytes)?;
         }
         if let Some(bytes) = cells.get(SUPERVISION_CELL) {
-            meter.supervision = decode_supervision(bytes)?;
+            meter.supervision = decode_supervision(bytes, &meter.config.quality())?;
         }
         restore_image(&mut meter.upgrade, cells)?;
         let totals = meter.metrology.totals();
