@@ -7,6 +7,7 @@ use gridloom_core::bytes::Reader;
 use gridloom_core::{ObisCode, UtcTime};
 
 use crate::objects::InterfaceObject;
+use crate::objects::communication_setup::{HdlcSetup, Ipv4Setup, TcpUdpSetup};
 use crate::objects::recurrence::{DatePattern, Recurrence, TimePattern};
 use crate::objects::retained::RetainedError;
 use crate::objects::script_table::{Script, ScriptAction, ScriptName, ScriptService, ScriptTable};
@@ -106,16 +107,26 @@ fn made_schedules(at: UtcTime) -> [SingleActionSchedule; 3] {
     ]
 }
 
+static TCP: TcpUdpSetup = TcpUdpSetup::DEFAULT;
+static IPV4: Ipv4Setup = Ipv4Setup::DHCP;
+static HDLC: HdlcSetup = HdlcSetup::DEFAULT;
+
 /// An object among the fittings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fitting {
     Schedule(Agenda),
+    Tcp,
+    Ipv4,
+    Hdlc,
 }
 
 /// The fittings of one meter.
 #[derive(Debug, Default)]
 pub(crate) struct Fittings {
     schedules: [Option<Box<SingleActionSchedule>>; 3],
+    tcp: Option<Box<TcpUdpSetup>>,
+    ipv4: Option<Box<Ipv4Setup>>,
+    hdlc: Option<Box<HdlcSetup>>,
 }
 
 impl Fittings {
@@ -126,6 +137,9 @@ impl Fittings {
                 Some(own) => &**own,
                 None => &SCHEDULES[agenda as usize],
             },
+            Fitting::Tcp => self.tcp.as_deref().unwrap_or(&TCP),
+            Fitting::Ipv4 => self.ipv4.as_deref().unwrap_or(&IPV4),
+            Fitting::Hdlc => self.hdlc.as_deref().unwrap_or(&HDLC),
         }
     }
 
@@ -149,6 +163,9 @@ impl Fittings {
                 },
                 |object| act(object),
             ),
+            Fitting::Tcp => own(&mut self.tcp, || TcpUdpSetup::DEFAULT, |object| act(object)),
+            Fitting::Ipv4 => own(&mut self.ipv4, || Ipv4Setup::DHCP, |object| act(object)),
+            Fitting::Hdlc => own(&mut self.hdlc, || HdlcSetup::DEFAULT, |object| act(object)),
         }
     }
 
@@ -194,6 +211,15 @@ impl Fittings {
                 part(number, &|out| schedule.encode(out));
             }
         }
+        if let Some(tcp) = &self.tcp {
+            part(4, &|out| tcp.encode(out));
+        }
+        if let Some(ipv4) = &self.ipv4 {
+            part(5, &|out| ipv4.encode(out));
+        }
+        if let Some(hdlc) = &self.hdlc {
+            part(6, &|out| hdlc.encode(out));
+        }
     }
 
     /// Takes over what fittings kept.
@@ -220,6 +246,9 @@ impl Fittings {
                     let schedule = SingleActionSchedule::decode(part)?;
                     fittings.schedules[place] = Some(Box::new(schedule));
                 }
+                4 => fittings.tcp = Some(Box::new(TcpUdpSetup::decode(part)?)),
+                5 => fittings.ipv4 = Some(Box::new(Ipv4Setup::decode(part)?)),
+                6 => fittings.hdlc = Some(Box::new(HdlcSetup::decode(part)?)),
                 version => {
                     return Err(RetainedError::Version {
                         object: OBJECT,

@@ -26,7 +26,7 @@ fn management(bench: &mut Bench, counter: u32) -> Session {
         transmit: TransmitCounter::resume(counter),
         receive: ReceiveCounter::new(),
     };
-    Session::open(bench, client_config(Role::Management), counters).unwrap()
+    Session::open(bench, client_config(Role::Management), counters).expect("a test knows its meter")
 }
 
 /// Descriptors 1 and 2 of each alert.
@@ -35,7 +35,7 @@ fn alerts(session: &mut Session) -> Vec<(u32, u32)> {
         let Ok(Apdu::DataNotification(notification)) = Apdu::decode(&apdu) else {
             panic!("no notification");
         };
-        let Data::Structure(values) = notification.data().unwrap() else {
+        let Data::Structure(values) = notification.data().expect("a test knows its meter") else {
             panic!("no structure");
         };
         assert_eq!(values.len(), 5);
@@ -52,7 +52,7 @@ fn alerts(session: &mut Session) -> Vec<(u32, u32)> {
 
 fn logged(bench: &mut Bench, session: &mut Session, number: u8) -> Vec<(Data, UtcTime)> {
     let log = attribute((7, [0, 0, 99, 98, number, 255]), 2);
-    let entries = rows(session.get(bench, log).unwrap()).into_iter();
+    let entries = rows(session.get(bench, log).expect("a test knows its meter")).into_iter();
     entries
         .map(|row| (row[1].clone(), moment(&row[0])))
         .collect()

@@ -24,7 +24,7 @@ const MODEL: [u8; 8] = *b"GL-1P-01";
 const NEW: u32 = 2 << 24 | 3 << 16 | 4;
 
 fn maker() -> PrivateKey {
-    PrivateKey::from_bytes(Curve::P256, &[7; 32]).unwrap()
+    PrivateKey::from_bytes(Curve::P256, &[7; 32]).expect("a test knows its meter")
 }
 
 fn upgradable() -> MeterConfig {
@@ -46,13 +46,13 @@ fn management(bench: &mut Bench, counter: u32) -> Session {
         transmit: TransmitCounter::resume(counter),
         receive: ReceiveCounter::new(),
     };
-    Session::open(bench, client_config(Role::Management), counters).unwrap()
+    Session::open(bench, client_config(Role::Management), counters).expect("a test knows its meter")
 }
 
 fn transfer(bench: &mut Bench, session: &mut Session, image: &[u8], from: usize, to: usize) {
     for (number, block) in image.chunks(256).enumerate().take(to).skip(from) {
         let block = Data::Structure(vec![
-            Data::DoubleLongUnsigned(u32::try_from(number).unwrap()),
+            Data::DoubleLongUnsigned(u32::try_from(number).expect("a test knows its meter")),
             Data::OctetString(block.to_vec()),
         ]);
         let answer = session.invoke(bench, IMAGE, 2, block);
@@ -65,7 +65,7 @@ fn begin(bench: &mut Bench, session: &mut Session, image: &[u8]) {
     assert_eq!(answer, Ok(Response::Written));
     let announced = Data::Structure(vec![
         Data::OctetString(b"new".to_vec()),
-        Data::DoubleLongUnsigned(u32::try_from(image.len()).unwrap()),
+        Data::DoubleLongUnsigned(u32::try_from(image.len()).expect("a test knows its meter")),
     ]);
     let answer = session.invoke(bench, IMAGE, 1, announced);
     assert_eq!(answer, Ok(Response::Invoked(None)));
@@ -73,7 +73,9 @@ fn begin(bench: &mut Bench, session: &mut Session, image: &[u8]) {
 
 fn version(bench: &mut Bench) -> Data {
     let mut reader = Session::role(bench, Role::Reader);
-    let version = reader.get(bench, attribute(VERSION, 2)).unwrap();
+    let version = reader
+        .get(bench, attribute(VERSION, 2))
+        .expect("a test knows its meter");
     reader.release(bench);
     bench.meter.handle_client_disconnected(LINE, bench.now);
     bench.settle();
@@ -172,7 +174,7 @@ fn an_image_that_nobody_confirms_makes_way_for_the_old_one() {
 
 #[test]
 fn an_image_that_the_maker_did_not_sign_is_not_taken() {
-    let stranger = PrivateKey::from_bytes(Curve::P256, &[8; 32]).unwrap();
+    let stranger = PrivateKey::from_bytes(Curve::P256, &[8; 32]).expect("a test knows its meter");
     let cases = [
         (upgradable(), sign_image(MODEL, NEW, &[1; 300], &stranger)),
         (
@@ -213,7 +215,11 @@ fn schedules_end_billing_periods_and_push() {
         Data::Array(times.iter().map(time).collect())
     };
     let made = session.get(&mut bench, attribute(BILLING_SCHEDULE, 4));
-    assert_eq!(rows(made.unwrap()).len(), 1, "the first of the month");
+    assert_eq!(
+        rows(made.expect("a test knows its meter")).len(),
+        1,
+        "the first of the month"
+    );
     for schedule in [BILLING_SCHEDULE, PUSH_SCHEDULE] {
         let answer = session.set(&mut bench, attribute(schedule, 4), times(&[[2, 10, 0, 0]]));
         assert_eq!(answer, Ok(Response::Written));
@@ -235,10 +241,53 @@ fn schedules_end_billing_periods_and_push() {
     // The month passes without an end: the schedule is the client's now.
     bench.run_until(time("2013-02-01T00:20:00Z"));
     let mut reader = Session::role(&mut bench, Role::Reader);
-    let ends: Vec<_> = rows(reader.get(&mut bench, attribute(BILLING, 2)).unwrap())
-        .iter()
-        .map(|row| moment(&row[0]))
-        .collect();
+    let ends: Vec<_> = rows(
+        reader
+            .get(&mut bench, attribute(BILLING, 2))
+            .expect("a test knows its meter"),
+    )
+    .iter()
+    .map(|row| moment(&row[0]))
+    .collect();
     assert_eq!(ends.last(), Some(&time("2013-01-31T02:10:00Z")));
     assert_eq!(ends.len(), 13);
+}
+
+#[test]
+fn setups_are_read_written_and_remembered() {
+    let setups = [
+        (
+            (41, [0, 0, 25, 0, 0, 255]),
+            2,
+            Data::LongUnsigned(4_059),
+            Data::LongUnsigned(4_060),
+        ),
+        (
+            (42, [0, 0, 25, 1, 0, 255]),
+            3,
+            Data::DoubleLongUnsigned(0),
+            Data::DoubleLongUnsigned(0x0A00_0001),
+        ),
+        ((23, [0, 0, 22, 0, 0, 255]), 2, Data::Enum(5), Data::Enum(9)),
+    ];
+    let mut bench = bench();
+    let mut session = management(&mut bench, 100);
+    for (object, number, made, new) in setups.clone() {
+        let at = attribute(object, number);
+        assert_eq!(session.get(&mut bench, at), Ok(made.clone()));
+        assert!(session.set(&mut bench, at, Data::Boolean(true)).is_err());
+        assert_eq!(session.get(&mut bench, at), Ok(made));
+        assert_eq!(session.set(&mut bench, at, new), Ok(Response::Written));
+    }
+    bench.restart(upgradable(), load(), Boot::Reset);
+    bench.settle();
+    let mut session = management(&mut bench, 5_000);
+    for (object, number, _, new) in setups {
+        let at = attribute(object, number);
+        assert_eq!(session.get(&mut bench, at), Ok(new));
+    }
+    let mut bench = self::bench();
+    let mut reader = Session::role(&mut bench, Role::Reader);
+    let port = attribute((41, [0, 0, 25, 0, 0, 255]), 2);
+    assert!(reader.get(&mut bench, port).is_err());
 }

@@ -221,6 +221,59 @@ const SCHEDULE: Shape = Shape {
     methods: &[],
 };
 
+const HDLC_SETUP: Shape = Shape {
+    class_id: 23,
+    version: 1,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+        Attribute::write(7, MANAGEMENT),
+        Attribute::write(8, MANAGEMENT),
+        Attribute::write(9, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const TCP_SETUP: Shape = Shape {
+    class_id: 41,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const IPV4_SETUP: Shape = Shape {
+    class_id: 42,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::read(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+        Attribute::write(7, MANAGEMENT),
+        Attribute::write(8, MANAGEMENT),
+        Attribute::write(9, MANAGEMENT),
+        Attribute::write(10, MANAGEMENT),
+    ],
+    methods: &[
+        Method::new(1, MANAGEMENT),
+        Method::new(2, MANAGEMENT),
+        Method::new(3, MANAGEMENT),
+    ],
+};
+
 const IMAGE_TRANSFER: Shape = Shape {
     class_id: 18,
     version: 0,
@@ -385,6 +438,9 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 15, 0, 2], &SCHEDULE, schedule(Agenda::Image)),
     Row::new([0, 0, 15, 0, 4], &SCHEDULE, schedule(Agenda::Push)),
     Row::new([0, 0, 17, 0, 0], &LIMITER, Kind::Part(Part::Limiter)),
+    Row::new([0, 0, 22, 0, 0], &HDLC_SETUP, Kind::Fitting(Fitting::Hdlc)),
+    Row::new([0, 0, 25, 0, 0], &TCP_SETUP, Kind::Fitting(Fitting::Tcp)),
+    Row::new([0, 0, 25, 1, 0], &IPV4_SETUP, Kind::Fitting(Fitting::Ipv4)),
     Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, Kind::InstantPush),
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
     Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),

@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 98, 110], [6, 113, 125]];
+    const LISTED: [[usize; 3]; 2] = [[6, 98, 113], [6, 113, 128]];
 
     #[test]
     fn tables_are_sorted_and_whole() {
