@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     ImageTransfer,
     Alarm(AlarmObject),
     TamperCount,
+    /// The mean import over a period.
+    Demand(Channel),
     /// How often the voltage of a phase was disturbed.
     Disturbances(Disturbance, Phase),
     AlertPush,
@@ -338,6 +340,23 @@ const SPECIAL_DAYS: Shape = Shape {
     methods: &[Method::new(1, MANAGEMENT), Method::new(2, MANAGEMENT)],
 };
 
+const DEMAND_REGISTER: Shape = Shape {
+    class_id: 5,
+    version: 0,
+    attributes: &[
+        NAME,
+        Attribute::read(2, READERS),
+        Attribute::read(3, READERS),
+        Attribute::read(4, READERS),
+        Attribute::read(5, READERS),
+        Attribute::read(6, READERS),
+        Attribute::read(7, READERS),
+        Attribute::read(8, READERS),
+        Attribute::read(9, READERS),
+    ],
+    methods: &[Method::new(1, NOBODY), Method::new(2, NOBODY)],
+};
+
 const EXTENDED_REGISTER: Shape = Shape {
     class_id: 4,
     version: 0,
@@ -534,6 +553,11 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
     Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),
     Row::new(
+        [1, 0, 1, 4, 0],
+        &DEMAND_REGISTER,
+        Kind::Demand(Channel::Import),
+    ),
+    Row::new(
         [1, 0, 1, 6, 0],
         &EXTENDED_REGISTER,
         Kind::Part(Part::DemandActive),
@@ -570,6 +594,11 @@ pub(crate) const COMMON: &[Row] = &[
     register([1, 0, 7, 29, 0], Quantity::Block(Channel::Quadrant3)),
     register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
     register([1, 0, 8, 29, 0], Quantity::Block(Channel::Quadrant4)),
+    Row::new(
+        [1, 0, 9, 4, 0],
+        &DEMAND_REGISTER,
+        Kind::Demand(Channel::Apparent),
+    ),
     Row::new(
         [1, 0, 9, 6, 0],
         &EXTENDED_REGISTER,

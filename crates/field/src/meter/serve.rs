@@ -16,6 +16,7 @@ use rand_core::Rng as _;
 use super::{Meter, Output, Owed};
 use crate::billing_period::BillingPeriods;
 use crate::catalogue::buffer::Source;
+use crate::catalogue::demand::Demand;
 use crate::catalogue::rows::{Buffer, CounterOf, Kind};
 use crate::catalogue::table::Row;
 use crate::catalogue::{Client, ObjectTable};
@@ -403,6 +404,7 @@ impl LogicalDevice for Device<'_> {
             | Kind::AlertPush
             | Kind::TamperCount
             | Kind::Disturbances(..)
+            | Kind::Demand(_)
             | Kind::Scripts(_)
             | Kind::Register(_)
             | Kind::Profile(_)
@@ -501,6 +503,7 @@ impl LogicalDevice for Device<'_> {
             | Kind::Alarm(_)
             | Kind::TamperCount
             | Kind::Disturbances(..)
+            | Kind::Demand(_)
             | Kind::Register(_)
             | Kind::Profile(Buffer::Instantaneous)
             | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
@@ -598,6 +601,17 @@ impl Device<'_> {
             Kind::Disturbances(disturbance, phase) => {
                 let count = self.supervision.disturbances(disturbance, phase as u8);
                 Data::DoubleLongUnsigned(count)
+            }
+            Kind::Demand(channel) => {
+                let demand = Demand {
+                    clock: self.clock,
+                    profile: self.profile,
+                    metrology: self.metrology,
+                    period_s: self.config.period.as_secs(),
+                    channel,
+                    shown: self.clock.time_at(self.truly),
+                };
+                return demand.get(attribute);
             }
             Kind::TamperCount => Data::DoubleLongUnsigned(self.supervision.count()),
             Kind::AlertPush => {
