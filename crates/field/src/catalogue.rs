@@ -2,6 +2,7 @@
 //! those that are no machines of their own.
 
 pub(crate) mod buffer;
+pub(crate) mod demand;
 pub(crate) mod register;
 pub(crate) mod rows;
 pub(crate) mod table;

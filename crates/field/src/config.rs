@@ -1,5 +1,7 @@
 //! What a meter is given when it is installed.
 
+use std::sync::Arc;
+
 use gridloom_core::{Currency, MeterId, Period, Seed, SystemTitle};
 use gridloom_dlms::security::Keys;
 
@@ -7,6 +9,8 @@ use crate::access::ClientAccess;
 use crate::clock::ClockConfig;
 use crate::delivery::RetryPolicy;
 use crate::metrology::Connection;
+use crate::objects::firmware::{ImageVerifier, NoMaker};
+use crate::objects::power_quality::PowerQualityConfig;
 use crate::profile::Profile;
 use crate::supply::Supply;
 
@@ -35,6 +39,8 @@ pub struct MeterConfig {
     pub clock: ClockConfig,
     /// Who reads and manages it.
     pub access: ClientAccess,
+    /// Which firmware it takes. By default none; give it its maker's key.
+    pub firmware: Arc<dyn ImageVerifier>,
     /// How it repeats what is not acknowledged.
     pub retry: RetryPolicy,
     /// Of its noise and its jitter.
@@ -107,8 +113,21 @@ impl MeterConfig {
             supply: Supply::LOW_VOLTAGE_50_HZ,
             clock: ClockConfig::default(),
             access: ClientAccess::default(),
+            firmware: Arc::new(NoMaker),
             retry: RetryPolicy::default(),
             seed,
+        }
+    }
+
+    /// The limits of its power quality: EN 50160's, around its nominal voltage.
+    pub(crate) fn quality(&self) -> PowerQualityConfig {
+        PowerQualityConfig {
+            phases: match self.connection {
+                Connection::SinglePhase => 1,
+                Connection::ThreePhase => 3,
+            },
+            nominal_mv: u32::try_from(self.supply.nominal.get()).unwrap_or(u32::MAX),
+            ..PowerQualityConfig::EN_50160
         }
     }
 

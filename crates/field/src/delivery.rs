@@ -78,14 +78,20 @@ impl Schedule {
         }
     }
 
-    /// An interval is to be delivered.
+    /// An interval is to be delivered. One that rests is tried at once; one that is in flight
+    /// is on its way already.
     pub fn add(&mut self, end: UtcTime) {
-        let attempt = Attempt {
-            state: State::Ready,
-            failures: 0,
-        };
-        if self.attempts.insert(end, attempt).is_none() {
-            self.ready.insert(end);
+        match self.attempts.get(&end).map(|attempt| attempt.state) {
+            None => {
+                let attempt = Attempt {
+                    state: State::Ready,
+                    failures: 0,
+                };
+                self.attempts.insert(end, attempt);
+                self.ready.insert(end);
+            }
+            Some(State::Resting { .. }) => self.enter(end, State::Ready),
+            Some(State::Ready | State::InFlight { .. }) => {}
         }
     }
 
@@ -299,6 +305,20 @@ mod tests {
         schedule.remove(end(0));
         schedule.remove(end(1));
         assert_eq!(drain(&mut schedule, at(0)), [end(7)]);
+    }
+
+    #[test]
+    fn an_interval_that_is_asked_for_again_flies_once() {
+        let mut schedule = schedule(1);
+        assert_eq!(schedule.next_push(at(0)), Some(end(0)));
+        schedule.add(end(0));
+        assert_eq!((schedule.next_push(at(1)), schedule.in_flight()), (None, 1));
+        let (given_up, _) = schedule.wake(at(1)).unwrap();
+        schedule.handle_timeout(given_up);
+        assert_eq!(schedule.next_push(given_up), None, "it rests");
+        schedule.add(end(0));
+        assert_eq!(schedule.next_push(given_up), Some(end(0)), "at once");
+        assert_eq!(schedule.in_flight(), 1);
     }
 
     #[test]

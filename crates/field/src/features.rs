@@ -293,6 +293,18 @@ impl Features {
         acted
     }
 
+    /// A schedule runs a script at `at`.
+    pub(crate) fn handle_script(
+        &mut self,
+        script: ScriptName,
+        at: UtcTime,
+        totals: &[u64; CHANNELS],
+    ) {
+        self.run(script, Cause::Local, at, totals);
+        self.carry_out(at, totals);
+        self.plan(at);
+    }
+
     /// A demand period has ended: mean import in W and VA.
     /// True if one of them is a new maximum.
     pub(crate) fn handle_demand(

@@ -1,5 +1,7 @@
 //! The meter: one machine over measured time, frames of one link, and its memory.
 
+mod alert;
+mod deeds;
 mod measure;
 mod price;
 mod remember;
@@ -23,14 +25,20 @@ use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
 use crate::features::{FeatureEvent, Features};
+use crate::fittings::Fittings;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
 use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
+use crate::objects::image_transfer::ImageEvent;
+use crate::objects::power_quality::PowerQualityEvent;
+use crate::objects::tamper::TamperEvent;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
+use crate::supervision::Supervision;
+use crate::upgrade::Upgrade;
 
 /// What the meter wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +94,12 @@ pub enum Event {
     ClockSet(ClockStep),
     /// The switch, the limiter or the tariffs.
     Feature(FeatureEvent),
+    /// Somebody tampers with the meter, or has stopped.
+    Tamper(TamperEvent),
+    /// The voltage is out of bounds, or within them again.
+    PowerQuality(PowerQualityEvent),
+    /// The firmware.
+    Firmware(ImageEvent),
     /// A write failed; it is repeated.
     MemoryFailed(String),
 }
@@ -127,6 +141,13 @@ pub struct Meter {
     stepped: bool,
     features: Features,
     logs: Logs,
+    fittings: Fittings,
+    upgrade: Upgrade,
+    /// Another image runs once every client has its answer.
+    restarting: bool,
+    supervision: Supervision,
+    /// Nobody has heard of the latest alarm.
+    alert_due: bool,
     /// While the limiter watches: when the load changes next, in true time.
     load_changes: Option<UtcTime>,
     periods: BillingPeriods,
@@ -262,6 +283,7 @@ impl Meter {
             self.logs.supply_gone(self.clock.time_at(now.utc));
             self.keeper.touch_cell(LOGS_CELL, now);
             self.drop_link();
+            self.last_gasp(now);
             self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
         }
@@ -410,12 +432,14 @@ impl Meter {
             self.keeper.touch(Urgency::Now, now);
             self.owe(Owed::Reservation(bound));
         }
+        self.restart_if_due(now);
         while let Some(event) = self.features.poll_event() {
             if let Some(code) = event.code() {
                 self.note(code, now);
             }
             self.outbox.push_back(Output::Event(Event::Feature(event)));
         }
+        self.send_alert(now);
         while let Some(job) = self.keeper.next_job(now) {
             self.write(job);
         }

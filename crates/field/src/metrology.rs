@@ -168,6 +168,8 @@ pub struct Metrology {
     /// Whole units at the start of the running interval.
     pub(crate) at_start: [u64; CHANNELS],
     pub(crate) sums: Sums,
+    /// The lowest and the highest voltage of any phase since they were last asked for.
+    voltages: Option<(i64, i64)>,
 }
 
 /// Energy registers of a meter.
@@ -187,7 +189,13 @@ impl Metrology {
             energy: [Accumulator::default(); CHANNELS],
             at_start: [0; CHANNELS],
             sums: Sums::default(),
+            voltages: None,
         }
+    }
+
+    /// The lowest and the highest voltage of any phase since the last call, in millivolts.
+    pub(crate) const fn take_voltages(&mut self) -> Option<(i64, i64)> {
+        self.voltages.take()
     }
 
     /// Everything before this time is in the registers.
@@ -362,6 +370,8 @@ impl Metrology {
             self.sums.frequency += frequency.unsigned_abs() * span;
             for (phase, apparent) in phases.iter().enumerate().take(self.connection.phases()) {
                 let voltage = self.supply.voltage_mv(self.seed, phase, self.cursor, power);
+                let (lowest, highest) = self.voltages.unwrap_or((voltage, voltage));
+                self.voltages = Some((lowest.min(voltage), highest.max(voltage)));
                 self.sums.voltage[phase] += voltage.unsigned_abs() * span;
                 self.sums.current[phase] += current_ma(*apparent, voltage).unsigned_abs() * span;
             }

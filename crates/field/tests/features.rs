@@ -369,3 +369,24 @@ fn a_three_phase_meter_shows_each_phase() {
         "all but the clock"
     );
 }
+
+#[test]
+fn demand_registers_show_the_running_and_the_last_mean() {
+    let start = "2013-01-01T00:00:00Z";
+    let mut bench = Bench::new(configured(), steady(1_200), start);
+    bench.settle();
+    bench.run_until(time("2013-01-01T01:05:00Z"));
+    let mut reader = Session::role(&mut bench, Role::Reader);
+    for (object, unit) in [([1, 0, 1, 4, 0, 255], 27), ([1, 0, 9, 4, 0, 255], 28)] {
+        let mut get = |number| reader.get(&mut bench, attribute((5, object), number));
+        assert_eq!(get(2), Ok(Data::DoubleLongUnsigned(400)), "100 Wh so far");
+        assert_eq!(get(3), Ok(Data::DoubleLongUnsigned(1_200)));
+        let scaler = Data::Structure(vec![Data::Integer(0), Data::Enum(unit)]);
+        assert_eq!(get(4), Ok(scaler));
+        assert_eq!(get(5), Ok(Data::Unsigned(0)));
+        assert_eq!(get(6), Ok(date_time("2013-01-01T01:00:00Z")));
+        assert_eq!(get(7), Ok(date_time("2013-01-01T01:00:00Z")));
+        assert_eq!(get(8), Ok(Data::DoubleLongUnsigned(900)));
+        assert_eq!(get(9), Ok(Data::LongUnsigned(1)));
+    }
+}

@@ -172,6 +172,9 @@ impl MeterNode {
                 tracing::warn!(%meter, before = %step.before, after = %step.after, "clock set");
             }
             Event::Feature(event) => tracing::info!(%meter, ?event, "feature"),
+            Event::PowerQuality(event) => tracing::info!(%meter, ?event, "power quality"),
+            Event::Tamper(event) => tracing::warn!(%meter, ?event, "tamper"),
+            Event::Firmware(event) => tracing::info!(%meter, ?event, "firmware"),
             // Counted in the meter's status; a line per packet would let a peer flood the log.
             Event::FrameRefused(error) => tracing::debug!(%meter, %error, "frame refused"),
             Event::RequestRefused(error) => tracing::debug!(%meter, %error, "request refused"),

@@ -4,6 +4,9 @@
 use super::register::{Channel, Phase, Quantity};
 use super::table::{Attribute, Clients, Method, Row, Shape};
 use crate::features::Part;
+use crate::fittings::{Agenda, Fitting, Scripts};
+use crate::objects::alarm::{AlarmBank, AlarmObject};
+use crate::objects::power_quality::Disturbance;
 
 /// Who answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,17 @@ pub(crate) enum Kind {
     Log(usize),
     EventCode(usize),
     InstantPush,
+    /// A script table that no client changes.
+    Scripts(Scripts),
+    Fitting(Fitting),
+    ImageTransfer,
+    Alarm(AlarmObject),
+    TamperCount,
+    /// The mean import over a period.
+    Demand(Channel),
+    /// How often the voltage of a phase was disturbed.
+    Disturbances(Disturbance, Phase),
+    AlertPush,
     Part(Part),
     Register(Quantity),
     Profile(Buffer),
@@ -75,6 +89,14 @@ const DATA: Shape = Shape {
     class_id: 1,
     version: 0,
     attributes: &[NAME, Attribute::read(2, READERS)],
+    methods: &[],
+};
+
+/// Management writes the value.
+const DATA_SET: Shape = Shape {
+    class_id: 1,
+    version: 0,
+    attributes: &[NAME, Attribute::write(2, READERS)],
     methods: &[],
 };
 
@@ -189,6 +211,91 @@ const SCRIPTS: Shape = Shape {
     methods: &[Method::new(1, MANAGEMENT)],
 };
 
+const SCHEDULE: Shape = Shape {
+    class_id: 22,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const HDLC_SETUP: Shape = Shape {
+    class_id: 23,
+    version: 1,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+        Attribute::write(7, MANAGEMENT),
+        Attribute::write(8, MANAGEMENT),
+        Attribute::write(9, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const TCP_SETUP: Shape = Shape {
+    class_id: 41,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+    ],
+    methods: &[],
+};
+
+const IPV4_SETUP: Shape = Shape {
+    class_id: 42,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::read(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+        Attribute::write(7, MANAGEMENT),
+        Attribute::write(8, MANAGEMENT),
+        Attribute::write(9, MANAGEMENT),
+        Attribute::write(10, MANAGEMENT),
+    ],
+    methods: &[
+        Method::new(1, MANAGEMENT),
+        Method::new(2, MANAGEMENT),
+        Method::new(3, MANAGEMENT),
+    ],
+};
+
+const IMAGE_TRANSFER: Shape = Shape {
+    class_id: 18,
+    version: 0,
+    attributes: &[
+        Attribute::read(1, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+        Attribute::read(7, MANAGEMENT),
+    ],
+    methods: &[
+        Method::new(1, MANAGEMENT),
+        Method::new(2, MANAGEMENT),
+        Method::new(3, MANAGEMENT),
+        Method::new(4, MANAGEMENT),
+    ],
+};
+
 const LIMITER: Shape = Shape {
     class_id: 71,
     version: 0,
@@ -231,6 +338,23 @@ const SPECIAL_DAYS: Shape = Shape {
     version: 0,
     attributes: &[NAME, Attribute::write(2, READERS)],
     methods: &[Method::new(1, MANAGEMENT), Method::new(2, MANAGEMENT)],
+};
+
+const DEMAND_REGISTER: Shape = Shape {
+    class_id: 5,
+    version: 0,
+    attributes: &[
+        NAME,
+        Attribute::read(2, READERS),
+        Attribute::read(3, READERS),
+        Attribute::read(4, READERS),
+        Attribute::read(5, READERS),
+        Attribute::read(6, READERS),
+        Attribute::read(7, READERS),
+        Attribute::read(8, READERS),
+        Attribute::read(9, READERS),
+    ],
+    methods: &[Method::new(1, NOBODY), Method::new(2, NOBODY)],
 };
 
 const EXTENDED_REGISTER: Shape = Shape {
@@ -304,21 +428,38 @@ const fn register(name: [u8; 5], quantity: Quantity) -> Row {
     Row::new(name, &REGISTER, Kind::Register(quantity))
 }
 
+const fn schedule(agenda: Agenda) -> Kind {
+    Kind::Fitting(Fitting::Schedule(agenda))
+}
+
+const fn disturbances(name: [u8; 5], disturbance: Disturbance, phase: Phase) -> Row {
+    Row::new(name, &DATA, Kind::Disturbances(disturbance, phase))
+}
+
 /// Objects of every meter.
 pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 1, 0, 0], &CLOCK, Kind::Clock),
+    Row::new([0, 0, 10, 0, 1], &SCRIPTS, Kind::Scripts(Scripts::Billing)),
     Row::new(
         [0, 0, 10, 0, 106],
         &SCRIPTS,
         Kind::Part(Part::SwitchScripts),
     ),
+    Row::new([0, 0, 10, 0, 107], &SCRIPTS, Kind::Scripts(Scripts::Image)),
+    Row::new([0, 0, 10, 0, 108], &SCRIPTS, Kind::Scripts(Scripts::Push)),
     Row::new(
         [0, 0, 11, 0, 0],
         &SPECIAL_DAYS,
         Kind::Part(Part::SpecialDays),
     ),
     Row::new([0, 0, 13, 0, 0], &CALENDAR, Kind::Part(Part::Calendar)),
+    Row::new([0, 0, 15, 0, 0], &SCHEDULE, schedule(Agenda::Billing)),
+    Row::new([0, 0, 15, 0, 2], &SCHEDULE, schedule(Agenda::Image)),
+    Row::new([0, 0, 15, 0, 4], &SCHEDULE, schedule(Agenda::Push)),
     Row::new([0, 0, 17, 0, 0], &LIMITER, Kind::Part(Part::Limiter)),
+    Row::new([0, 0, 22, 0, 0], &HDLC_SETUP, Kind::Fitting(Fitting::Hdlc)),
+    Row::new([0, 0, 25, 0, 0], &TCP_SETUP, Kind::Fitting(Fitting::Tcp)),
+    Row::new([0, 0, 25, 1, 0], &IPV4_SETUP, Kind::Fitting(Fitting::Ipv4)),
     Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, Kind::InstantPush),
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
     Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),
@@ -334,7 +475,19 @@ pub(crate) const COMMON: &[Row] = &[
         &DATA_ALL,
         Kind::InvocationCounter(CounterOf::Broadcast),
     ),
+    Row::new([0, 0, 44, 0, 0], &IMAGE_TRANSFER, Kind::ImageTransfer),
+    Row::new([0, 0, 94, 91, 0], &DATA, Kind::TamperCount),
     Row::new([0, 0, 94, 91, 8], &DATA, Kind::OutageMinutes),
+    Row::new(
+        [0, 0, 94, 91, 18],
+        &DATA,
+        Kind::Alarm(AlarmObject::StatusWord),
+    ),
+    Row::new(
+        [0, 0, 94, 91, 26],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::StatusFilter),
+    ),
     Row::new([0, 0, 96, 1, 0], &DATA, Kind::Serial),
     Row::new([0, 0, 96, 1, 1], &DATA, Kind::Maker),
     Row::new([0, 0, 96, 1, 4], &DATA, Kind::YearOfManufacture),
@@ -353,6 +506,41 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 96, 11, 5], &DATA, Kind::EventCode(5)),
     Row::new([0, 0, 96, 11, 6], &DATA, Kind::EventCode(6)),
     Row::new([0, 0, 96, 14, 0], &DATA, Kind::ActiveTariff),
+    Row::new(
+        [0, 0, 97, 97, 0],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Errors),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 0],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Register(AlarmBank::One)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 1],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Register(AlarmBank::Two)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 10],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Filter(AlarmBank::One)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 11],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Filter(AlarmBank::Two)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 20],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Descriptor(AlarmBank::One)),
+    ),
+    Row::new(
+        [0, 0, 97, 98, 21],
+        &DATA_SET,
+        Kind::Alarm(AlarmObject::Descriptor(AlarmBank::Two)),
+    ),
     Row::new([0, 0, 99, 98, 0], &PROFILE, Kind::Log(0)),
     Row::new([0, 0, 99, 98, 1], &PROFILE, Kind::Log(1)),
     Row::new([0, 0, 99, 98, 2], &PROFILE, Kind::Log(2)),
@@ -360,9 +548,15 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 99, 98, 4], &PROFILE, Kind::Log(4)),
     Row::new([0, 0, 99, 98, 5], &PROFILE, Kind::Log(5)),
     Row::new([0, 0, 99, 98, 6], &PROFILE, Kind::Log(6)),
+    Row::new([0, 4, 25, 9, 0], &PUSH_SETUP, Kind::AlertPush),
     Row::new([1, 0, 0, 2, 0], &DATA, Kind::Firmware),
     Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
     Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),
+    Row::new(
+        [1, 0, 1, 4, 0],
+        &DEMAND_REGISTER,
+        Kind::Demand(Channel::Import),
+    ),
     Row::new(
         [1, 0, 1, 6, 0],
         &EXTENDED_REGISTER,
@@ -401,6 +595,11 @@ pub(crate) const COMMON: &[Row] = &[
     register([1, 0, 8, 8, 0], Quantity::Total(Channel::Quadrant4)),
     register([1, 0, 8, 29, 0], Quantity::Block(Channel::Quadrant4)),
     Row::new(
+        [1, 0, 9, 4, 0],
+        &DEMAND_REGISTER,
+        Kind::Demand(Channel::Apparent),
+    ),
+    Row::new(
         [1, 0, 9, 6, 0],
         &EXTENDED_REGISTER,
         Kind::Part(Part::DemandApparent),
@@ -413,6 +612,8 @@ pub(crate) const COMMON: &[Row] = &[
     register([1, 0, 31, 7, 0], Quantity::Current(Phase::L1)),
     register([1, 0, 32, 7, 0], Quantity::Voltage(Phase::L1)),
     register([1, 0, 32, 27, 0], Quantity::MeanVoltage),
+    disturbances([1, 0, 32, 32, 0], Disturbance::Sag, Phase::L1),
+    disturbances([1, 0, 32, 36, 0], Disturbance::Swell, Phase::L1),
     register([1, 0, 91, 7, 0], Quantity::NeutralCurrent),
     Row::new(
         [1, 0, 94, 91, 0],
@@ -463,10 +664,14 @@ pub(crate) const THREE_PHASE: &[Row] = &[
     register([1, 0, 42, 7, 0], Quantity::PhaseActiveExport(Phase::L2)),
     register([1, 0, 51, 7, 0], Quantity::Current(Phase::L2)),
     register([1, 0, 52, 7, 0], Quantity::Voltage(Phase::L2)),
+    disturbances([1, 0, 52, 32, 0], Disturbance::Sag, Phase::L2),
+    disturbances([1, 0, 52, 36, 0], Disturbance::Swell, Phase::L2),
     register([1, 0, 53, 7, 0], Quantity::PhasePowerFactor(Phase::L2)),
     register([1, 0, 61, 7, 0], Quantity::PhaseActiveImport(Phase::L3)),
     register([1, 0, 62, 7, 0], Quantity::PhaseActiveExport(Phase::L3)),
     register([1, 0, 71, 7, 0], Quantity::Current(Phase::L3)),
     register([1, 0, 72, 7, 0], Quantity::Voltage(Phase::L3)),
+    disturbances([1, 0, 72, 32, 0], Disturbance::Sag, Phase::L3),
+    disturbances([1, 0, 72, 36, 0], Disturbance::Swell, Phase::L3),
     register([1, 0, 73, 7, 0], Quantity::PhasePowerFactor(Phase::L3)),
 ];

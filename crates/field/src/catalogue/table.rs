@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 86, 90], [6, 97, 101]];
+    const LISTED: [[usize; 3]; 2] = [[6, 100, 115], [6, 115, 130]];
 
     #[test]
     fn tables_are_sorted_and_whole() {

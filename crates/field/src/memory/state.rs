@@ -12,10 +12,15 @@ use crate::bill::{Bill, MonthAccount};
 use crate::billing_period::BillingPeriods;
 use crate::clock::Clock;
 use crate::features::Features;
+use crate::fittings::Fittings;
 use crate::load::DayPrices;
 use crate::logs::Logs;
 use crate::metrology::{Accumulator, CHANNELS, Sums};
+use crate::objects::image_transfer::{SEGMENT_BYTES, SEGMENTS_MAX};
+use crate::objects::power_quality::PowerQualityConfig;
 use crate::profile::{Delivery, Entry};
+use crate::supervision::Supervision;
+use crate::upgrade::Upgrade;
 
 /// Everything but the profile, and the profile's latest changes.
 pub(crate) const STATE_CELL: &str = "meter";
@@ -68,6 +73,47 @@ pub(crate) const PROFILE_CELLS: [&str; 40] = [
 /// The features: switch, limiter, tariffs.
 pub(crate) const FEATURES_CELL: &str = "features";
 
+/// Schedules and setups that clients changed.
+pub(crate) const FITTINGS_CELL: &str = "fittings";
+
+/// Tampering and alarms.
+pub(crate) const SUPERVISION_CELL: &str = "supervision";
+
+/// The state of the image transfer.
+pub(crate) const IMAGE_CELL: &str = "image";
+
+static SEGMENT_NAMES: [[u8; 9]; SEGMENTS_MAX] = {
+    let mut names = [*b"image-000"; SEGMENTS_MAX];
+    let mut number = 0;
+    let mut digits = *b"000";
+    while number < SEGMENTS_MAX {
+        [names[number][6], names[number][7], names[number][8]] = digits;
+        // Counts on: a carry from each nine.
+        let mut place = 2;
+        while digits[place] == b'9' {
+            digits[place] = b'0';
+            place -= 1;
+        }
+        digits[place] += 1;
+        number += 1;
+    }
+    names
+};
+
+/// The segments of the image that is transferred.
+pub(crate) static SEGMENT_CELLS: [&str; SEGMENTS_MAX] = {
+    let mut cells = [""; SEGMENTS_MAX];
+    let mut number = 0;
+    while number < SEGMENTS_MAX {
+        cells[number] = match core::str::from_utf8(&SEGMENT_NAMES[number]) {
+            Ok(name) => name,
+            Err(_) => panic!("a cell's name is ASCII"),
+        };
+        number += 1;
+    }
+    cells
+};
+
 /// The event logs and the outages.
 pub(crate) const LOGS_CELL: &str = "logs";
 
@@ -76,6 +122,10 @@ const PROFILE_KIND: u8 = 2;
 const PRICES_KIND: u8 = 3;
 const FEATURES_KIND: u8 = 4;
 const LOGS_KIND: u8 = 5;
+const FITTINGS_KIND: u8 = 6;
+const IMAGE_KIND: u8 = 7;
+const SEGMENT_KIND: u8 = 8;
+const SUPERVISION_KIND: u8 = 9;
 
 /// Version 1 had no clock, no clients and no billing periods.
 const STATE_VERSION: u8 = 2;
@@ -83,6 +133,9 @@ const PROFILE_VERSION: u8 = 1;
 const PRICES_VERSION: u8 = 1;
 const FEATURES_VERSION: u8 = 1;
 const LOGS_VERSION: u8 = 1;
+const FITTINGS_VERSION: u8 = 1;
+const IMAGE_VERSION: u8 = 1;
+const SUPERVISION_VERSION: u8 = 1;
 
 const ENTRY_LEN: usize = 56;
 
@@ -419,6 +472,72 @@ pub(crate) fn encode_logs(logs: &Logs) -> Vec<u8> {
 pub(crate) fn decode_logs(bytes: &[u8]) -> Result<Logs, MemoryError> {
     let cell = open(LOGS_CELL, LOGS_KIND, LOGS_VERSION, bytes)?;
     Ok(Logs::decode(cell.rest())?)
+}
+
+/// The cell of the fittings.
+pub(crate) fn encode_fittings(fittings: &Fittings) -> Vec<u8> {
+    let mut writer = Writer::new(FITTINGS_KIND, FITTINGS_VERSION, 256);
+    writer.extend(|out| fittings.encode(out));
+    writer.finish()
+}
+
+/// What [`encode_fittings`] wrote.
+pub(crate) fn decode_fittings(bytes: &[u8]) -> Result<Fittings, MemoryError> {
+    let cell = open(FITTINGS_CELL, FITTINGS_KIND, FITTINGS_VERSION, bytes)?;
+    Ok(Fittings::decode(cell.rest())?)
+}
+
+/// The cell of the supervision.
+pub(crate) fn encode_supervision(supervision: &Supervision) -> Vec<u8> {
+    let mut writer = Writer::new(SUPERVISION_KIND, SUPERVISION_VERSION, 512);
+    writer.extend(|out| supervision.encode(out));
+    writer.finish()
+}
+
+/// What [`encode_supervision`] wrote.
+pub(crate) fn decode_supervision(
+    bytes: &[u8],
+    limits: &PowerQualityConfig,
+) -> Result<Supervision, MemoryError> {
+    let cell = open(
+        SUPERVISION_CELL,
+        SUPERVISION_KIND,
+        SUPERVISION_VERSION,
+        bytes,
+    )?;
+    Ok(Supervision::decode(cell.rest(), limits)?)
+}
+
+/// The cell of the image transfer's state.
+pub(crate) fn encode_image(upgrade: &Upgrade) -> Vec<u8> {
+    let mut writer = Writer::new(IMAGE_KIND, IMAGE_VERSION, 256);
+    writer.extend(|out| upgrade.encode(out));
+    writer.finish()
+}
+
+/// The cell of a segment of the image.
+pub(crate) fn encode_segment(upgrade: &Upgrade, segment: usize) -> Vec<u8> {
+    let mut writer = Writer::new(SEGMENT_KIND, IMAGE_VERSION, SEGMENT_BYTES);
+    writer.extend(|out| upgrade.encode_segment(segment, out));
+    writer.finish()
+}
+
+/// Gives `upgrade` what [`encode_image`] and [`encode_segment`] wrote.
+pub(crate) fn restore_image(
+    upgrade: &mut Upgrade,
+    cells: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), MemoryError> {
+    if let Some(bytes) = cells.get(IMAGE_CELL) {
+        let cell = open(IMAGE_CELL, IMAGE_KIND, IMAGE_VERSION, bytes)?;
+        upgrade.restore(cell.rest())?;
+    }
+    for name in SEGMENT_CELLS {
+        if let Some(bytes) = cells.get(name) {
+            let cell = open(name, SEGMENT_KIND, IMAGE_VERSION, bytes)?;
+            upgrade.restore_segment(cell.rest())?;
+        }
+    }
+    Ok(())
 }
 
 fn put_time(writer: &mut Writer, time: UtcTime) {

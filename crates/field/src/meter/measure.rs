@@ -62,6 +62,7 @@ impl Meter {
             let load = &mut *self.load;
             self.metrology
                 .advance(&mut Switched { load, is_closed }, stop);
+            self.watch_voltages(cursor);
             self.run_features();
         }
         self.load_changes = self.features.is_limited().then(|| {
@@ -72,14 +73,32 @@ impl Meter {
 
     /// When a feature has something to do, in true time.
     fn features_due(&self) -> Option<UtcTime> {
-        self.features.due().map(|due| self.clock.truly_at(due))
+        let parts = [
+            self.features.due(),
+            self.fittings.due(),
+            self.upgrade.due(),
+            self.supervision.due(),
+        ];
+        let due = parts.into_iter().flatten().min();
+        due.map(|due| self.clock.truly_at(due))
     }
 
     /// Lets the features do what is due at the cursor.
-    fn run_features(&mut self) {
+    pub(super) fn run_features(&mut self) {
         let shown = self.clock.time_at(self.metrology.cursor());
         if self.features.due().is_some_and(|due| due <= shown) {
             self.change_features();
+        }
+        if self.fittings.due().is_some_and(|due| due <= shown) {
+            self.change_fittings();
+        }
+        if self.supervision.due().is_some_and(|due| due <= shown) {
+            self.supervision.handle_time(shown);
+            self.follow_supervision(self.seen);
+        }
+        if self.upgrade.due().is_some_and(|due| due <= shown) {
+            self.upgrade.handle_time(shown);
+            self.carry_image(self.seen);
         }
     }
 
@@ -97,6 +116,7 @@ impl Meter {
         if self.off_since.is_none() && cause != CAPTURE && at <= now.utc {
             let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
             self.integrate_to(now.utc.min(last));
+            self.run_features();
         }
     }
 
@@ -258,10 +278,11 @@ impl Meter {
             self.keeper.touch(Urgency::Soon, now);
         }
         self.ahead.retain(|waiting, _| *waiting > end);
-        if let Some(over) = self.periods.passed(end) {
+        if let Some(over) = self.month_over(end) {
             self.end_billing(over);
         }
         self.close_months();
+        self.watch_terminals(now);
     }
 
     /// An entry fell out of a full profile.
@@ -286,11 +307,12 @@ impl Meter {
         self.logs
             .was_dark(alive, self.clock.time_at(now.utc), &import);
         self.keeper.touch_cell(LOGS_CELL, now);
+        self.first_breath(now);
         self.metrology.skip_to(now.utc);
         let shown = self.clock.time_at(self.metrology.cursor());
         if shown >= self.interval_end {
             self.metrology.restart_means();
-            if let Some(over) = self.periods.passed(shown) {
+            if let Some(over) = self.month_over(shown) {
                 self.end_billing(over);
             }
         }

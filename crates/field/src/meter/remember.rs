@@ -6,8 +6,10 @@ use super::{Meter, Output};
 use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
-    Change, FEATURES_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS, STATE_CELL, SinceVersion2, State,
-    encode_features, encode_logs, encode_prices, encode_profile, profile_cell,
+    Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS,
+    SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SinceVersion2, State, encode_features,
+    encode_fittings, encode_image, encode_logs, encode_prices, encode_profile, encode_segment,
+    encode_supervision, profile_cell,
 };
 
 impl Meter {
@@ -21,7 +23,14 @@ impl Meter {
                 let bytes = match name {
                     FEATURES_CELL => encode_features(&self.features),
                     LOGS_CELL => encode_logs(&self.logs),
-                    _ => unreachable!("there are two other cells"),
+                    FITTINGS_CELL => encode_fittings(&self.fittings),
+                    SUPERVISION_CELL => encode_supervision(&self.supervision),
+                    IMAGE_CELL => encode_image(&self.upgrade),
+                    _ => {
+                        let segment = SEGMENT_CELLS.iter().position(|cell| *cell == name);
+                        let segment = segment.expect("there are no other cells");
+                        encode_segment(&self.upgrade, segment)
+                    }
                 };
                 self.remember(ticket, name, bytes);
             }

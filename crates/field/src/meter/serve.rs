@@ -6,6 +6,7 @@ use gridloom_core::{Now, ObisCode, UtcTime};
 use gridloom_dlms::apdu::{
     ActionResult, AttributeDescriptor, DataAccessResult, MethodDescriptor, SelectiveAccess,
 };
+use gridloom_dlms::association::Mechanism;
 use gridloom_dlms::axdr::{BitString, Data};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::selection::CaptureObject;
@@ -15,22 +16,28 @@ use rand_core::Rng as _;
 use super::{Meter, Output, Owed};
 use crate::billing_period::BillingPeriods;
 use crate::catalogue::buffer::Source;
+use crate::catalogue::demand::Demand;
 use crate::catalogue::rows::{Buffer, CounterOf, Kind};
 use crate::catalogue::table::Row;
 use crate::catalogue::{Client, ObjectTable};
 use crate::clock::{Clock, ClockStep};
 use crate::config::MeterConfig;
 use crate::features::{Features, Switched};
+use crate::fittings::Fittings;
 use crate::keeper::Urgency;
 use crate::load::Load;
 use crate::logs::Logs;
-use crate::memory::LOGS_CELL;
+use crate::memory::{IMAGE_CELL, LOGS_CELL, SUPERVISION_CELL};
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
 use crate::objects::event_code::IndianEvent;
 use crate::objects::event_log::Dial;
 use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
+use crate::objects::script_table::ScriptName;
+use crate::objects::shape;
 use crate::profile::{Entry, Profile};
+use crate::supervision::Supervision;
+use crate::upgrade::Upgrade;
 
 /// A client's connection, numbered by whoever hosts the meter and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +87,7 @@ impl Meter {
         self.begin(now);
         self.measure(now);
         if self.admit(connection) {
-            if self.waiting_answers() < Self::ANSWERS_MAX {
+            if self.waiting_answers() < Self::ANSWERS_MAX && !self.restarting {
                 self.serve(connection, client, apdu, now);
             } else {
                 self.counters.answers_dropped += 1;
@@ -134,12 +141,21 @@ impl Meter {
             periods: &mut self.periods,
             features: &mut self.features,
             logs: &mut self.logs,
+            fittings: &mut self.fittings,
+            upgrade: &mut self.upgrade,
+            supervision: &mut self.supervision,
             block_reset: &mut self.block_reset,
             believed,
             step: None,
             billing_ends: false,
             features_changed: false,
             logs_changed: false,
+            fittings_changed: false,
+            image_changed: false,
+            scripts: Vec::new(),
+            proved: false,
+            alarms_changed: false,
+            alert_asked: false,
             push_asked: false,
             changed: false,
         };
@@ -157,6 +173,12 @@ impl Meter {
             billing_ends,
             features_changed,
             logs_changed,
+            fittings_changed,
+            image_changed,
+            scripts,
+            proved,
+            alarms_changed,
+            alert_asked,
             push_asked,
             mut changed,
             ..
@@ -169,6 +191,30 @@ impl Meter {
             self.keeper.touch_cell(LOGS_CELL, now);
             changed = true;
         }
+        if fittings_changed {
+            self.change_fittings();
+            changed = true;
+        }
+        for script in scripts {
+            self.run_script(script, now);
+            changed = true;
+        }
+        // Whoever activates an image has not seen it run.
+        if proved && !image_changed && self.upgrade.is_on_trial() {
+            self.upgrade.handle_confirmed();
+            self.keeper.touch_cell(IMAGE_CELL, now);
+            changed = true;
+        }
+        if alarms_changed {
+            self.keeper.touch_cell(SUPERVISION_CELL, now);
+            changed = true;
+        }
+        self.alert_due |= alert_asked;
+        if image_changed {
+            self.keeper.touch_cell(IMAGE_CELL, now);
+            changed = true;
+        }
+        self.carry_image(now);
         if push_asked && let Some(newest) = self.profile.newest() {
             // Also one that was delivered: whoever asks wants to see a push.
             self.schedule.add(newest.end());
@@ -245,6 +291,9 @@ struct Device<'a> {
     periods: &'a mut BillingPeriods,
     features: &'a mut Features,
     logs: &'a mut Logs,
+    fittings: &'a mut Fittings,
+    upgrade: &'a mut Upgrade,
+    supervision: &'a mut Supervision,
     block_reset: &'a mut Option<UtcTime>,
     /// The highest counters of clients, under the unicast and the broadcast key.
     believed: [u32; 2],
@@ -253,6 +302,14 @@ struct Device<'a> {
     billing_ends: bool,
     features_changed: bool,
     logs_changed: bool,
+    fittings_changed: bool,
+    image_changed: bool,
+    /// That a client wants to run.
+    scripts: Vec<ScriptName>,
+    /// Somebody who proved who he is was served.
+    proved: bool,
+    alarms_changed: bool,
+    alert_asked: bool,
     push_asked: bool,
     changed: bool,
 }
@@ -266,6 +323,7 @@ impl LogicalDevice for Device<'_> {
     ) -> Result<Data, DataAccessResult> {
         let client = client_of(caller).ok_or(DataAccessResult::ReadWriteDenied)?;
         let (row, attribute) = self.table.readable(client, asked)?;
+        self.meet(caller);
         if access.is_some_and(|access| !attribute.selectors.contains(&access.selector)) {
             return Err(DataAccessResult::ScopeOfAccessViolated);
         }
@@ -284,6 +342,7 @@ impl LogicalDevice for Device<'_> {
     ) -> Result<(), DataAccessResult> {
         let client = client_of(caller).ok_or(DataAccessResult::ReadWriteDenied)?;
         let row = self.table.writable(client, asked)?;
+        self.meet(caller);
         if access.is_some() {
             return Err(DataAccessResult::ScopeOfAccessViolated);
         }
@@ -305,6 +364,25 @@ impl LogicalDevice for Device<'_> {
                 self.features_changed = true;
                 Ok(())
             }
+            Kind::Fitting(fitting) => {
+                let shown = self.clock.time_at(self.truly);
+                self.fittings.change(fitting, shown, |object| {
+                    object.set(asked.attribute, value, shown)
+                })?;
+                self.fittings_changed = true;
+                Ok(())
+            }
+            Kind::Alarm(object) => {
+                self.supervision.write(object, value)?;
+                self.alarms_changed = true;
+                Ok(())
+            }
+            Kind::ImageTransfer => {
+                let shown = self.clock.time_at(self.truly);
+                self.upgrade.set(asked.attribute, value, shown)?;
+                self.image_changed = true;
+                Ok(())
+            }
             Kind::Association
             | Kind::SapList
             | Kind::DeviceName
@@ -323,6 +401,11 @@ impl LogicalDevice for Device<'_> {
             | Kind::EventCode(_)
             | Kind::Log(_)
             | Kind::InstantPush
+            | Kind::AlertPush
+            | Kind::TamperCount
+            | Kind::Disturbances(..)
+            | Kind::Demand(_)
+            | Kind::Scripts(_)
             | Kind::Register(_)
             | Kind::Profile(_)
             | Kind::Scalers(_) => Err(DataAccessResult::ReadWriteDenied),
@@ -337,6 +420,7 @@ impl LogicalDevice for Device<'_> {
     ) -> Result<Option<Data>, ActionResult> {
         let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
         let row = self.table.invocable(client, asked)?;
+        self.meet(caller);
         match row.kind {
             Kind::Clock => {
                 let mut clock = *self.clock;
@@ -364,6 +448,35 @@ impl LogicalDevice for Device<'_> {
                 self.logs_changed = true;
                 return Ok(returned);
             }
+            Kind::Fitting(fitting) => {
+                let shown = self.clock.time_at(self.truly);
+                let returned = self.fittings.change(fitting, shown, |object| {
+                    object.invoke(asked.method, parameters, shown)
+                })?;
+                self.fittings_changed = true;
+                return Ok(returned);
+            }
+            Kind::ImageTransfer => {
+                let shown = self.clock.time_at(self.truly);
+                // A failed verification changes it too; a block only its segment.
+                self.image_changed |= asked.method != 2;
+                self.changed = true;
+                return self.upgrade.invoke(asked.method, parameters, shown);
+            }
+            Kind::Scripts(scripts) => {
+                let selector = shape::long_unsigned(shape::required(parameters)?)?;
+                if scripts.table().actions(selector).is_none() {
+                    return Err(ActionResult::ScopeOfAccessViolated);
+                }
+                self.scripts.push(ScriptName {
+                    table: scripts.name(),
+                    selector,
+                });
+            }
+            Kind::AlertPush => {
+                self.alert_asked = true;
+                return Ok(None);
+            }
             Kind::InstantPush => {
                 self.push_asked = true;
                 return Ok(None);
@@ -387,6 +500,10 @@ impl LogicalDevice for Device<'_> {
             | Kind::OutageCount
             | Kind::OutageMinutes
             | Kind::EventCode(_)
+            | Kind::Alarm(_)
+            | Kind::TamperCount
+            | Kind::Disturbances(..)
+            | Kind::Demand(_)
             | Kind::Register(_)
             | Kind::Profile(Buffer::Instantaneous)
             | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
@@ -414,6 +531,11 @@ enum ClockRefusal {
 }
 
 impl Device<'_> {
+    fn meet(&mut self, caller: &Caller) {
+        let proved = !matches!(caller.authentication, Mechanism::None | Mechanism::Lls);
+        self.proved |= proved;
+    }
+
     fn take_clock(&mut self, clock: Clock, step: Option<ClockStep>) -> Result<(), ClockRefusal> {
         if let Some(step) = step {
             let interval_end = self.settable.ok_or(ClockRefusal::Behind)?;
@@ -457,7 +579,7 @@ impl Device<'_> {
             Kind::Serial => Data::OctetString(self.serial().into_bytes()),
             Kind::Maker => Data::OctetString(b"Gridloom".to_vec()),
             Kind::YearOfManufacture => Data::LongUnsigned(YEAR),
-            Kind::Firmware => Data::OctetString(env!("CARGO_PKG_VERSION").into()),
+            Kind::Firmware => Data::OctetString(self.upgrade.version().into_bytes()),
             Kind::CapturePeriod | Kind::DemandPeriod => seconds(self.config.period.as_secs()),
             Kind::OutageCount => Data::DoubleLongUnsigned(self.logs.outages().count()),
             Kind::OutageMinutes => Data::DoubleLongUnsigned(
@@ -474,6 +596,39 @@ impl Device<'_> {
             Kind::InstantPush => {
                 let shown = self.clock.time_at(self.truly);
                 return INSTANT_PUSH.get(attribute, shown);
+            }
+            Kind::Alarm(object) => self.supervision.value(object),
+            Kind::Disturbances(disturbance, phase) => {
+                let count = self.supervision.disturbances(disturbance, phase as u8);
+                Data::DoubleLongUnsigned(count)
+            }
+            Kind::Demand(channel) => {
+                let demand = Demand {
+                    clock: self.clock,
+                    profile: self.profile,
+                    metrology: self.metrology,
+                    period_s: self.config.period.as_secs(),
+                    channel,
+                    shown: self.clock.time_at(self.truly),
+                };
+                return demand.get(attribute);
+            }
+            Kind::TamperCount => Data::DoubleLongUnsigned(self.supervision.count()),
+            Kind::AlertPush => {
+                let shown = self.clock.time_at(self.truly);
+                return ALERT_PUSH.get(attribute, shown);
+            }
+            Kind::Scripts(scripts) => {
+                let shown = self.clock.time_at(self.truly);
+                return scripts.table().get(attribute, shown);
+            }
+            Kind::Fitting(fitting) => {
+                let shown = self.clock.time_at(self.truly);
+                return self.fittings.object(fitting).get(attribute, shown);
+            }
+            Kind::ImageTransfer => {
+                let shown = self.clock.time_at(self.truly);
+                return self.upgrade.get(attribute, shown);
             }
             Kind::ActiveTariff => Data::Unsigned(self.features.tariff()),
             Kind::Part(part) => {
@@ -645,6 +800,33 @@ static INSTANT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
     ]);
     PushSetup::new(PushConfig {
         objects,
+        destination: Destination {
+            transport: 0,
+            address: Vec::new(),
+            message: 0,
+        },
+        randomisation_s: 0,
+        retries: 0,
+        delay_s: 0,
+    })
+});
+
+/// What every meter tells its management when an alarm begins.
+static ALERT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
+    let object = |class_id: u16, [a, b, c, d, e]: [u8; 5], attribute: i8| CaptureObject {
+        class_id,
+        instance: ObisCode([a, b, c, d, e, 255]),
+        attribute,
+        data_index: 0,
+    };
+    PushSetup::new(PushConfig {
+        objects: vec![
+            object(40, [0, 4, 25, 9, 0], 1),
+            object(8, [0, 0, 1, 0, 0], 2),
+            object(1, [0, 0, 97, 98, 20], 2),
+            object(1, [0, 0, 97, 98, 21], 2),
+            object(1, [0, 0, 94, 91, 18], 2),
+        ],
         destination: Destination {
             transport: 0,
             address: Vec::new(),

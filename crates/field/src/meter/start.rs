@@ -1,6 +1,7 @@
 //! Starting: from nothing, or from what the memory holds.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::{Month, Now, UtcTime};
@@ -13,17 +14,21 @@ use crate::clock::{Clock, ClockConfig};
 use crate::config::{ConfigError, MeterConfig};
 use crate::delivery::Schedule;
 use crate::features::Features;
+use crate::fittings::Fittings;
 use crate::keeper::{Keeper, Urgency};
 use crate::link::Link;
 use crate::load::Load;
 use crate::logs::Logs;
 use crate::memory::{
-    Change, FEATURES_CELL, LOGS_CELL, MemoryError, PRICES_CELL, PROFILE_CELLS, STATE_CELL, State,
-    decode_features, decode_logs, decode_prices, decode_profile,
+    Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, MemoryError, PRICES_CELL,
+    PROFILE_CELLS, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, State, decode_features,
+    decode_fittings, decode_logs, decode_prices, decode_profile, decode_supervision, restore_image,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::status::Counters;
+use crate::supervision::Supervision;
+use crate::upgrade::Upgrade;
 
 /// Why a meter does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +78,7 @@ impl Meter {
         if dark && now.utc > meter.metrology.cursor() {
             meter.resume_after_outage(now);
         }
+        meter.boot_image(now);
         meter.keeper.touch(Urgency::Now, now);
         meter.measure(now);
         meter.settle(now);
@@ -194,6 +200,13 @@ impl Meter {
         if let Some(bytes) = cells.get(LOGS_CELL) {
             meter.logs = decode_logs(bytes)?;
         }
+        if let Some(bytes) = cells.get(FITTINGS_CELL) {
+            meter.fittings = decode_fittings(bytes)?;
+        }
+        if let Some(bytes) = cells.get(SUPERVISION_CELL) {
+            meter.supervision = decode_supervision(bytes, &meter.config.quality())?;
+        }
+        restore_image(&mut meter.upgrade, cells)?;
         let totals = meter.metrology.totals();
         meter.features.handle_time(shown, &totals);
         meter.off_since = state.off_since;
@@ -233,6 +246,7 @@ impl Meter {
         Self {
             profile: Profile::new(config.period, config.profile_days),
             schedule: Schedule::new(config.retry, jitter),
+            upgrade: Upgrade::new(Arc::clone(&config.firmware)),
             config,
             load,
             metrology,
@@ -241,6 +255,10 @@ impl Meter {
             stepped: false,
             features: Features::new(),
             logs: Logs::new(),
+            fittings: Fittings::default(),
+            restarting: false,
+            supervision: Supervision::default(),
+            alert_due: false,
             load_changes: None,
             periods: BillingPeriods::default(),
             block_reset: None,
@@ -268,8 +286,18 @@ impl Meter {
 }
 
 fn known_cell(name: &str) -> bool {
-    [STATE_CELL, PRICES_CELL, FEATURES_CELL, LOGS_CELL].contains(&name)
+    [
+        STATE_CELL,
+        PRICES_CELL,
+        FEATURES_CELL,
+        FITTINGS_CELL,
+        IMAGE_CELL,
+        LOGS_CELL,
+        SUPERVISION_CELL,
+    ]
+    .contains(&name)
         || PROFILE_CELLS.contains(&name)
+        || SEGMENT_CELLS.contains(&name)
 }
 
 /// What the cells say of each other.

@@ -126,6 +126,8 @@ pub(crate) struct Session {
     /// The APDUs themselves.
     pub(crate) said: Vec<Vec<u8>>,
     pub(crate) ended: Vec<ClientOutput>,
+    /// What the meter said unasked, believed.
+    pub(crate) notified: Vec<Vec<u8>>,
 }
 
 impl Session {
@@ -136,6 +138,7 @@ impl Session {
             sent: 0,
             said: Vec::new(),
             ended: Vec::new(),
+            notified: Vec::new(),
         }
     }
 
@@ -181,9 +184,9 @@ impl Session {
                 }
                 ClientOutput::Reserve(upper) => self.client.handle_reserved(upper),
                 ClientOutput::Progress { .. } => {}
+                ClientOutput::Notified(apdu) => self.notified.push(apdu),
                 other @ (ClientOutput::Opened { .. }
                 | ClientOutput::Answered(_)
-                | ClientOutput::Notified(_)
                 | ClientOutput::Released
                 | ClientOutput::Failed(_)) => self.ended.push(other),
             }
