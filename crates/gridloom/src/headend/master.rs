@@ -72,8 +72,9 @@ impl MasterKeyOption {
                 );
                 make(&path, news)
             }
-            Err(error) => Err(error)
-                .with_context(|| format!("master key: failed to read {}", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("master key: failed to read {}", path.display()))
+            }
         }
     }
 }
@@ -128,7 +129,10 @@ mod tests {
         let made = std::fs::read_to_string(&path).unwrap();
         assert!(!news[0].contains(made.trim().rsplit(':').next().unwrap()));
         option.read(data, true, &mut news).unwrap();
-        assert_eq!((news.len(), std::fs::read_to_string(&path).unwrap()), (1, made));
+        assert_eq!(
+            (news.len(), std::fs::read_to_string(&path).unwrap()),
+            (1, made)
+        );
         std::fs::remove_file(&path).unwrap();
         let words = option.read(data, true, &mut news).unwrap_err().to_string();
         assert!(words.contains("restore it from a backup"), "{words}");
@@ -138,6 +142,9 @@ mod tests {
         // What is no key is refused without being repeated.
         std::fs::write(data.join(DEMO_FILE), "not a key").unwrap();
         let words = format!("{:#}", option.read(data, true, &mut news).unwrap_err());
-        assert!(words.contains("kek") && !words.contains("not a key"), "{words}");
+        assert!(
+            words.contains("kek") && !words.contains("not a key"),
+            "{words}"
+        );
     }
 }

@@ -168,6 +168,7 @@ impl Nodes {
             listener.into_socket(),
             snapshots,
             options,
+            None,
             until,
         ))
     }
