@@ -113,6 +113,8 @@ test('all meters are there, a few in the document, and the failing one stands ou
   assert.equal(await page.locator('[data-meter] .warn').count(), 1);
   assert.match(await page.locator('[data-meter="3"] .warn').textContent(), /^key: the tag/);
   assert.match(await page.getByTestId('reads').textContent(), /^1199 of 1200$/);
+  const cells = await page.locator('[data-meter="1"] [role=cell]').allTextContents();
+  assert.equal(cells[7], '2026-11-21 12:00');
   await page.keyboard.press('/');
   await page.keyboard.type('119 Mill');
   await page.locator('[data-meter="1119"]').waitFor();
