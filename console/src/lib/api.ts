@@ -145,6 +145,68 @@ export interface Delta {
   trend: null | TrendPoint[];
 }
 
+export interface MeterView {
+  address: string;
+  collected_through: string | null;
+  groups: string[];
+  id: number;
+  last_error: null | MeterFault;
+  name: string;
+  serial: string;
+  state: string;
+  template: string;
+  title: string;
+  transport: string;
+}
+
+export interface MeterFault {
+  at: string;
+  layer: string;
+  text: string;
+}
+
+export interface OrderView {
+  at: string;
+  by: string;
+  done: number;
+  failed: number;
+  id: number;
+  kind: 'connect' | 'disconnect' | 'read' | 'rekey' | 'set' | 'sync-clock';
+  parts: PartView[];
+  queued: number;
+  running: number;
+  state: 'over' | 'running' | 'selected';
+  total: number;
+}
+
+export interface PartView {
+  detail: string;
+  meter: number;
+  state: 'done' | 'failed' | 'queued' | 'running';
+}
+
+export interface HeadEndView {
+  alarms: number;
+  meters: number;
+  orders_open: number;
+  queued_by_lane: LaneCounts;
+  read_rate: null | ReadRateView;
+  sessions: number;
+}
+
+export interface LaneCounts {
+  backfill: number;
+  command: number;
+  on_demand: number;
+  periodic: number;
+}
+
+export interface ReadRateView {
+  due: string;
+  missed: number;
+  succeeded: number;
+}
+
 export type Frame =
   | { type: 'snapshot'; snapshot: Snapshot }
   | { type: 'delta'; delta: Delta }

@@ -1,4 +1,4 @@
-/* Two addresses: `/` and `/houses/ID`. Plain anchors stay anchors. */
+/* Three addresses: `/`, `/houses/ID` and `/meters`. Plain anchors stay anchors. */
 export const route = $state({ path: location.pathname });
 
 const sync = () => {
@@ -21,6 +21,7 @@ export const houseOf = (path: string): string | null => {
     return match[1];
   }
 };
+export const isMeters = (path: string): boolean => path === '/meters';
 export const select = (id: string | null): void =>
   go(id === null ? '/' : `/houses/${encodeURIComponent(id)}`);
 

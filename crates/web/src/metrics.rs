@@ -214,34 +214,14 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::{LaneCounts, ReadRateView};
     use crate::sample;
-
-    fn headend(has_read: bool) -> HeadEndView {
-        HeadEndView {
-            meters: 12,
-            sessions: 3,
-            queued_by_lane: LaneCounts {
-                on_demand: 4,
-                command: 5,
-                backfill: 6,
-                periodic: 7,
-            },
-            read_rate: has_read.then(|| ReadRateView {
-                due: "2026-11-21T12:00:00Z".to_owned(),
-                succeeded: 11,
-                missed: 1,
-            }),
-            alarms: 2,
-            orders_open: 1,
-        }
-    }
 
     #[test]
     fn the_known_is_written_and_the_unknown_is_absent() {
         let mut full = sample::full();
         full.layers[0].node = "a\"b\\c".to_owned();
-        let page = render(&full, 2, &HeadEnd::Up(headend(true)));
+        let [after, before] = sample::headends().map(HeadEnd::Up);
+        let page = render(&full, 2, &after);
         for line in [
             "# TYPE gridloom_packets_refused_total counter",
             "gridloom_packets_refused_total{reason=\"bad_tag\"} 4",
@@ -266,7 +246,7 @@ mod tests {
         }
         assert!(page.contains("\ngridloom_headend_up 0\n"), "{page}");
         assert!(!page.contains("gridloom_headend_meters"), "{page}");
-        let page = render(&full, 0, &HeadEnd::Up(headend(false)));
+        let page = render(&full, 0, &before);
         assert!(!page.contains("gridloom_headend_reads"), "{page}");
         let page = render(&full, 0, &HeadEnd::Absent);
         assert!(!page.contains("gridloom_headend"), "{page}");
@@ -274,7 +254,8 @@ mod tests {
 
     #[test]
     fn every_sample_follows_the_head_of_its_metric() {
-        let page = render(&sample::full(), 1, &HeadEnd::Up(headend(true)));
+        let [headend, _] = sample::headends();
+        let page = render(&sample::full(), 1, &HeadEnd::Up(headend));
         let mut head = "";
         for line in page.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {

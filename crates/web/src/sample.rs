@@ -2,6 +2,10 @@
 
 use gridloom_core::{Currency, Millivolts, Money, Month, Price, UtcTime};
 
+use crate::desk::{
+    HeadEndView, LaneCounts, MeterFault, MeterView, OrderKind, OrderState, OrderView, PartState,
+    PartView, ReadRateView,
+};
 use crate::model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
@@ -149,4 +153,93 @@ pub(crate) fn unknown() -> Snapshot {
         bill.meter_amount = None;
     }
     snapshot
+}
+
+/// A meter of which everything is known, and one that was never talked to.
+pub(crate) fn meters() -> [MeterView; 2] {
+    let fresh = MeterView {
+        id: 2,
+        title: "47524C0000000002".to_owned(),
+        serial: "S2".to_owned(),
+        name: "2 Mill Lane".to_owned(),
+        address: "192.0.2.7:4059".to_owned(),
+        transport: "tcp-wrapper".to_owned(),
+        template: "gridloom".to_owned(),
+        groups: vec!["lane".to_owned()],
+        state: "active".to_owned(),
+        collected_through: None,
+        last_error: None,
+    };
+    let known = MeterView {
+        id: 1,
+        collected_through: Some("2026-11-21T12:00:00Z".to_owned()),
+        last_error: Some(MeterFault {
+            layer: "key".to_owned(),
+            text: "the tag does not fit; check the meter's keys".to_owned(),
+            at: "2026-11-21T11:45:10Z".to_owned(),
+        }),
+        ..fresh.clone()
+    };
+    [known, fresh]
+}
+
+/// An order of every kind; every state of an order and of a part occurs.
+pub(crate) fn orders() -> Vec<OrderView> {
+    let states = [OrderState::Selected, OrderState::Running, OrderState::Over];
+    let parts = [
+        PartState::Queued,
+        PartState::Running,
+        PartState::Done,
+        PartState::Failed,
+    ];
+    (1..)
+        .zip(OrderKind::ALL)
+        .zip(states.into_iter().cycle())
+        .map(|((id, kind), state)| OrderView {
+            id,
+            kind,
+            by: "night shift".to_owned(),
+            at: "2026-11-21T12:00:00Z".to_owned(),
+            state,
+            total: 4,
+            queued: 1,
+            running: 1,
+            done: 1,
+            failed: 1,
+            parts: (1..)
+                .zip(parts)
+                .map(|(meter, state)| PartView {
+                    meter,
+                    state,
+                    detail: "12 of 96 rows".to_owned(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// A head-end after its first interval, and before.
+pub(crate) fn headends() -> [HeadEndView; 2] {
+    let before = HeadEndView {
+        meters: 12,
+        sessions: 3,
+        queued_by_lane: LaneCounts {
+            on_demand: 4,
+            command: 5,
+            backfill: 6,
+            periodic: 7,
+        },
+        read_rate: None,
+        alarms: 2,
+        orders_open: 1,
+    };
+    let after = HeadEndView {
+        read_rate: Some(ReadRateView {
+            due: "2026-11-21T12:00:00Z".to_owned(),
+            succeeded: 11,
+            missed: 1,
+        }),
+        ..before.clone()
+    };
+    [after, before]
 }

@@ -12,7 +12,7 @@ use crate::sample;
 
 /// Objects that have a name in TypeScript, by the path of one place where they occur.
 /// An object that is found elsewhere with the same fields has the same name.
-const NAMES: [(&str, &str); 14] = [
+const NAMES: [(&str, &str); 21] = [
     ("Snapshot", "Snapshot"),
     ("Snapshot.tariff", "Tariff"),
     ("Snapshot.stations[]", "Station"),
@@ -27,10 +27,25 @@ const NAMES: [(&str, &str); 14] = [
     ("House.appliances[]", "Appliance"),
     ("House.display[]", "DisplayItem"),
     ("Delta", "Delta"),
+    ("MeterView", "MeterView"),
+    ("MeterView.last_error", "MeterFault"),
+    ("OrderView", "OrderView"),
+    ("OrderView.parts[]", "PartView"),
+    ("HeadEndView", "HeadEndView"),
+    ("HeadEndView.queued_by_lane", "LaneCounts"),
+    ("HeadEndView.read_rate", "ReadRateView"),
 ];
 
 /// Strings that are one of a few words, by the field's name.
-const WORDS: [&str; 1] = ["state"];
+const WORDS: [&str; 2] = ["state", "kind"];
+
+/// Where a field of such a name holds any text: the host's word for a meter's life.
+const FREE: [&str; 1] = ["MeterView.state"];
+
+fn is_word(path: &str) -> bool {
+    let field = path.rsplit('.').next().unwrap();
+    WORDS.contains(&field) && !FREE.contains(&path)
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Shape {
@@ -43,24 +58,29 @@ enum Shape {
     List(BTreeSet<Shape>),
 }
 
-fn shape(field: &str, value: &Value) -> Shape {
+fn shape(path: &str, value: &Value) -> Shape {
     match value {
         Value::Null => Shape::Null,
         Value::Bool(_) => Shape::Boolean,
         Value::Number(_) => Shape::Number,
-        Value::String(word) if WORDS.contains(&field) => Shape::Word(word.clone()),
+        Value::String(word) if is_word(path) => Shape::Word(word.clone()),
         Value::String(_) => Shape::String,
         Value::Array(items) => {
             let mut shapes = BTreeSet::new();
             items
                 .iter()
-                .for_each(|item| add(&mut shapes, shape(field, item)));
+                .for_each(|item| add(&mut shapes, shape(path, item)));
             Shape::List(shapes)
         }
         Value::Object(fields) => Shape::Object(
             fields
                 .iter()
-                .map(|(name, value)| (name.clone(), BTreeSet::from([shape(name, value)])))
+                .map(|(name, value)| {
+                    (
+                        name.clone(),
+                        BTreeSet::from([shape(&format!("{path}.{name}"), value)]),
+                    )
+                })
                 .collect(),
         ),
     }
@@ -123,6 +143,16 @@ fn roots() -> BTreeMap<&'static str, Shape> {
         let id = &house.row.id;
         let house = Some(house);
         values.push(("House", part(Frame::House { id, house }, "house")));
+    }
+    let json = |view: Result<Value, serde_json::Error>| view.unwrap();
+    for meter in sample::meters() {
+        values.push(("MeterView", json(serde_json::to_value(meter))));
+    }
+    for order in sample::orders() {
+        values.push(("OrderView", json(serde_json::to_value(order))));
+    }
+    for view in sample::headends() {
+        values.push(("HeadEndView", json(serde_json::to_value(view))));
     }
     let mut roots: BTreeMap<&str, BTreeSet<Shape>> = BTreeMap::new();
     for (name, value) in values {
