@@ -29,6 +29,14 @@ def our_meter(request):
     process.stop()
 
 
+@pytest.fixture(scope="module")
+def our_wrapper_meter():
+    """Our emulated meter over the wrapper: its address."""
+    process, address = processes.our_meter("--transport", "wrapper", *METER_OPTIONS)
+    yield address
+    process.stop()
+
+
 @pytest.fixture
 def our_fresh_meter():
     """A meter of our own that no other test has talked to, over the wrapper."""

@@ -6,7 +6,7 @@ import structlog
 from dlms_cosem import cosem, enumerations, security
 from dlms_cosem.client import DlmsClient
 from dlms_cosem.cosem import CosemAttribute, CosemMethod, Obis
-from dlms_cosem.io import BlockingTcpIO, HdlcTransport, TcpTransport
+from dlms_cosem.io import BlockingTcpIO, TcpTransport
 
 import agreed
 
@@ -23,14 +23,10 @@ def method(kind, obis: str, number: int) -> CosemMethod:
     return CosemMethod(kind, Obis.from_string(obis), number)
 
 
-def cosem_client(address, client: int, *, transport="wrapper", counter=1, **keys) -> DlmsClient:
+def cosem_client(address, client: int, *, counter=1, **keys) -> DlmsClient:
     """A client for one association; use its `session()`."""
     host, port = address
-    io = BlockingTcpIO(host, port)
-    if transport == "hdlc":
-        link = HdlcTransport(client, 1, io)
-    else:
-        link = TcpTransport(client, 1, io)
+    link = TcpTransport(client, 1, BlockingTcpIO(host, port))
     if client == agreed.PUBLIC:
         return DlmsClient(
             transport=link, authentication=security.NoSecurityAuthentication(), block_transfer=True
