@@ -33,11 +33,6 @@ pub(crate) struct MasterKeyOption {
 }
 
 impl MasterKeyOption {
-    /// No file is named.
-    pub(crate) const fn unnamed() -> Self {
-        Self { master_key: None }
-    }
-
     /// Reads the key; makes one in the file where there is none and `is_used` tells that no keys
     /// are wrapped yet.
     pub(super) fn read(
@@ -72,8 +67,9 @@ impl MasterKeyOption {
                 );
                 make(&path, news)
             }
-            Err(error) => Err(error)
-                .with_context(|| format!("master key: failed to read {}", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("master key: failed to read {}", path.display()))
+            }
         }
     }
 }
@@ -118,7 +114,7 @@ mod tests {
     fn a_key_is_made_once_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
-        let option = MasterKeyOption::unnamed();
+        let option = MasterKeyOption { master_key: None };
         let mut news = Vec::new();
         option.read(data, false, &mut news).unwrap();
         assert_eq!(news.len(), 1);
@@ -128,7 +124,10 @@ mod tests {
         let made = std::fs::read_to_string(&path).unwrap();
         assert!(!news[0].contains(made.trim().rsplit(':').next().unwrap()));
         option.read(data, true, &mut news).unwrap();
-        assert_eq!((news.len(), std::fs::read_to_string(&path).unwrap()), (1, made));
+        assert_eq!(
+            (news.len(), std::fs::read_to_string(&path).unwrap()),
+            (1, made)
+        );
         std::fs::remove_file(&path).unwrap();
         let words = option.read(data, true, &mut news).unwrap_err().to_string();
         assert!(words.contains("restore it from a backup"), "{words}");
@@ -138,6 +137,9 @@ mod tests {
         // What is no key is refused without being repeated.
         std::fs::write(data.join(DEMO_FILE), "not a key").unwrap();
         let words = format!("{:#}", option.read(data, true, &mut news).unwrap_err());
-        assert!(words.contains("kek") && !words.contains("not a key"), "{words}");
+        assert!(
+            words.contains("kek") && !words.contains("not a key"),
+            "{words}"
+        );
     }
 }

@@ -115,10 +115,15 @@ impl ImportMeters {
         let limit = FILE_BYTES_MAX as u64 + 1;
         if self.file.as_os_str() == "-" {
             let input = std::io::stdin().lock();
-            input.take(limit).read_to_string(&mut text).with_context(context)?;
+            input
+                .take(limit)
+                .read_to_string(&mut text)
+                .with_context(context)?;
         } else {
             let file = std::fs::File::open(&self.file).with_context(context)?;
-            file.take(limit).read_to_string(&mut text).with_context(context)?;
+            file.take(limit)
+                .read_to_string(&mut text)
+                .with_context(context)?;
         }
         ensure!(
             text.len() <= FILE_BYTES_MAX,

@@ -109,7 +109,14 @@ pub(super) fn with_keys(row: &DeviceRow, keys: &[KeyRow]) -> MeterWithKeys {
 /// The list of meters.
 pub(super) fn table(rows: &[DeviceRow]) -> Table {
     let headings = [
-        "Meter", "Title", "Serial", "Name", "State", "Reached by", "Template", "Groups",
+        "Meter",
+        "Title",
+        "Serial",
+        "Name",
+        "State",
+        "Reached by",
+        "Template",
+        "Groups",
     ];
     let cells = rows.iter().map(|row| {
         let groups: Vec<_> = row.groups.iter().map(String::as_str).collect();

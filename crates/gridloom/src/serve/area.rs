@@ -81,7 +81,9 @@ pub(super) fn since(keys: &[KeyRow], began: Day) -> BTreeMap<MeterId, UtcTime> {
 
 /// The utility of that many meters.
 pub(super) fn utility(config: &Config, meters: usize) -> anyhow::Result<UtilityConfig> {
-    let meters = i64::try_from(meters.max(1)).unwrap_or(i64::MAX).min(1_000_000);
+    let meters = i64::try_from(meters.max(1))
+        .unwrap_or(i64::MAX)
+        .min(1_000_000);
     let own = MEAN_W * meters.isqrt();
     let mean = MEAN_W * meters;
     // One interval in twenty lies below, one in twenty above, as modelled homes have it.
