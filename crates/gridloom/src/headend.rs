@@ -1,5 +1,6 @@
 //! A head-end in a data directory: its tables, its templates, its master key and its name.
 
+mod desk;
 mod identity;
 mod master;
 mod running;
@@ -16,9 +17,10 @@ use gridloom_store::Batch;
 
 use crate::profiles;
 
+pub(crate) use desk::HeadEndDesk;
 pub(crate) use master::MasterKeyOption;
 pub(crate) use running::HeadEnd;
-pub(crate) use token::operator_token;
+pub(crate) use token::{operator_token, read_secret};
 
 /// The node's name.
 pub(crate) const NODE: &str = "headend-1";

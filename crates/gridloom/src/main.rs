@@ -16,6 +16,7 @@ mod hex;
 mod manage;
 mod meters;
 mod obis_names;
+mod order;
 mod profiles;
 mod read;
 mod serve;
@@ -60,6 +61,8 @@ enum Command {
     Emulate(emulate::Emulate),
     /// Registers meters, shows them, and takes them out of service
     Meters(Box<meters::Meters>),
+    /// Orders meters something through a running head-end
+    Order(Box<order::Order>),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
         Command::Meters(command) => command.run(&mut out),
+        Command::Order(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),

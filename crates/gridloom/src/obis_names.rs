@@ -300,6 +300,27 @@ pub(crate) fn class(class_id: u16) -> Option<&'static str> {
     find(CLASSES, class_id)
 }
 
+/// The interface class of a register (IEC 62056-6-2).
+pub(crate) const REGISTER: u16 = 3;
+
+/// Whether attribute 3 of a class is the scaler and unit of attribute 2.
+pub(crate) const fn has_scaler(class_id: u16) -> bool {
+    matches!(class_id, REGISTER | 4)
+}
+
+/// The class that the object of a code usually has; `None` where several are usual.
+pub(crate) const fn usual_class(code: ObisCode) -> Option<u16> {
+    Some(match code.0 {
+        [0, _, 1, 0, _, _] => 8,
+        [0, _, 96, 3, 10, _] => 70,
+        [0, _, 42, 0, 0, _] | [0, _, 96, 1, _, _] | [0, _, 43, 1, _, _] => 1,
+        [0 | 1, _, 98 | 99, _, _, _] => 7,
+        [1, _, 1..=91, 6, _, _] => 4,
+        [1, _, 1..=91, 7 | 8 | 9 | 24 | 27 | 29, _, _] => REGISTER,
+        _ => return None,
+    })
+}
+
 /// The symbol of a unit; empty for what has none.
 pub(crate) fn unit(code: u8) -> String {
     match code {
@@ -328,6 +349,16 @@ mod tests {
         for (code, name) in cases {
             let found = object(ObisCode::parse(code).unwrap());
             assert_eq!(found.as_deref(), name, "{code}");
+        }
+        for (code, class) in [
+            ("1-0:1.8.0.255", Some(3)),
+            ("1-0:1.6.0.255", Some(4)),
+            ("1-0:99.1.0.255", Some(7)),
+            ("0-0:1.0.0.255", Some(8)),
+            ("0-0:96.3.10.255", Some(70)),
+            ("0-0:96.2.0.255", None),
+        ] {
+            assert_eq!(usual_class(ObisCode::parse(code).unwrap()), class, "{code}");
         }
         assert_eq!(class(7), Some("Profile generic"));
         assert_eq!(class(9_999), None);

@@ -1,6 +1,6 @@
 //! `gridloom serve`: a utility with its head-end, on the wall clock, for meters that exist.
 
-mod area;
+pub(crate) mod area;
 mod founding;
 mod nodes;
 

@@ -47,7 +47,7 @@ use crate::node::{DiskReply, Input, LinkId, Node, Output, Port};
 
 pub use config::{HeadEndConfig, HeadEndError, HeadEndMemory};
 pub use operate::Pause;
-pub use orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part};
+pub use orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part, What};
 pub use rows::RowDamage;
 pub use status::{Alarm, HeadEndStatus, LastError, ReadRate};
 

@@ -33,11 +33,6 @@ pub(crate) struct MasterKeyOption {
 }
 
 impl MasterKeyOption {
-    /// No file is named.
-    pub(crate) const fn unnamed() -> Self {
-        Self { master_key: None }
-    }
-
     /// Reads the key; makes one in the file where there is none and `is_used` tells that no keys
     /// are wrapped yet.
     pub(super) fn read(
@@ -119,7 +114,7 @@ mod tests {
     fn a_key_is_made_once_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
-        let option = MasterKeyOption::unnamed();
+        let option = MasterKeyOption { master_key: None };
         let mut news = Vec::new();
         option.read(data, false, &mut news).unwrap();
         assert_eq!(news.len(), 1);

@@ -1,19 +1,21 @@
 //! The head-end's node at work, above a utility of the same process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use gridloom_core::{Now, Period, Seed};
+use gridloom_headend::Templates;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
     DialOptions, Disk, DiskParts, Framing, Handle, LinkLimits, Net, NodeIndex, Runner, Running,
     entropy,
 };
 use gridloom_nodes::headend::HeadEndStatus;
-use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode};
+use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
-use super::{NODE, Office};
+use super::{HeadEndDesk, NODE, Office};
 
 /// A read begins so long after its interval: a meter needs a moment to capture it.
 const READ_AFTER: Duration = Duration::from_secs(5);
@@ -27,6 +29,7 @@ const SPREAD_MIN: Duration = Duration::from_secs(2);
 
 /// A head-end at work.
 pub(crate) struct HeadEnd {
+    templates: Templates,
     running: Running<HeadEndNode>,
     disk: Disk,
 }
@@ -44,6 +47,7 @@ impl HeadEnd {
         let memory = HeadEndMemory::read(office.disk.store())?;
         let meters = office.disk.store().devices()?.len();
         let reading = reading(period, meters)?;
+        let templates = office.templates.clone();
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
         let seed = entropy::bytes()?;
@@ -66,13 +70,16 @@ impl HeadEnd {
         runner.dial(index, utility.into(), dial);
         runner.disk(disk.handle());
         Ok(Self {
+            templates,
             running: runner.start(),
             disk,
         })
     }
 
-    pub(crate) fn handle(&self) -> Handle<HeadEndNode> {
-        self.running.handle()
+    /// Where the API asks and orders.
+    pub(crate) fn desk(&self, utility: Handle<UtilityNode>) -> Arc<HeadEndDesk> {
+        let desk = HeadEndDesk::new(self.running.handle(), utility, self.templates.clone());
+        Arc::new(desk)
     }
 
     pub(crate) async fn status(&self) -> anyhow::Result<HeadEndStatus> {

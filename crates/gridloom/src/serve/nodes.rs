@@ -164,11 +164,12 @@ impl Nodes {
             operator_token: Some(token),
             ..Options::default()
         };
+        let desk = self.head_end.desk(self.utility.handle());
         tokio::spawn(gridloom_web::serve_with(
             listener.into_socket(),
             snapshots,
             options,
-            None,
+            Some(desk),
             until,
         ))
     }

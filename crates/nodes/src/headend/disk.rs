@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now};
 use gridloom_headend::Proposal;
-use gridloom_store::{Batch, KeyKind, Refused};
+use gridloom_store::{Batch, Change, CounterRow, KeyKind, Refused};
 
 use super::HeadEndNode;
 use super::orders::{OrderId, Part};
@@ -107,14 +107,39 @@ impl HeadEndNode {
         }
     }
 
-    /// What is durable now is so in memory too.
+    /// What is durable now is so in memory too. A meter that is new in this batch is not in the
+    /// registry yet, and an import may say where the counters of its key stand.
     pub(super) fn note_batch(&mut self, batch: &Batch) {
+        let counters: Vec<CounterRow> = batch
+            .changes
+            .iter()
+            .filter_map(|change| {
+                if let Change::Counter(row) = change {
+                    Some(*row)
+                } else {
+                    None
+                }
+            })
+            .collect();
         for change in &batch.changes {
-            if let Some(row) = self.keys.note(change)
-                && row.kind == KeyKind::UnicastEncryption
-                && let Some(device) = self.registry.meter(row.meter)
-            {
-                self.counters.enter(row.key, device.title, &[]);
+            let Some(row) = self.keys.note(change) else {
+                continue;
+            };
+            if row.kind != KeyKind::UnicastEncryption {
+                continue;
+            }
+            let written = batch.changes.iter().find_map(|change| {
+                if let Change::Device(device) = change
+                    && device.meter == row.meter
+                {
+                    Some(device.title)
+                } else {
+                    None
+                }
+            });
+            let held = || self.registry.meter(row.meter).map(|device| device.title);
+            if let Some(title) = written.or_else(held) {
+                self.counters.enter(row.key, title, &counters);
             }
         }
     }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use gridloom_core::{MeterId, Now, UtcTime};
 use gridloom_headend::command::{Command, CommandId};
+use gridloom_headend::registry::By;
 use gridloom_headend::rotation::RotationPlan;
 use gridloom_headend::schedule::Lane;
 use gridloom_headend::session::{Session, Step};
-use gridloom_headend::{Campaign, CampaignReport, Proposal, Registry, Rotation};
+use gridloom_headend::{
+    Campaign, CampaignReport, Import, Proposal, Registry, Rotation, VaultError,
+};
 use gridloom_store::{Change, DeviceState, KeyKind, WorkKind, WorkRow};
 
 use super::disk::Saved;
-use super::orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part};
+use super::orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part, What};
 use super::rows::encode_command;
 use super::status::{Alarm, HeadEndStatus, LastError};
 use super::{HeadEndNode, Task};
@@ -39,6 +42,7 @@ impl HeadEndNode {
                 expires,
             } => {
                 self.check_targets(&targets)?;
+                let what = What::of(&order);
                 let command = Command {
                     id: CommandId(number),
                     author: by.to_owned(),
@@ -48,7 +52,7 @@ impl HeadEndNode {
                     expires,
                 };
                 let selected = self.commands.select(command, now.utc);
-                self.add_order(number, by, OrderState::Selected, targets, now);
+                self.add_order(number, by, (what, OrderState::Selected), targets, now);
                 self.drain_commands();
                 if let Err(error) = selected {
                     self.orders.remove(&id);
@@ -78,7 +82,8 @@ impl HeadEndNode {
                     Rotation::begin(&plan, &keys, &mut next, &mut self.vault, &*entropy, now)?;
                 self.keys.reserve_numbers(next);
                 self.rotations.insert(number, begun);
-                self.add_order(number, by, OrderState::Running, [meter], now);
+                let begun = (What::ChangeKeys, OrderState::Running);
+                self.add_order(number, by, begun, [meter], now);
                 self.drain_rotation(number);
             }
             Order::Campaign { mut plan, image } => {
@@ -116,7 +121,8 @@ impl HeadEndNode {
         }
         self.check_targets(&targets)?;
         self.steps.insert(id, steps);
-        self.add_order(id.0, by, OrderState::Running, targets.iter().copied(), now);
+        let begun = (What::Read, OrderState::Running);
+        self.add_order(id.0, by, begun, targets.iter().copied(), now);
         for meter in targets {
             let task = Task::Reading(id, meter);
             self.submit_task(meter, Lane::OnDemand, task, now.utc, deadline, now);
@@ -231,6 +237,19 @@ impl HeadEndNode {
         self.pump(now);
     }
 
+    /// Imports meters with their keys; meters are read by it once it is durable.
+    ///
+    /// # Errors
+    ///
+    /// If the vault fails; nothing has happened then.
+    pub fn import(&mut self, import: Import, by: By<'_>, now: Now) -> Result<(), VaultError> {
+        let mut next = self.keys.next_key();
+        let proposal = import.propose(&mut self.vault, self.config.title, &mut next, by)?;
+        self.keys.reserve_numbers(next);
+        self.write(proposal, now);
+        Ok(())
+    }
+
     /// What an operator should look at, oldest first.
     pub fn alarms(&self) -> impl Iterator<Item = &Alarm> {
         self.alarms.iter()
@@ -288,7 +307,7 @@ impl HeadEndNode {
         &mut self,
         number: u64,
         by: &str,
-        state: OrderState,
+        (what, state): (What, OrderState),
         targets: impl IntoIterator<Item = MeterId>,
         now: Now,
     ) {
@@ -297,6 +316,7 @@ impl HeadEndNode {
             id: OrderId(number),
             by: by.to_owned(),
             at: now.utc,
+            what,
             state,
             parts: parts.collect(),
         };
@@ -344,7 +364,8 @@ impl HeadEndNode {
         self.images.insert(number, name);
         let (actor, targets) = (plan.actor.clone(), plan.targets.clone());
         self.campaigns.insert(number, campaign);
-        self.add_order(number, &actor, OrderState::Running, targets, now);
+        let begun = (What::Campaign, OrderState::Running);
+        self.add_order(number, &actor, begun, targets, now);
         self.drain_campaign(number);
     }
 

@@ -62,10 +62,43 @@ pub struct OrderReport {
     pub by: String,
     /// When.
     pub at: UtcTime,
+    /// What is wanted.
+    pub what: What,
     /// Where it stands.
     pub state: OrderState,
     /// Each meter's part.
     pub parts: BTreeMap<MeterId, Part>,
+}
+
+/// What an order wants, without its particulars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// To read.
+    Read,
+    /// To switch supply on.
+    Connect,
+    /// To switch supply off.
+    Disconnect,
+    /// To write an attribute.
+    Set,
+    /// To set the clock.
+    SyncClock,
+    /// To change keys.
+    ChangeKeys,
+    /// To bring firmware.
+    Campaign,
+}
+
+impl What {
+    pub(super) const fn of(order: &CommandOrder) -> Self {
+        match order {
+            CommandOrder::Connect => Self::Connect,
+            CommandOrder::Disconnect => Self::Disconnect,
+            CommandOrder::Set { .. } => Self::Set,
+            CommandOrder::SyncClock { .. } => Self::SyncClock,
+            CommandOrder::Read(_) => Self::Read,
+        }
+    }
 }
 
 /// Where an order stands.

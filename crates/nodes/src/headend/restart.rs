@@ -12,7 +12,7 @@ use gridloom_store::{CounterRow, DeviceState, KeyId, KeyKind, Transport, WorkRow
 
 use super::config::HeadEndError;
 use super::disk::Saved;
-use super::orders::{OrderId, OrderState, Part};
+use super::orders::{OrderId, OrderState, Part, What};
 use super::{HeadEndNode, PROFILE};
 
 impl HeadEndNode {
@@ -62,7 +62,8 @@ impl HeadEndNode {
             let meter = rotation.meter();
             self.rotations.insert(row.number, rotation);
             let by = self.config.name.clone();
-            self.add_order(row.number, &by, OrderState::Running, [meter], now);
+            let begun = (What::ChangeKeys, OrderState::Running);
+            self.add_order(row.number, &by, begun, [meter], now);
             self.drain_rotation(row.number);
         }
         for rows in campaigns {
@@ -76,7 +77,7 @@ impl HeadEndNode {
             self.add_order(
                 id,
                 &command.author,
-                OrderState::Running,
+                (What::of(&command.order), OrderState::Running),
                 command.targets,
                 now,
             );
