@@ -53,23 +53,33 @@ impl PriceCache {
     }
 }
 
-/// How far one meter has confirmed its prices.
-#[derive(Debug, Default)]
+/// How far one meter has confirmed its prices, in 32 bytes.
+#[derive(Debug)]
 pub struct PriceDelivery {
-    /// Every price up to here is in the meter.
-    confirmed: Option<UtcTime>,
-    /// The SET that waits for its answer.
-    asked: Option<Asked>,
+    /// Every price up to here is in the meter; [`Self::NOTHING_KNOWN`] before its first packet.
+    confirmed: UtcTime,
+    /// The last price of the SET that waits for its answer.
+    through: UtcTime,
+    /// When that was sent.
+    at: Instant,
+    /// Its number; 0 if none waits.
+    invoke_id: u8,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    invoke_id: u8,
-    through: UtcTime,
-    at: Instant,
+impl Default for PriceDelivery {
+    fn default() -> Self {
+        Self {
+            confirmed: Self::NOTHING_KNOWN,
+            through: Self::NOTHING_KNOWN,
+            at: Instant::ZERO,
+            invoke_id: 0,
+        }
+    }
 }
 
 impl PriceDelivery {
+    const NOTHING_KNOWN: UtcTime = UtcTime::from_millis(i64::MIN);
+
     /// Intervals in one SET; an APDU of about half a kilobyte, which every link carries.
     pub const PRICES_PER_SET_MAX: usize = 24;
 
@@ -80,7 +90,7 @@ impl PriceDelivery {
     /// the answers that came back: one may be lost, and the meter may have lost its memory.
     pub fn meter_lacks(&mut self, oldest_unpriced: Option<UtcTime>) {
         if let Some(oldest) = oldest_unpriced {
-            self.confirmed = Some(oldest - Duration::from_millis(1));
+            self.confirmed = oldest - Duration::from_millis(1);
         }
     }
 
@@ -91,31 +101,26 @@ impl PriceDelivery {
         period: Period,
         now: Instant,
     ) -> Option<(u8, Vec<(UtcTime, Price)>)> {
-        let last_id = match self.asked {
-            Some(asked) if now < asked.at + Self::ANSWER_TIMEOUT => return None,
-            Some(asked) => asked.invoke_id,
-            None => 0,
-        };
+        if self.invoke_id != 0 && now < self.at + Self::ANSWER_TIMEOUT {
+            return None;
+        }
         // Before its first packet nobody knows what a meter lacks; that packet will say.
-        let confirmed = self.confirmed?;
-        let prices = cache.after(period, Some(confirmed), Self::PRICES_PER_SET_MAX);
+        if self.confirmed == Self::NOTHING_KNOWN {
+            return None;
+        }
+        let prices = cache.after(period, Some(self.confirmed), Self::PRICES_PER_SET_MAX);
         let (through, _) = *prices.last()?;
-        let invoke_id = last_id % 15 + 1;
-        self.asked = Some(Asked {
-            invoke_id,
-            through,
-            at: now,
-        });
-        Some((invoke_id, prices))
+        self.invoke_id = self.invoke_id % 15 + 1;
+        self.through = through;
+        self.at = now;
+        Some((self.invoke_id, prices))
     }
 
     /// The meter took the prices of a SET. An answer to an older one is ignored.
     pub fn answered(&mut self, invoke_id: u8) {
-        if let Some(asked) = self.asked
-            && asked.invoke_id == invoke_id
-        {
-            self.confirmed = self.confirmed.max(Some(asked.through));
-            self.asked = None;
+        if self.invoke_id != 0 && self.invoke_id == invoke_id {
+            self.confirmed = self.confirmed.max(self.through);
+            self.invoke_id = 0;
         }
     }
 }
