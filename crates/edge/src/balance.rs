@@ -293,7 +293,8 @@ mod tests {
             (5_958, None),
             (5_957, surplus),
             (6_567, None),
-            (6_568, missing),
+            (6_568, None),
+            (6_569, missing),
             (7_000, missing),
             (0, surplus),
         ];
@@ -308,7 +309,8 @@ mod tests {
                     9 => -20,
                     _ => 0,
                 };
-                let found = balances.report(placement, report(number, 300, deviation), Instant::ZERO);
+                let found =
+                    balances.report(placement, report(number, 300, deviation), Instant::ZERO);
                 assert_eq!(found, None, "the transformer has not spoken");
             }
             let found = balances.report(Placement::At(T), report(99, delivered, 0), Instant::ZERO);
@@ -339,7 +341,10 @@ mod tests {
         }
         balances.report(Placement::At(T), report(99, 9_000, 0), Instant::ZERO);
         let unwatched = Placement::Below(TransformerId(6));
-        assert_eq!(balances.report(unwatched, report(98, 1, 0), Instant::ZERO), None);
+        assert_eq!(
+            balances.report(unwatched, report(98, 1, 0), Instant::ZERO),
+            None
+        );
         assert_eq!(balances.wake(), Some(Instant::ZERO + CUTOFF));
         balances.handle_timeout(Instant::ZERO + CUTOFF);
         assert_eq!(balances.counters().incomplete, 1);

@@ -356,8 +356,18 @@ mod tests {
             ("the truth", |_| {}, 10_000, &[]),
             ("a step more", |p| register(p, 10_301), 10_000, &[]),
             ("a step less", |p| register(p, 10_299), 10_000, &[]),
-            ("two steps more", |p| register(p, 10_302), 0, &[RegisterMismatch]),
-            ("two steps less", |p| register(p, 10_298), 0, &[RegisterMismatch]),
+            (
+                "two steps more",
+                |p| register(p, 10_302),
+                0,
+                &[RegisterMismatch],
+            ),
+            (
+                "two steps less",
+                |p| register(p, 10_298),
+                0,
+                &[RegisterMismatch],
+            ),
             ("backwards", |p| register(p, 9_999), 0, &[RegisterBackwards]),
             (
                 "after an outage energy may be a neighbour's",

@@ -22,15 +22,10 @@ impl Weights {
 
     /// All four together.
     fn sum(self) -> u32 {
-        [
-            self.identity,
-            self.integrity,
-            self.behaviour,
-            self.quality,
-        ]
-        .map(u32::from)
-        .iter()
-        .sum()
+        [self.identity, self.integrity, self.behaviour, self.quality]
+            .map(u32::from)
+            .iter()
+            .sum()
     }
 }
 
@@ -114,9 +109,7 @@ impl Default for ScreeningSettings {
 #[non_exhaustive]
 pub enum ConfigError {
     /// The weights do not add up.
-    #[error(
-        "screening: the four weights add up to {sum} ten-thousandths; make them exactly 10000"
-    )]
+    #[error("screening: the four weights add up to {sum} ten-thousandths; make them exactly 10000")]
     WeightSum {
         /// What they add up to.
         sum: u32,
@@ -240,14 +233,8 @@ mod tests {
                 |s| s.threshold = 10_001,
                 range("threshold", 10_001, 1, 10_000),
             ),
-            (
-                |s| s.device_burst = 0,
-                range("device_burst", 0, 1, 60_000),
-            ),
-            (
-                |s| s.clone_changes = 1,
-                range("clone_changes", 1, 2, 200),
-            ),
+            (|s| s.device_burst = 0, range("device_burst", 0, 1, 60_000)),
+            (|s| s.clone_changes = 1, range("clone_changes", 1, 2, 200)),
             (
                 |s| s.voltage_band_milli = 501,
                 range("voltage_band_milli", 501, 1, 500),

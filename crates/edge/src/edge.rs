@@ -232,6 +232,7 @@ impl Edge {
         };
         edge.resume_incidents();
         edge.reserve_counters();
+        edge.take_news(Instant::ZERO);
         edge
     }
 
@@ -629,9 +630,7 @@ impl Edge {
                         reading: said,
                         scores,
                     });
-                    self.release_at = self
-                        .release_at
-                        .or(Some(now + Self::RELEASE_AGAIN_AFTER));
+                    self.release_at = self.release_at.or(Some(now + Self::RELEASE_AGAIN_AFTER));
                 }
                 News::Rejected { audit } => {
                     self.outbox.push_back(Effect::Audit(Box::new(audit)));

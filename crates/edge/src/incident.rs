@@ -240,10 +240,15 @@ mod tests {
         assert_eq!(told, [0, 900, 1_800]);
         let only: Vec<_> = incidents.all().collect();
         assert_eq!(only.len(), 1);
-        assert_eq!((only[0].count, only[0].first, only[0].last), (2_000, at(0), at(1_999)));
+        assert_eq!(
+            (only[0].count, only[0].first, only[0].last),
+            (2_000, at(0), at(1_999))
+        );
         assert_eq!(only[0].evidence.len(), Incident::EVIDENCE_MAX);
         let much_later = at(1_999 + 86_401);
-        let again = incidents.note(Subject::Edge, KIND, much_later, packet).unwrap();
+        let again = incidents
+            .note(Subject::Edge, KIND, much_later, packet)
+            .unwrap();
         assert_eq!(again.id, IncidentId(2), "another incident");
     }
 

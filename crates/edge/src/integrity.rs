@@ -27,9 +27,7 @@ pub(crate) fn fresh(
     believed: &ReceiveCounter,
     packet: &CipheredApdu<'_>,
 ) -> Result<FreshCounter, Reason> {
-    believed
-        .check(packet.counter)
-        .map_err(|_| Reason::Replayed)
+    believed.check(packet.counter).map_err(|_| Reason::Replayed)
 }
 
 /// The plaintext, if the tag verifies.

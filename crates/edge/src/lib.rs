@@ -48,8 +48,7 @@ pub use index::HashKey;
 pub use memory::{EdgeMemory, MemoryError};
 pub use quality::LinkQuality;
 pub use quarantine::{
-    AuditRecord, Decision, Held, HeldState, PacketId, Quarantine, QuarantineError,
-    QuarantineStatus,
+    AuditRecord, Decision, Held, HeldState, PacketId, Quarantine, QuarantineError, QuarantineStatus,
 };
 pub use reading::AcceptedReading;
 pub use reason::{Reason, ReasonCounters, Reasons, Step};

@@ -41,7 +41,9 @@ pub enum MemoryError {
         cell: &'static str,
     },
     /// It holds something impossible.
-    #[error("edge memory, cell {cell}: a field holds an impossible value; restore it from a backup")]
+    #[error(
+        "edge memory, cell {cell}: a field holds an impossible value; restore it from a backup"
+    )]
     Field {
         /// Which cell.
         cell: &'static str,
@@ -96,9 +98,7 @@ impl EdgeMemory {
     /// # Errors
     ///
     /// If a cell does not hold what this program writes there.
-    pub fn read<'a>(
-        cell: impl Fn(&'static str) -> Option<&'a [u8]>,
-    ) -> Result<Self, MemoryError> {
+    pub fn read<'a>(cell: impl Fn(&'static str) -> Option<&'a [u8]>) -> Result<Self, MemoryError> {
         let mut memory = Self::default();
         if let Some(bytes) = cell(Self::RESERVED) {
             memory.reserved = read_cell(Self::RESERVED, bytes, |from| from.u32())?;

@@ -28,7 +28,11 @@ const SIGNAL_DBM_MIN: i16 = -100;
 /// One per cent lost costs 1 %, a repetition 8 %, each second of delay beyond four 5 %, each dB
 /// below −100 dBm 2 %.
 pub(crate) fn judge(link: &LinkQuality) -> (Score, Reasons) {
-    let late_s = link.response_ms.unwrap_or(0).saturating_sub(RESPONSE_MS_MAX) / 1_000;
+    let late_s = link
+        .response_ms
+        .unwrap_or(0)
+        .saturating_sub(RESPONSE_MS_MAX)
+        / 1_000;
     let weak_db = SIGNAL_DBM_MIN
         .saturating_sub(link.signal_dbm.unwrap_or(SIGNAL_DBM_MIN))
         .max(0)
@@ -59,10 +63,7 @@ mod tests {
             ((None, None, Some(4_999), Some(-100)), 10_000),
             ((None, None, Some(7_000), Some(-110)), 6_500),
             ((Some(30), Some(3), None, None), 4_600),
-            (
-                (Some(255), Some(255), Some(u32::MAX), Some(i16::MIN)),
-                0,
-            ),
+            ((Some(255), Some(255), Some(u32::MAX), Some(i16::MIN)), 0),
         ];
         for ((lost_percent, retransmissions, response_ms, signal_dbm), score) in cases {
             let link = LinkQuality {

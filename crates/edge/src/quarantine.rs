@@ -199,7 +199,10 @@ pub(crate) enum News {
     /// It was rejected.
     Rejected { audit: AuditRecord },
     /// A packet is no longer held.
-    Left { title: SystemTitle, reasons: Reasons },
+    Left {
+        title: SystemTitle,
+        reasons: Reasons,
+    },
 }
 
 /// How full the quarantine is, and what did not get in.
@@ -417,7 +420,11 @@ impl Quarantine {
     }
 
     /// The utility has a reading durable: what was released under its identity is done.
-    pub(crate) fn handle_stored(&mut self, title: SystemTitle, said: impl Fn(&AcceptedReading) -> bool) {
+    pub(crate) fn handle_stored(
+        &mut self,
+        title: SystemTitle,
+        said: impl Fn(&AcceptedReading) -> bool,
+    ) {
         let done: Vec<_> = self
             .of_device
             .get(&title)

@@ -312,7 +312,11 @@ mod tests {
             ("quiet", &[1_000; 500], None),
             ("busy", &[1_490; 500], None),
             ("bursts that pause", &[2_400, 0, 2_400, 0, 2_400, 0], None),
-            ("the shift itself", &[1_000, 2_000, 2_000, 2_000, 2_000], Some(3)),
+            (
+                "the shift itself",
+                &[1_000, 2_000, 2_000, 2_000, 2_000],
+                Some(3),
+            ),
             ("a flood", &[1_000, 20_000], Some(1)),
         ];
         for (name, seconds, alarm) in cases {

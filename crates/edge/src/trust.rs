@@ -142,18 +142,53 @@ mod tests {
         let none = Reasons::NONE;
         let cloned = Reasons::of(Reason::Cloned);
         let cases = [
-            ((10_000, 10_000, 10_000, 10_000), none, 10_000, Verdict::Forward),
+            (
+                (10_000, 10_000, 10_000, 10_000),
+                none,
+                10_000,
+                Verdict::Forward,
+            ),
             ((0, 10_000, 10_000, 10_000), none, 6_500, Verdict::Drop),
             ((10_000, 0, 10_000, 10_000), none, 6_500, Verdict::Drop),
-            ((5_000, 10_000, 10_000, 10_000), none, 8_250, Verdict::Forward),
-            ((5_000, 10_000, 3_000, 10_000), none, 6_850, Verdict::Quarantine),
-            ((5_000, 10_000, 3_749, 10_000), none, 6_999, Verdict::Quarantine),
-            ((5_000, 10_000, 3_750, 10_000), none, 7_000, Verdict::Forward),
+            (
+                (5_000, 10_000, 10_000, 10_000),
+                none,
+                8_250,
+                Verdict::Forward,
+            ),
+            (
+                (5_000, 10_000, 3_000, 10_000),
+                none,
+                6_850,
+                Verdict::Quarantine,
+            ),
+            (
+                (5_000, 10_000, 3_749, 10_000),
+                none,
+                6_999,
+                Verdict::Quarantine,
+            ),
+            (
+                (5_000, 10_000, 3_750, 10_000),
+                none,
+                7_000,
+                Verdict::Forward,
+            ),
             ((10_000, 10_000, 2_500, 0), none, 7_500, Verdict::Forward),
             // The threshold alone would forward these two.
-            ((10_000, 10_000, 2_499, 10_000), none, 8_499, Verdict::Quarantine),
+            (
+                (10_000, 10_000, 2_499, 10_000),
+                none,
+                8_499,
+                Verdict::Quarantine,
+            ),
             ((10_000, 10_000, 0, 0), none, 7_000, Verdict::Quarantine),
-            ((5_000, 10_000, 10_000, 10_000), cloned, 8_250, Verdict::Quarantine),
+            (
+                (5_000, 10_000, 10_000, 10_000),
+                cloned,
+                8_250,
+                Verdict::Quarantine,
+            ),
         ];
         for ((i, h, b, q), reasons, p, verdict) in cases {
             let found = judge(&settings, score(i), score(h), score(b), score(q), reasons);

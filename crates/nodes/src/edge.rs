@@ -6,8 +6,8 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
-    AcceptedReading, Edge, EdgeStatus, Effect, Incident, PacketId, Path, Quarantine, QuarantineError,
-    Verdict,
+    AcceptedReading, Edge, EdgeStatus, Effect, Incident, PacketId, Path, Quarantine,
+    QuarantineError, Verdict,
 };
 
 use crate::envelope::{LIST_MAX, Message, Role};
