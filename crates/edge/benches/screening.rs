@@ -1,14 +1,18 @@
 //! The whole screening with a million meters registered: bytes per meter, packets per second of
 //! one core, and what a hostile packet costs while honest ones pass.
 //!
-//! Plain loops over one long-lived edge: a set-up of a million meters for every sample would
-//! measure the set-up.
+//! Plain loops over one long-lived edge: to set up a million meters for every sample would
+//! measure the set-up. `GRIDLOOM_METERS` sets another number of meters.
 
-use std::fmt::Write as _;
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench reads a clock and prints what it found"
+)]
+
 use std::hint::black_box;
-use std::time::{Duration, Instant as Stopwatch};
+use std::time::Duration;
 
-use divan::AllocProfiler;
 use gridloom_core::{
     Instant, IntervalValues, MeterId, MillivarHours, MillivoltAmpereHours, Millivolts,
     MilliwattHours, Now, Period, ReadingStatus, SystemTitle, UtcTime, Watts,
@@ -16,6 +20,288 @@ use gridloom_core::{
 use gridloom_dlms::push::{BillingStatus, IntervalPush};
 use gridloom_dlms::security::{CipherContext, Keys, Protection};
 use gridloom_edge::{
-    Edge, EdgeConfig, EdgeMemory, HashKey, Path, Reason, Registration, Registry, ScreeningConfig,
-    Site, Verdict,
+    Edge, EdgeConfig, EdgeMemory, HashKey, Path, Registration, Registry, ScreeningConfig, Site,
+    Verdict,
 };
+
+const PERIOD: Period = Period::QUARTER_HOUR;
+const FIRST_END: UtcTime = UtcTime::from_secs(1_359_676_800);
+/// Rounds in which every meter sends one reading.
+const ROUNDS: u32 = 4;
+/// Hostile packets for each honest one.
+const HOSTILE: u32 = 10;
+/// Honest packets in a flood.
+const IN_A_FLOOD: u32 = 100_000;
+/// What a million meters at a quarter hour send: one packet in this time.
+const BETWEEN_PACKETS: Duration = Duration::from_micros(900);
+
+fn title(meter: u32) -> SystemTitle {
+    SystemTitle::new(*b"GLM", u64::from(meter))
+}
+
+fn keys(meter: u32) -> Keys {
+    let mut encryption = [0x5A; 16];
+    encryption[..4].copy_from_slice(&meter.to_be_bytes());
+    Keys::new(encryption, [0xA5; 16])
+}
+
+/// A hundred gateways, each meter by its own way.
+fn home(meter: u32) -> Path {
+    Path {
+        gateway: u64::from(meter % 100),
+        down: u64::from(meter),
+    }
+}
+
+fn edge(meters: u32) -> Edge {
+    let registrations = (0..meters).map(|meter| Registration {
+        meter: MeterId(meter),
+        title: title(meter),
+        keys: keys(meter),
+        period: PERIOD,
+        site: Site::default(),
+    });
+    let config = EdgeConfig {
+        title: SystemTitle(*b"GLE\0\0\0\0\x01"),
+        price_scale: -4,
+        screening: ScreeningConfig::default(),
+        hash_key: HashKey::new([0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210]),
+    };
+    let registry = Registry::new(registrations).expect("every title once");
+    let mut edge = Edge::new(config, registry, &EdgeMemory::default());
+    while edge.poll_output().is_some() {}
+    edge
+}
+
+fn plain(round: u32) -> Vec<u8> {
+    let mut plain = Vec::new();
+    IntervalPush {
+        period: PERIOD,
+        end: FIRST_END + PERIOD.duration() * round,
+        status: ReadingStatus::GOOD,
+        values: IntervalValues {
+            import: MilliwattHours::new(333_000),
+            export: MilliwattHours::ZERO,
+            reactive: [12_000, 0, 0, 12_000].map(MillivarHours::new),
+            apparent: MillivoltAmpereHours::new(350_000),
+            voltage: Millivolts::new(230_100),
+        },
+        import_register: MilliwattHours::new(123_456_000 + i64::from(round) * 333_000),
+        power: Watts::new(1_332),
+        billing: BillingStatus::default(),
+    }
+    .encode_notification(&mut plain)
+    .expect("whole units");
+    plain
+}
+
+/// One frame per meter of a round, end to end.
+struct Frames {
+    bytes: Vec<u8>,
+    one: usize,
+}
+
+impl Frames {
+    fn of(round: u32, meters: u32) -> Self {
+        let plain = plain(round);
+        let mut bytes = Vec::new();
+        for meter in 0..meters {
+            let protection = Protection::full(title(meter), round + 1);
+            CipherContext::new(&keys(meter)).protect(protection, &plain, &mut bytes);
+        }
+        let one = bytes.len() / meters as usize;
+        Self { bytes, one }
+    }
+
+    fn get(&self, meter: u32) -> &[u8] {
+        let start = meter as usize * self.one;
+        &self.bytes[start..start + self.one]
+    }
+}
+
+/// Meters in an order that no cache foresees.
+fn order(count: u32, meters: u32) -> impl Iterator<Item = u32> {
+    (0..u64::from(count)).map(move |at| {
+        u32::try_from(at * 611_953 % u64::from(meters)).expect("below the number of meters")
+    })
+}
+
+fn now(round: u32, packets: u32) -> Now {
+    let passed = PERIOD.duration() * round + BETWEEN_PACKETS * packets;
+    Now {
+        instant: Instant::ZERO + passed,
+        utc: FIRST_END + passed,
+    }
+}
+
+fn drain(edge: &mut Edge) {
+    while let Some(effect) = edge.poll_output() {
+        black_box(effect);
+    }
+}
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|it| it.parse().ok());
+    pages.unwrap_or(0_usize) * 4_096
+}
+
+fn rate(count: u32, time: Duration) -> String {
+    format!(
+        "{:.0} packets/s, {:.0} ns each",
+        f64::from(count) / time.as_secs_f64(),
+        time.as_secs_f64() * 1e9 / f64::from(count)
+    )
+}
+
+/// Sends one honest packet of a meter; whether it was forwarded.
+fn honest(edge: &mut Edge, frames: &Frames, meter: u32, at: Now) -> bool {
+    let screening = edge.handle_packet(home(meter), black_box(frames.get(meter)), at);
+    drain(edge);
+    screening.verdict == Verdict::Forward
+}
+
+fn main() {
+    let meters = std::env::var("GRIDLOOM_METERS")
+        .ok()
+        .map_or(1_000_000, |it| it.parse().expect("a number of meters"));
+    let before = resident();
+    let mut edge = edge(meters);
+    println!(
+        "set up: {meters} meters, {:.1} resident bytes each",
+        (resident() - before) as f64 / f64::from(meters)
+    );
+    let mut grown = resident() - before;
+    for round in 0..ROUNDS {
+        let frames = Frames::of(round, meters);
+        let before = resident();
+        let started = std::time::Instant::now();
+        let mut forwarded = 0;
+        for (sent, meter) in (0..).zip(order(meters, meters)) {
+            forwarded += u32::from(honest(&mut edge, &frames, meter, now(round, sent)));
+        }
+        let took = started.elapsed();
+        grown += resident().saturating_sub(before);
+        assert_eq!(forwarded, meters, "honest packets pass");
+        println!("honest, round {round}: {}", rate(meters, took));
+    }
+    println!(
+        "all heard: {:.1} resident bytes per meter",
+        grown as f64 / f64::from(meters)
+    );
+    floods(&mut edge, meters);
+}
+
+type Hostile = fn(frames: &Frames, number: u32, meters: u32) -> (Path, Vec<u8>);
+
+fn floods(edge: &mut Edge, meters: u32) {
+    let kinds: [(&str, Option<Hostile>); 6] = [
+        ("no flood", None),
+        (
+            "unknown titles, one path",
+            Some(|frames, number, meters| {
+                let mut frame = frames.get(number % meters).to_vec();
+                frame[2] = b'X';
+                (
+                    Path {
+                        gateway: 200,
+                        down: 1,
+                    },
+                    frame,
+                )
+            }),
+        ),
+        (
+            "unknown titles, a path each",
+            Some(|frames, number, meters| {
+                let mut frame = frames.get(number % meters).to_vec();
+                frame[2] = b'X';
+                (
+                    Path {
+                        gateway: 201,
+                        down: u64::from(number),
+                    },
+                    frame,
+                )
+            }),
+        ),
+        (
+            "known titles, bad tags, one path",
+            Some(|frames, number, meters| {
+                (
+                    Path {
+                        gateway: 202,
+                        down: 1,
+                    },
+                    spoilt(frames.get(number % meters)),
+                )
+            }),
+        ),
+        (
+            "known titles, bad tags, a path each",
+            Some(|frames, number, meters| {
+                let down = u64::from(number);
+                (
+                    Path { gateway: 203, down },
+                    spoilt(frames.get(number % meters)),
+                )
+            }),
+        ),
+        (
+            "known titles, bad tags, the meter's own path",
+            Some(|frames, number, meters| {
+                let meter = number % meters;
+                (home(meter), spoilt(frames.get(meter)))
+            }),
+        ),
+    ];
+    let mut quiet = Duration::ZERO;
+    for (round, (name, hostile)) in (ROUNDS..).zip(kinds) {
+        let frames = Frames::of(round, meters);
+        let hostile: Vec<_> = hostile
+            .into_iter()
+            .flat_map(|make| {
+                let frames = &frames;
+                let count = u64::from(IN_A_FLOOD * HOSTILE);
+                (0..count).map(move |at| {
+                    let number = u32::try_from(at * 7_919 % (1 << 31)).expect("below 2^31");
+                    make(frames, number, meters)
+                })
+            })
+            .collect();
+        let (mut passed, mut dropped) = (0_u32, 0_u32);
+        let mut attack = hostile.iter();
+        let started = std::time::Instant::now();
+        for (sent, meter) in (0..).zip(order(IN_A_FLOOD, meters)) {
+            let at = now(round, sent);
+            for (path, frame) in attack.by_ref().take(HOSTILE as usize) {
+                let screening = edge.handle_packet(*path, black_box(frame), at);
+                dropped += u32::from(screening.verdict == Verdict::Drop);
+                drain(edge);
+            }
+            passed += u32::from(honest(edge, &frames, meter, at));
+        }
+        let took = started.elapsed();
+        if hostile.is_empty() {
+            quiet = took;
+            println!("{name}: {}", rate(IN_A_FLOOD, took));
+            continue;
+        }
+        assert_eq!(dropped as usize, hostile.len(), "nothing hostile passes");
+        println!(
+            "{name}: honest delivery {:.3} %, a hostile packet costs {:.0} ns, an honest one {:.0} ns",
+            f64::from(passed) * 100.0 / f64::from(IN_A_FLOOD),
+            took.saturating_sub(quiet).as_secs_f64() * 1e9 / f64::from(dropped),
+            quiet.as_secs_f64() * 1e9 / f64::from(IN_A_FLOOD),
+        );
+    }
+}
+
+/// With a tag that does not verify and a counter that is fresh.
+fn spoilt(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    // The counter follows tag, title, length and control byte.
+    frame[12] = 0x7F;
+    frame
+}
