@@ -108,8 +108,9 @@ pub struct EdgeStatus {
     pub memory_failures: u64,
 }
 
-/// The way back to one meter, and what goes there.
+/// The way back to one meter, and what goes there: half a cache line, and never two halves.
 #[derive(Debug)]
+#[repr(align(32))]
 struct Delivery {
     /// [`Delivery::NOWHERE`] until the meter is heard.
     path: Path,
@@ -312,16 +313,17 @@ impl Edge {
         let device = believed.device;
         self.heard(device, path);
         let delivery = &mut self.deliveries[device.at()];
-        match &believed.said {
+        match self.screen.said() {
             Said::Push(push) => {
                 delivery.prices.meter_lacks(push.billing.oldest_unpriced);
                 self.status.accepted += 1;
+                let reading = self.accepted(believed, push);
                 self.outbox.push_back(Effect::Accept {
-                    reading: self.accepted(believed, push),
+                    reading,
                     scores: screening.scores,
                 });
                 if believed.is_newest {
-                    self.balance(believed, push, now);
+                    self.balance(believed, now);
                 }
                 self.offer_prices(device, now.instant);
             }
@@ -330,7 +332,7 @@ impl Edge {
                 accepted,
             } => {
                 // A refused SET would be refused again: the meter's next push says what it lacks.
-                if !accepted {
+                if !*accepted {
                     self.status.sets_refused += 1;
                 }
                 delivery.prices.answered(invoke_id.number());
@@ -390,9 +392,10 @@ impl Edge {
             .map(DeviceIndex)
     }
 
-    fn balance(&mut self, believed: &Believed, push: &IntervalPush, now: Now) {
+    fn balance(&mut self, believed: &Believed, now: Now) {
         let registry = self.screen.registry();
-        let Some(placement) = registry.site(believed.device).transformer else {
+        let placement = registry.site(believed.device).transformer;
+        let (Some(placement), Said::Push(push)) = (placement, self.screen.said()) else {
             return;
         };
         let report = Report {
@@ -449,7 +452,7 @@ impl Edge {
         screening: &mut Screening,
         now: Now,
     ) {
-        let Said::Push(push) = &believed.said else {
+        let Said::Push(push) = self.screen.said() else {
             return;
         };
         let said = self.accepted(believed, push);

@@ -96,6 +96,8 @@ pub(crate) struct Incidents {
     by_id: BTreeMap<IncidentId, Incident>,
     open: BTreeMap<(Subject, IncidentKind), IncidentId>,
     next: u64,
+    /// The minute in which incidents were opened last, and how many.
+    opened: (i64, u32),
     /// Events of incidents for which there was no room.
     lost: u64,
 }
@@ -105,6 +107,10 @@ impl Incidents {
     /// if there is none the new one is only counted.
     pub(crate) const INCIDENTS_MAX: usize = 1_024;
 
+    /// Incidents opened in one minute. What comes beyond goes to one incident of the whole edge
+    /// per kind, so that neither work nor alarms grow with the number of forged paths.
+    pub(crate) const OPENED_PER_MINUTE_MAX: u32 = 64;
+
     /// Something happened. The incident if people should be told now.
     pub(crate) fn note(
         &mut self,
@@ -113,7 +119,9 @@ impl Incidents {
         now: UtcTime,
         evidence: impl FnOnce() -> Evidence,
     ) -> Option<&Incident> {
-        let id = self.find_or_open(subject, kind, now)?;
+        let id = self
+            .find(subject, kind, now)
+            .or_else(|| self.open_within_minute(subject, kind, now))?;
         let incident = self.by_id.get_mut(&id)?;
         incident.count += 1;
         incident.last = now;
@@ -131,19 +139,36 @@ impl Incidents {
         is_due.then_some(&*incident)
     }
 
-    fn find_or_open(
+    /// The running incident of a subject.
+    fn find(&mut self, subject: Subject, kind: IncidentKind, now: UtcTime) -> Option<IncidentId> {
+        let id = self.open.get(&(subject, kind)).copied()?;
+        let incident = &self.by_id[&id];
+        if incident.held > 0 || now.since(incident.last) <= Incident::SILENT_MAX {
+            return Some(id);
+        }
+        self.open.remove(&(subject, kind));
+        None
+    }
+
+    fn open_within_minute(
         &mut self,
         subject: Subject,
         kind: IncidentKind,
         now: UtcTime,
     ) -> Option<IncidentId> {
-        if let Some(id) = self.open.get(&(subject, kind)).copied() {
-            let incident = &self.by_id[&id];
-            if incident.held > 0 || now.since(incident.last) <= Incident::SILENT_MAX {
-                return Some(id);
-            }
-            self.open.remove(&(subject, kind));
+        let minute = now.as_secs() / 60;
+        if self.opened.0 != minute {
+            self.opened = (minute, 0);
         }
+        if self.opened.1 < Self::OPENED_PER_MINUTE_MAX {
+            self.opened.1 += 1;
+            return self.open(subject, kind, now);
+        }
+        self.find(Subject::Edge, kind, now)
+            .or_else(|| self.open(Subject::Edge, kind, now))
+    }
+
+    fn open(&mut self, subject: Subject, kind: IncidentKind, now: UtcTime) -> Option<IncidentId> {
         if self.by_id.len() >= Self::INCIDENTS_MAX && !self.forget_one() {
             self.lost += 1;
             return None;
@@ -258,7 +283,8 @@ mod tests {
         let max = u64::try_from(Incidents::INCIDENTS_MAX).unwrap();
         for gateway in 0..max + 10 {
             let subject = Subject::Gateway(gateway);
-            incidents.note(subject, KIND, at(i64::try_from(gateway).unwrap()), packet);
+            let minute = i64::try_from(gateway).unwrap() * 60;
+            incidents.note(subject, KIND, at(minute), packet);
             if gateway < 5 {
                 incidents.held(subject, KIND, true);
             }
@@ -271,5 +297,27 @@ mod tests {
         }
         assert!(incidents.note(Subject::Edge, KIND, at(0), packet).is_none());
         assert_eq!(incidents.lost(), 1);
+    }
+
+    #[test]
+    fn many_subjects_at_once_become_one_incident_of_the_edge() {
+        let mut incidents = Incidents::default();
+        let told = (0..1_000)
+            .filter(|gateway| {
+                let subject = Subject::Gateway(*gateway);
+                incidents.note(subject, KIND, at(0), packet).is_some()
+            })
+            .count();
+        let most = usize::try_from(Incidents::OPENED_PER_MINUTE_MAX).unwrap();
+        assert_eq!((told, incidents.all().count()), (most + 1, most + 1));
+        let last = incidents.all().last().unwrap();
+        assert_eq!(last.subject, Subject::Edge);
+        assert_eq!(last.count, 1_000 - u64::try_from(most).unwrap());
+        let later = incidents.note(Subject::Gateway(999), KIND, at(60), packet);
+        assert_eq!(
+            later.unwrap().subject,
+            Subject::Gateway(999),
+            "the next minute"
+        );
     }
 }

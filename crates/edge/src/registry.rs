@@ -105,7 +105,8 @@ impl DeviceIndex {
     }
 }
 
-/// One meter in 60 bytes. `u16::MAX` and `u32::MAX` mean "none".
+/// One meter in one cache line. `u16::MAX` and `u32::MAX` mean "none".
+#[repr(align(64))]
 struct Record {
     title: SystemTitle,
     encryption: [u8; 16],
@@ -403,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_record_stays_small() {
-        assert_eq!(size_of::<Record>(), 60);
+        assert_eq!(size_of::<Record>(), 64);
     }
 
     #[test]

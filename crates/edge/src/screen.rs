@@ -23,8 +23,9 @@ use crate::score::{Score, Scores, Smoothed};
 use crate::sketch::Strangers;
 use crate::trust::{self, Screening, Verdict};
 
-/// What is known of one device, in 60 bytes.
+/// What is known of one device, in one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Device {
     believed: ReceiveCounter,
     whereabouts: Whereabouts,
@@ -67,13 +68,12 @@ pub struct VerdictCounters {
     pub dropped: u64,
 }
 
-/// A believed packet and what it says.
+/// A believed packet; what it says is [`Screen::said`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Believed {
     pub(crate) device: DeviceIndex,
     pub(crate) title: SystemTitle,
     pub(crate) counter: u32,
-    pub(crate) said: Said,
     /// Its distance from the device's habits, in sixteenths of the usual one.
     pub(crate) deviation: i32,
     /// Whether no newer interval of the device was forwarded before it.
@@ -97,10 +97,12 @@ pub(crate) struct Screen {
     key: HashKey,
     budgets: Budgets,
     strangers: Strangers,
-    gateways: BTreeMap<u64, Gateway>,
+    /// Each link's place in [`Self::seats`].
+    gateways: BTreeMap<u64, usize>,
+    /// The first is that of all links beyond [`Self::GATEWAYS_MAX`] together.
+    seats: Vec<Gateway>,
+    free_seats: Vec<usize>,
     names: BTreeMap<String, GatewayId>,
-    /// Links beyond [`Self::GATEWAYS_MAX`], together.
-    other_gateways: Gateway,
     shift: Shift,
     surge: Cusum,
     last_surge: Surge,
@@ -110,11 +112,14 @@ pub(crate) struct Screen {
     model: Option<Box<dyn Model>>,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
+    /// What the last believed packet says; kept here so that no step moves it.
+    said: Said,
 }
 
 impl Screen {
     /// Gateways told apart; what comes by further links is counted together and has no home.
     pub(crate) const GATEWAYS_MAX: usize = 4_096;
+    const SHARED_SEAT: usize = 0;
 
     pub(crate) fn new(
         config: ScreeningConfig,
@@ -151,8 +156,9 @@ impl Screen {
             strangers: Strangers::new(key),
             key,
             gateways: BTreeMap::new(),
+            seats: vec![Gateway::new(None)],
+            free_seats: Vec::new(),
             names: BTreeMap::new(),
-            other_gateways: Gateway::new(None),
             shift: Shift::of(settings.packets_per_second, settings.false_alarm_seconds),
             surge: Cusum::new(),
             last_surge: Surge::None,
@@ -161,6 +167,7 @@ impl Screen {
             verdicts: VerdictCounters::default(),
             model: None,
             plain: Vec::new(),
+            said: Said::Nothing,
             config,
             registry,
         }
@@ -190,8 +197,9 @@ impl Screen {
             }
             None => None,
         };
-        if let Some(gateway) = self.gateway(link) {
-            gateway.id = id;
+        let seat = self.seat(link);
+        if seat != Self::SHARED_SEAT {
+            self.seats[seat].id = id;
         }
     }
 
@@ -202,18 +210,27 @@ impl Screen {
 
     /// A gateway's link is gone.
     pub(crate) fn handle_gateway_gone(&mut self, link: u64) {
-        self.gateways.remove(&link);
+        if let Some(seat) = self.gateways.remove(&link) {
+            self.free_seats.push(seat);
+        }
     }
 
-    fn gateway(&mut self, link: u64) -> Option<&mut Gateway> {
-        if self.gateways.len() >= Self::GATEWAYS_MAX && !self.gateways.contains_key(&link) {
-            return None;
+    /// Where a link's gateway sits.
+    fn seat(&mut self, link: u64) -> usize {
+        if let Some(seat) = self.gateways.get(&link) {
+            return *seat;
         }
-        Some(
-            self.gateways
-                .entry(link)
-                .or_insert_with(|| Gateway::new(None)),
-        )
+        if self.gateways.len() >= Self::GATEWAYS_MAX {
+            return Self::SHARED_SEAT;
+        }
+        let seat = self.free_seats.pop().unwrap_or(self.seats.len());
+        if seat == self.seats.len() {
+            self.seats.push(Gateway::new(None));
+        } else {
+            self.seats[seat] = Gateway::new(None);
+        }
+        self.gateways.insert(link, seat);
+        seat
     }
 
     /// A title is revoked, or no longer.
@@ -254,11 +271,14 @@ impl Screen {
     }
 
     pub(crate) fn gateways(&self) -> impl Iterator<Item = GatewayStatus> {
-        self.gateways.iter().map(|(link, gateway)| GatewayStatus {
-            link: *link,
-            id: gateway.id,
-            packets: gateway.packets,
-            trust: gateway.trust.scores(),
+        self.gateways.iter().map(|(link, seat)| {
+            let gateway = &self.seats[*seat];
+            GatewayStatus {
+                link: *link,
+                id: gateway.id,
+                packets: gateway.packets,
+                trust: gateway.trust.scores(),
+            }
         })
     }
 
@@ -274,6 +294,11 @@ impl Screen {
     /// The last counter believed from a device.
     pub(crate) fn believed(&self, device: DeviceIndex) -> Option<u32> {
         self.devices[device.at()].believed.last()
+    }
+
+    /// What the last believed packet says.
+    pub(crate) fn said(&self) -> &Said {
+        &self.said
     }
 
     /// What the last believed packet said, deciphered.
@@ -307,10 +332,8 @@ impl Screen {
         if is_surge {
             self.last_surge = Surge::Edge;
         }
-        let gateway = match self.gateway(path.gateway) {
-            Some(gateway) => gateway,
-            None => &mut self.other_gateways,
-        };
+        let seat = self.seat(path.gateway);
+        let gateway = &mut self.seats[seat];
         gateway.packets += 1;
         let gateway_id = gateway.id;
         if gateway.shift.count(shift, now_s) && !is_surge {
@@ -320,11 +343,11 @@ impl Screen {
             Ok(packet) => self.judge(packet, link, frame, now),
             Err((reason, believed)) => (Screening::dropped(reason), believed),
         };
-        self.count(path, &screening);
+        self.count(seat, &screening);
         (screening, believed)
     }
 
-    fn count(&mut self, path: Path, screening: &Screening) {
+    fn count(&mut self, seat: usize, screening: &Screening) {
         self.reasons.count_all(screening.reasons);
         match screening.verdict {
             Verdict::Forward => self.verdicts.forwarded += 1,
@@ -332,11 +355,7 @@ impl Screen {
             Verdict::Drop => self.verdicts.dropped += 1,
         }
         self.trust.follow(screening.scores);
-        let gateway = match self.gateways.get_mut(&path.gateway) {
-            Some(gateway) => gateway,
-            None => &mut self.other_gateways,
-        };
-        gateway.trust.follow(screening.scores);
+        self.seats[seat].trust.follow(screening.scores);
     }
 
     /// Everything up to the point where the packet is the meter's own word.
@@ -354,9 +373,12 @@ impl Screen {
     ) -> Result<Packet, (Reason, Option<Believed>)> {
         let early = |reason| (reason, None);
         let tick = Tick::at(now.instant);
+        // The hash first: the looks at table, record and device that follow miss the cache, and
+        // with nothing between them they miss it together.
+        let hash = self.key.hash(&[path.gateway, path.down]);
         let claimed = frame::peek(frame).ok();
         let device = claimed.and_then(|title| self.registry.find(title));
-        let way = self.way(device, path, gateway);
+        let way = self.way(device, hash, gateway);
         self.admit(device, way, path, tick).map_err(early)?;
         let charge = |screen: &mut Self, reason| {
             screen.charge(device, way, path, reason);
@@ -402,34 +424,38 @@ impl Screen {
             .observe(way.path, gateway, site.home, rule, now_s);
         let period = self.registry.period(device);
         let content = integrity::read(&self.plain, period, settings.clock_ahead, now.utc);
-        let believed = |said| Believed {
+        let believed = Believed {
             device,
             title,
             counter: packet.counter,
-            said,
             deviation: 0,
             is_newest: false,
         };
         match content {
-            Ok(said) => Ok(Packet {
-                believed: believed(said),
-                identity,
-                skipped,
-            }),
+            Ok(said) => {
+                self.said = said;
+                Ok(Packet {
+                    believed,
+                    identity,
+                    skipped,
+                })
+            }
             // The device said it, whatever it is.
-            Err(reason) => Err((reason, Some(believed(Said::Nothing)))),
+            Err(reason) => {
+                self.said = Said::Nothing;
+                Err((reason, Some(believed)))
+            }
         }
     }
 
     /// Whether a packet comes the way that its title's owner is known by.
-    fn way(&self, device: Option<DeviceIndex>, path: Path, gateway: Option<GatewayId>) -> Way {
+    fn way(&self, device: Option<DeviceIndex>, hash: u64, gateway: Option<GatewayId>) -> Way {
         let Some(device) = device else {
             return Way {
                 path: 0,
                 is_own: false,
             };
         };
-        let hash = self.key.hash(&[path.gateway, path.down]);
         // Zero means "no path yet".
         let hash = u32::try_from(hash >> 32).expect("32 bits fit").max(1);
         let state = &self.devices[device.at()];
@@ -516,7 +542,7 @@ impl Screen {
         let settings = self.config.settings();
         let site = self.registry.site(believed.device);
         let state = &mut self.devices[believed.device.at()];
-        if let Said::Push(push) = &believed.said {
+        if let Said::Push(push) = &self.said {
             let (physics, found) = behaviour::judge(push, &site, &state.trail, settings, now.utc);
             reasons = reasons.and(found);
             b = physics;
@@ -545,7 +571,7 @@ impl Screen {
         reasons = reasons.and(poor);
         let screening = trust::judge(settings, identity.score, Score::FULL, b, q, reasons);
         state.trust.follow(screening.scores);
-        if let (Said::Push(push), Verdict::Forward) = (&believed.said, screening.verdict) {
+        if let (Said::Push(push), Verdict::Forward) = (&self.said, screening.verdict) {
             believed.is_newest = state.trail.follow(push);
         }
         (screening, Some(believed))

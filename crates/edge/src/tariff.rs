@@ -53,33 +53,21 @@ impl PriceCache {
     }
 }
 
-/// How far one meter has confirmed its prices, in 32 bytes.
-#[derive(Debug)]
+/// How far one meter has confirmed its prices, in 16 bytes: interval ends are whole seconds, kept
+/// until 2106.
+#[derive(Debug, Default)]
 pub struct PriceDelivery {
-    /// Every price up to here is in the meter; [`Self::NOTHING_KNOWN`] before its first packet.
-    confirmed: UtcTime,
-    /// The last price of the SET that waits for its answer.
-    through: UtcTime,
-    /// When that was sent.
-    at: Instant,
+    /// Every price of an end before this second is in the meter; 0 before its first packet.
+    lacks_from_s: u32,
+    /// The end of the last price of the SET that waits for its answer.
+    through_s: u32,
+    /// When that was sent, in milliseconds that wrap.
+    at_ms: u32,
     /// Its number; 0 if none waits.
     invoke_id: u8,
 }
 
-impl Default for PriceDelivery {
-    fn default() -> Self {
-        Self {
-            confirmed: Self::NOTHING_KNOWN,
-            through: Self::NOTHING_KNOWN,
-            at: Instant::ZERO,
-            invoke_id: 0,
-        }
-    }
-}
-
 impl PriceDelivery {
-    const NOTHING_KNOWN: UtcTime = UtcTime::from_millis(i64::MIN);
-
     /// Intervals in one SET; an APDU of about half a kilobyte, which every link carries.
     pub const PRICES_PER_SET_MAX: usize = 24;
 
@@ -90,7 +78,7 @@ impl PriceDelivery {
     /// the answers that came back: one may be lost, and the meter may have lost its memory.
     pub fn meter_lacks(&mut self, oldest_unpriced: Option<UtcTime>) {
         if let Some(oldest) = oldest_unpriced {
-            self.confirmed = oldest - Duration::from_millis(1);
+            self.lacks_from_s = seconds(oldest);
         }
     }
 
@@ -101,28 +89,40 @@ impl PriceDelivery {
         period: Period,
         now: Instant,
     ) -> Option<(u8, Vec<(UtcTime, Price)>)> {
-        if self.invoke_id != 0 && now < self.at + Self::ANSWER_TIMEOUT {
+        let now_ms = millis(now);
+        let waits = Duration::from_millis(now_ms.wrapping_sub(self.at_ms).into());
+        if self.invoke_id != 0 && waits < Self::ANSWER_TIMEOUT {
             return None;
         }
         // Before its first packet nobody knows what a meter lacks; that packet will say.
-        if self.confirmed == Self::NOTHING_KNOWN {
+        if self.lacks_from_s == 0 {
             return None;
         }
-        let prices = cache.after(period, Some(self.confirmed), Self::PRICES_PER_SET_MAX);
+        let confirmed = UtcTime::from_secs(self.lacks_from_s.into()) - Duration::from_millis(1);
+        let prices = cache.after(period, Some(confirmed), Self::PRICES_PER_SET_MAX);
         let (through, _) = *prices.last()?;
         self.invoke_id = self.invoke_id % 15 + 1;
-        self.through = through;
-        self.at = now;
+        self.through_s = seconds(through);
+        self.at_ms = now_ms;
         Some((self.invoke_id, prices))
     }
 
     /// The meter took the prices of a SET. An answer to an older one is ignored.
     pub fn answered(&mut self, invoke_id: u8) {
         if self.invoke_id != 0 && self.invoke_id == invoke_id {
-            self.confirmed = self.confirmed.max(self.through);
+            self.lacks_from_s = self.lacks_from_s.max(self.through_s.saturating_add(1));
             self.invoke_id = 0;
         }
     }
+}
+
+fn seconds(end: UtcTime) -> u32 {
+    u32::try_from(end.as_secs().max(1)).unwrap_or(u32::MAX)
+}
+
+fn millis(now: Instant) -> u32 {
+    let millis = now.as_nanos() / 1_000_000 % (1 << 32);
+    u32::try_from(millis).expect("a remainder of 2^32 fits")
 }
 
 #[cfg(test)]
