@@ -96,7 +96,7 @@ impl Meter {
     fn push(&mut self, push: &IntervalPush) -> Vec<u8> {
         self.counter += 1;
         let (mut plain, mut frame) = (Vec::new(), Vec::new());
-        push.encode_notification(&mut plain).unwrap();
+        push.encode_notification(&mut plain).expect("whole units");
         let protection = Protection::full(title(self.number), self.counter);
         CipherContext::new(&keys(self.number)).protect(protection, &plain, &mut frame);
         frame
@@ -140,7 +140,8 @@ impl Station {
         meters: impl IntoIterator<Item = Registration>,
         cells: BTreeMap<&'static str, Vec<u8>>,
     ) -> Self {
-        let memory = EdgeMemory::read(|name| cells.get(name).map(Vec::as_slice)).unwrap();
+        let memory = EdgeMemory::read(|name| cells.get(name).map(Vec::as_slice))
+            .expect("cells the edge wrote");
         let config = EdgeConfig {
             title: SystemTitle(*b"GLE\0\0\0\0\x01"),
             price_scale: -4,
@@ -148,7 +149,11 @@ impl Station {
             hash_key: HashKey::new([3, 4]),
         };
         let mut station = Self {
-            edge: Edge::new(config, Registry::new(meters).unwrap(), &memory),
+            edge: Edge::new(
+                config,
+                Registry::new(meters).expect("each meter once"),
+                &memory,
+            ),
             now: Now {
                 instant: Instant::ZERO,
                 utc: end(50),
@@ -238,10 +243,12 @@ impl Station {
             .iter()
             .map(|(path, frame)| {
                 let mut plain = Vec::new();
-                let packet = CipheredApdu::decode(frame).unwrap();
+                let packet = CipheredApdu::decode(frame).expect("a ciphered APDU");
                 let policy = Policy::AuthenticatedEncryption;
-                let plain = context.open(&packet, policy, &mut plain).unwrap();
-                let confirm = DataNotificationConfirm::decode(plain).unwrap();
+                let plain = context
+                    .open(&packet, policy, &mut plain)
+                    .expect("the meter's keys");
+                let confirm = DataNotificationConfirm::decode(plain).expect("a confirmation");
                 (*path, confirm.invoke_id)
             })
             .collect()
@@ -326,7 +333,7 @@ fn a_held_reading_is_confirmed_once_it_is_durable_and_released_once_that_is() {
         "not durable"
     );
     station.settle();
-    assert_eq!(station.accepted, [held.said.clone()]);
+    assert_eq!(station.accepted, std::slice::from_ref(&held.said));
     let [line] = &station.audit[..] else {
         panic!("{:?}", station.audit)
     };
