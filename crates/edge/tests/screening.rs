@@ -364,6 +364,22 @@ fn a_held_reading_is_confirmed_once_it_is_durable_and_released_once_that_is() {
 }
 
 #[test]
+fn what_comes_while_a_page_is_written_waits_for_the_next_write() {
+    let (mut station, mut meter) = with_a_liar();
+    let id = |slot| LongInvokeId::of_interval(PERIOD, end(slot));
+    station.pass(Edge::REMEMBER_EVERY);
+    let frame = meter.push(&rollback(3));
+    station.packet(home(1), &frame);
+    station.write(true);
+    assert_eq!(station.confirmed(1), [(home(1), id(2))], "not the third");
+    station.settle();
+    assert_eq!(station.confirmed(1), [(home(1), id(3))]);
+    // The utility's word on another version of the interval does not empty the quarantine.
+    station.stored(1, 2);
+    assert_eq!(station.held(), [(1, "open"), (2, "open")]);
+}
+
+#[test]
 fn a_rejected_reading_is_gone_with_a_line_in_the_audit_log() {
     let (mut station, _) = with_a_liar();
     station.settle();
