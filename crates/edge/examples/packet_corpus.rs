@@ -19,8 +19,8 @@ use gridloom_dlms::push::{BillingStatus, IntervalPush};
 
 use checks::{BELIEVED, NOW, PERIOD, seal};
 
-fn push(period: Period, end: UtcTime) -> Vec<u8> {
-    let push = IntervalPush {
+fn interval(period: Period, end: UtcTime) -> IntervalPush {
+    IntervalPush {
         period,
         end,
         status: ReadingStatus::GOOD,
@@ -39,7 +39,14 @@ fn push(period: Period, end: UtcTime) -> Vec<u8> {
             oldest_unpriced: Some(end),
             closed: None,
         },
-    };
+    }
+}
+
+fn push(period: Period, end: UtcTime) -> Vec<u8> {
+    notification(&interval(period, end))
+}
+
+fn notification(push: &IntervalPush) -> Vec<u8> {
     let mut plain = Vec::new();
     push.encode_notification(&mut plain).expect("whole units");
     plain
@@ -71,6 +78,11 @@ fn main() -> std::io::Result<()> {
     let ahead = NOW.utc + PERIOD.duration();
     let mut two_closed = good.clone();
     two_closed.extend([0x12, 0, 1]);
+    let impossible = {
+        let mut push = interval(PERIOD, NOW.utc);
+        push.values.import = MilliwattHours::new(40_000_000);
+        notification(&push)
+    };
     let files = [
         ("accepted", sealed.clone()),
         ("answer", seal(fresh, &set_answer)),
@@ -79,6 +91,7 @@ fn main() -> std::io::Result<()> {
             patched(sealed.len() - 1, !sealed[sealed.len() - 1]),
         ),
         ("clock-ahead", seal(fresh, &push(PERIOD, ahead))),
+        ("impossible", seal(fresh, &impossible)),
         ("highest-counter", seal(u32::MAX, &good)),
         (
             "old-interval",

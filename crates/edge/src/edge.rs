@@ -7,12 +7,29 @@ use gridloom_core::{Instant, MeterId, Now, Period, Price, SystemTitle, UtcTime, 
 use gridloom_dlms::apdu::{DataNotificationConfirm, InvokeId, LongInvokeId};
 use gridloom_dlms::charge::{ChargeTable, IntervalPrice};
 use gridloom_dlms::counter::TransmitCounter;
-use gridloom_dlms::security::Protection;
+use gridloom_dlms::push::IntervalPush;
 
+use crate::balance::{BalanceCounters, Balances, Imbalance, ImbalanceKind, Report};
+use crate::behaviour::{Model, net_wh};
+use crate::config::ScreeningConfig;
+use crate::identity::Path;
+use crate::incident::{Evidence, Incident, IncidentKind, Incidents, Subject};
+use crate::index::{HashKey, SlotTable};
+use crate::integrity::Said;
 use crate::memory::EdgeMemory;
-use crate::registry::Registry;
-use crate::screen::{AcceptedReading, Refusal, RefusalCounters, Said, Screen};
+use crate::quality::LinkQuality;
+use crate::quarantine::{
+    Arrival, AuditRecord, Decision, Kept, News, PacketId, Quarantine, QuarantineError,
+    QuarantineStatus, main_reason,
+};
+use crate::reading::AcceptedReading;
+use crate::reason::{Reason, ReasonCounters};
+use crate::registry::{DeviceIndex, GatewayId, Registry};
+use crate::score::Scores;
+use crate::screen::{Believed, GatewayStatus, Screen, Surge, VerdictCounters};
+use crate::shards::Shards;
 use crate::tariff::{PriceCache, PriceDelivery};
+use crate::trust::{Screening, Verdict};
 
 /// What an edge is told once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +38,10 @@ pub struct EdgeConfig {
     pub title: SystemTitle,
     /// Prices travel as whole multiples of 10^`price_scale` of the currency per kWh.
     pub price_scale: i8,
-}
-
-/// The way a packet came: the gateway's link here, and the gateway's own name for the meter's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path {
-    /// The gateway's link.
-    pub gateway: u64,
-    /// The gateway's name for the way down.
-    pub down: u64,
+    /// How it screens.
+    pub screening: ScreeningConfig,
+    /// The secret of its tables, drawn anew for each run.
+    pub hash_key: HashKey,
 }
 
 /// What an edge wants done.
@@ -43,7 +55,12 @@ pub enum Effect {
         frame: Vec<u8>,
     },
     /// Hand a reading to the utility.
-    Accept(AcceptedReading),
+    Accept {
+        /// The reading.
+        reading: AcceptedReading,
+        /// How far it is trusted.
+        scores: Scores,
+    },
     /// Keep a memory cell; answered by [`Edge::handle_remembered`].
     Remember {
         /// Comes back in the answer.
@@ -53,6 +70,11 @@ pub enum Effect {
         /// Its content.
         bytes: Vec<u8>,
     },
+    /// Tell people about an incident; at most once per incident and
+    /// [`Incident::TOLD_EVERY`].
+    Alert(Box<Incident>),
+    /// Write a line into the audit log.
+    Audit(Box<AuditRecord>),
 }
 
 /// What an operator sees of an edge.
@@ -62,10 +84,20 @@ pub struct EdgeStatus {
     pub registered: usize,
     /// Meters heard since start.
     pub heard: usize,
-    /// Readings accepted since start.
+    /// Readings accepted since start, released ones included.
     pub accepted: u64,
-    /// Packets refused since start.
-    pub refused: RefusalCounters,
+    /// What was wrong with packets since start, forwarded ones included.
+    pub reasons: ReasonCounters,
+    /// Packets by verdict since start.
+    pub verdicts: VerdictCounters,
+    /// Smoothed scores of all packets.
+    pub trust: Scores,
+    /// How full the quarantine is.
+    pub quarantine: QuarantineStatus,
+    /// Transformer intervals since start.
+    pub balance: BalanceCounters,
+    /// Events of incidents for which there was no room.
+    pub incidents_lost: u64,
     /// SETs that a meter refused since start.
     pub sets_refused: u64,
     /// SETs not sent because a price does not fit the meters' price scale.
@@ -76,34 +108,62 @@ pub struct EdgeStatus {
     pub memory_failures: u64,
 }
 
-#[derive(Debug, Default)]
-struct MeterState {
-    path: Option<Path>,
+/// The way back to one meter, and what goes there: half a cache line, and never two halves.
+#[derive(Debug)]
+#[repr(align(32))]
+struct Delivery {
+    /// [`Delivery::NOWHERE`] until the meter is heard.
+    path: Path,
     prices: PriceDelivery,
+}
+
+impl Delivery {
+    const NOWHERE: Path = Path {
+        gateway: u64::MAX,
+        down: u64::MAX,
+    };
+
+    fn path(&self) -> Option<Path> {
+        (self.path != Self::NOWHERE).then_some(self.path)
+    }
+}
+
+/// What a memory ticket stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    Reservation(u32),
+    Shard(usize),
+    Page(usize),
 }
 
 /// One edge.
 #[derive(Debug)]
 pub struct Edge {
     config: EdgeConfig,
-    registry: Registry,
     screen: Screen,
-    meters: BTreeMap<SystemTitle, MeterState>,
-    /// Each meter's [`MeterState::path`], the other way round.
-    by_path: BTreeMap<Path, SystemTitle>,
+    deliveries: Vec<Delivery>,
+    /// Each [`Delivery::path`], the other way round.
+    by_path: SlotTable,
     prices: PriceCache,
+    balances: Balances,
+    quarantine: Quarantine,
+    incidents: Incidents,
     transmit: TransmitCounter,
-    /// Plain APDUs that wait for a counter reservation.
-    waiting: VecDeque<(SystemTitle, Vec<u8>)>,
-    /// The reservation that is being written, by ticket.
-    reserving: Option<(u64, u32)>,
-    /// A reservation whose write failed, to be written again with the believed counters.
+    /// Plain APDUs that wait for a counter reservation, each with the way it is to go, if that is
+    /// not the one by which its meter was last heard.
+    waiting: VecDeque<(DeviceIndex, Option<Path>, Vec<u8>)>,
+    /// What is being written, by ticket.
+    writing: BTreeMap<u64, Writing>,
+    /// A reservation whose write failed, to be written again with what else is due.
     reserve_again: Option<u32>,
     /// Meters that owe the answer to a SET, in the order of its deadline. An entry whose answer
     /// came stays until then.
-    awaiting_answer: VecDeque<(Instant, SystemTitle)>,
-    /// When the believed counters are written next; `None` when they are unchanged.
+    awaiting_answer: VecDeque<(Instant, DeviceIndex)>,
+    believed: Shards,
+    /// When changed memory is written next; `None` when it is unchanged.
     remember_at: Option<Instant>,
+    /// When released readings are handed up again.
+    release_at: Option<Instant>,
     next_ticket: u64,
     status: EdgeStatus,
     outbox: VecDeque<Effect>,
@@ -114,101 +174,359 @@ impl Edge {
     /// counted, and the meter or the next deadline asks for them again.
     pub const WAITING_MAX: usize = 65_536;
 
-    /// The believed counters are written at most this often. A replay within this time after a
-    /// crash brings only readings that the store already has.
+    /// Changed memory is written at most this often. A replay within this time after a crash
+    /// brings only readings that the store or the quarantine already has.
     pub const REMEMBER_EVERY: Duration = Duration::from_millis(500);
 
+    /// Cells written at once. With more than 64 changed parts the oldest go first, so that with a
+    /// million meters every part is durable after 8 s at the latest.
+    pub const CELLS_AT_ONCE_MAX: usize = 64;
+
+    /// A released reading that the utility has not stored is handed up again after this long.
+    pub const RELEASE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
     /// An edge that serves these meters, with the memory it left.
-    pub fn new(config: EdgeConfig, registry: Registry, memory: &EdgeMemory) -> Self {
+    pub fn new(config: EdgeConfig, mut registry: Registry, memory: &EdgeMemory) -> Self {
+        registry
+            .rekey(config.hash_key)
+            .expect("titles that differ under one key differ under every key");
+        let settings = *config.screening.settings();
+        let balances = Balances::new(
+            &registry,
+            settings.losses_milli_max,
+            settings.balance_cutoff,
+        );
+        let registered = registry.len();
         let mut edge = Self {
-            config,
-            screen: Screen::new(&registry, &memory.believed),
-            meters: registry
-                .titles()
-                .map(|title| (title, MeterState::default()))
+            screen: Screen::new(
+                config.screening,
+                config.hash_key,
+                registry,
+                &memory.believed,
+            ),
+            deliveries: (0..registered)
+                .map(|_| Delivery {
+                    path: Delivery::NOWHERE,
+                    prices: PriceDelivery::default(),
+                })
                 .collect(),
-            by_path: BTreeMap::new(),
+            by_path: SlotTable::for_count(registered),
             prices: PriceCache::default(),
+            balances,
+            quarantine: Quarantine::resume(memory.packets, &memory.pages),
+            incidents: Incidents::default(),
             transmit: TransmitCounter::resume(memory.reserved),
             waiting: VecDeque::new(),
-            reserving: None,
+            writing: BTreeMap::new(),
             reserve_again: None,
             awaiting_answer: VecDeque::new(),
+            believed: Shards::new(registered),
             remember_at: None,
+            release_at: None,
             next_ticket: 0,
             status: EdgeStatus {
-                registered: registry.len(),
+                registered,
                 ..EdgeStatus::default()
             },
             outbox: VecDeque::new(),
-            registry,
+            config,
         };
+        edge.resume_incidents();
         edge.reserve_counters();
+        edge.take_news(Instant::ZERO);
         edge
     }
 
-    /// A packet came up.
-    ///
-    /// # Errors
-    ///
-    /// Why it was refused; it is counted already.
-    pub fn handle_packet(&mut self, path: Path, frame: &[u8], now: Now) -> Result<(), Refusal> {
-        let screened = self.screen.screen(frame, now.utc);
-        if self.screen.take_news() {
-            self.remember_at = self
-                .remember_at
-                .or(Some(now.instant + Self::REMEMBER_EVERY));
+    /// Incidents are not kept; those of held packets come back with them.
+    fn resume_incidents(&mut self) {
+        let held: Vec<_> = self
+            .quarantine
+            .packets()
+            .map(|held| {
+                let kind = IncidentKind::Packets(held.main_reason());
+                (held.said.title, kind, held.received, held.path)
+            })
+            .collect();
+        for (title, kind, received, path) in held {
+            let subject = Subject::Device(title);
+            let evidence = || Evidence::Packet {
+                path,
+                bytes: Vec::new(),
+            };
+            self.incidents.note(subject, kind, received, evidence);
+            self.incidents.held(subject, kind, true);
         }
-        let (title, said) = screened?;
-        let meter = self.meters.entry(title).or_default();
-        if meter.path != Some(path) {
-            match meter.path.replace(path) {
-                None => self.status.heard += 1,
-                Some(old) if self.by_path.get(&old) == Some(&title) => {
-                    self.by_path.remove(&old);
-                }
-                Some(_) => {}
+    }
+
+    /// The registry's homes are these gateways, by name. A name that is not among them gets a
+    /// number of its own when it comes.
+    pub fn name_gateways(&mut self, names: BTreeMap<String, GatewayId>) {
+        self.screen.name_gateways(names);
+    }
+
+    /// Puts a learnt model beside physics, or takes it away.
+    pub fn install_model(&mut self, model: Option<Box<dyn Model>>) {
+        self.screen.install(model);
+    }
+
+    /// A title is revoked, or valid again. Not remembered: whoever keeps the revocation list says
+    /// it again after a restart.
+    pub fn revoke(&mut self, meter: MeterId, is_revoked: bool) {
+        if let Some(device) = self.screen.registry().find_meter(meter) {
+            self.screen.revoke(device, is_revoked);
+        }
+    }
+
+    /// A packet came up, and the link knew nothing about it.
+    pub fn handle_packet(&mut self, path: Path, frame: &[u8], now: Now) -> Screening {
+        self.handle_packet_of(path, &LinkQuality::default(), frame, now)
+    }
+
+    /// A packet came up by a link that knows how it was carried.
+    pub fn handle_packet_of(
+        &mut self,
+        path: Path,
+        link: &LinkQuality,
+        frame: &[u8],
+        now: Now,
+    ) -> Screening {
+        let (mut screening, believed) = self.screen.screen(path, link, frame, now);
+        self.tell_surge(path, frame, now);
+        if let Some(believed) = &believed {
+            self.believed.mark_device(believed.device.at());
+            self.remember_soon(now.instant);
+        }
+        match (screening.verdict, &believed) {
+            (Verdict::Forward, Some(believed)) => self.forward(path, believed, &screening, now),
+            (Verdict::Quarantine, Some(believed)) => {
+                self.hold(path, frame, believed, &mut screening, now);
             }
-            self.by_path.insert(path, title);
+            (Verdict::Drop, _) => self.note_drop(path, frame, believed.as_ref(), &screening, now),
+            (Verdict::Forward | Verdict::Quarantine, None) => {
+                unreachable!("only what is believed is judged")
+            }
         }
-        match said {
-            Said::Reading(reading) => {
-                meter.prices.meter_lacks(reading.billing.oldest_unpriced);
+        screening
+    }
+
+    fn forward(&mut self, path: Path, believed: &Believed, screening: &Screening, now: Now) {
+        let device = believed.device;
+        self.heard(device, path);
+        let delivery = &mut self.deliveries[device.at()];
+        match self.screen.said() {
+            Said::Push(push) => {
+                delivery.prices.meter_lacks(push.billing.oldest_unpriced);
                 self.status.accepted += 1;
-                let period = reading.reading.period;
-                self.outbox.push_back(Effect::Accept(reading));
-                self.offer_prices(title, period, now.instant);
+                let reading = self.accepted(believed, push);
+                self.outbox.push_back(Effect::Accept {
+                    reading,
+                    scores: screening.scores,
+                });
+                if believed.is_newest {
+                    self.balance(believed, now);
+                }
+                self.offer_prices(device, now.instant);
             }
             Said::SetAnswer {
                 invoke_id,
                 accepted,
             } => {
                 // A refused SET would be refused again: the meter's next push says what it lacks.
-                if !accepted {
+                if !*accepted {
                     self.status.sets_refused += 1;
                 }
-                meter.prices.answered(invoke_id.number());
-                self.offer_prices_to(title, now.instant);
+                delivery.prices.answered(invoke_id.number());
+                self.offer_prices(device, now.instant);
+            }
+            Said::Nothing => {}
+        }
+    }
+
+    fn accepted(&self, believed: &Believed, push: &IntervalPush) -> AcceptedReading {
+        AcceptedReading {
+            title: believed.title,
+            counter: believed.counter,
+            reading: push.reading(self.screen.registry().meter(believed.device)),
+            power: push.power,
+            billing: push.billing,
+        }
+    }
+
+    /// A packet of this device was forwarded: answers go this way.
+    fn heard(&mut self, device: DeviceIndex, path: Path) {
+        let old = self.deliveries[device.at()].path;
+        if old == path {
+            return;
+        }
+        if old == Delivery::NOWHERE {
+            self.status.heard += 1;
+        } else {
+            self.forget_path(device);
+        }
+        // Whoever was known there before is not there any more.
+        if let Some(former) = self.on_path(path) {
+            self.forget_path(former);
+        }
+        self.deliveries[device.at()].path = path;
+        self.by_path.insert(self.hash(path), device.0);
+    }
+
+    fn hash(&self, path: Path) -> u64 {
+        self.config.hash_key.hash(&[path.gateway, path.down])
+    }
+
+    /// Takes a device out of the table of paths; its own path stays known.
+    fn forget_path(&mut self, device: DeviceIndex) {
+        let path = |number: u32| self.deliveries[DeviceIndex(number).at()].path;
+        let hash = |number| {
+            let path = path(number);
+            self.config.hash_key.hash(&[path.gateway, path.down])
+        };
+        self.by_path.remove(hash(device.0), device.0, hash);
+    }
+
+    fn on_path(&self, path: Path) -> Option<DeviceIndex> {
+        let is_there = |number: u32| self.deliveries[DeviceIndex(number).at()].path == path;
+        self.by_path
+            .find(self.hash(path), is_there)
+            .map(DeviceIndex)
+    }
+
+    fn balance(&mut self, believed: &Believed, now: Now) {
+        let registry = self.screen.registry();
+        let placement = registry.site(believed.device).transformer;
+        let (Some(placement), Said::Push(push)) = (placement, self.screen.said()) else {
+            return;
+        };
+        let report = Report {
+            meter: registry.meter(believed.device),
+            period: push.period,
+            end: push.end,
+            net_wh: net_wh(push),
+            deviation: believed.deviation,
+        };
+        if let Some(imbalance) = self.balances.report(placement, report, now.instant) {
+            self.tell_imbalance(imbalance, now.utc);
+        }
+    }
+
+    fn tell_imbalance(&mut self, imbalance: Imbalance, now: UtcTime) {
+        let subject = Subject::Transformer(imbalance.transformer);
+        let kind: ImbalanceKind = imbalance.kind;
+        self.note(subject, IncidentKind::Imbalance(kind), now, || {
+            Evidence::Imbalance(imbalance)
+        });
+    }
+
+    fn note(
+        &mut self,
+        subject: Subject,
+        kind: IncidentKind,
+        now: UtcTime,
+        evidence: impl FnOnce() -> Evidence,
+    ) {
+        if let Some(incident) = self.incidents.note(subject, kind, now, evidence) {
+            let told = Box::new(incident.clone());
+            self.outbox.push_back(Effect::Alert(told));
+        }
+    }
+
+    fn tell_surge(&mut self, path: Path, frame: &[u8], now: Now) {
+        let subject = match self.screen.take_surge() {
+            Surge::None => return,
+            Surge::Gateway => Subject::Gateway(path.gateway),
+            Surge::Edge => Subject::Edge,
+        };
+        self.note(subject, IncidentKind::Shift, now.utc, || {
+            packet_evidence(path, frame)
+        });
+    }
+
+    /// Puts a reading into the quarantine. Anything else that is not trusted is dropped: there is
+    /// nothing in it to release.
+    fn hold(
+        &mut self,
+        path: Path,
+        frame: &[u8],
+        believed: &Believed,
+        screening: &mut Screening,
+        now: Now,
+    ) {
+        let Said::Push(push) = self.screen.said() else {
+            return;
+        };
+        let said = self.accepted(believed, push);
+        let kind = IncidentKind::Packets(main_reason(screening.reasons));
+        let subject = Subject::Device(believed.title);
+        self.note(subject, kind, now.utc, || packet_evidence(path, frame));
+        let kept = self.quarantine.hold(Arrival {
+            path,
+            frame,
+            plain: self.screen.plain(),
+            said,
+            received: now.utc,
+            reasons: screening.reasons,
+            scores: screening.scores,
+        });
+        match kept {
+            Ok(Kept::New) => self.incidents.held(subject, kind, true),
+            Ok(Kept::Already) => self.take_news(now.instant),
+            Err(_) => {
+                screening.reasons.add(Reason::QuarantineFull);
+                self.screen.no_room();
+                let full = IncidentKind::Packets(Reason::QuarantineFull);
+                self.note(Subject::Edge, full, now.utc, || {
+                    packet_evidence(path, frame)
+                });
             }
         }
-        Ok(())
+    }
+
+    /// What is dropped is noted under whoever answers for it: the device if the packet was its
+    /// own, the path if nobody knows. What a flood's budget swallows is counted and no more: the
+    /// packets that spent the budget have been noted.
+    fn note_drop(
+        &mut self,
+        path: Path,
+        frame: &[u8],
+        believed: Option<&Believed>,
+        screening: &Screening,
+        now: Now,
+    ) {
+        let Some(reason) = screening.drop_reason() else {
+            return;
+        };
+        let subject = match (reason, believed) {
+            (_, Some(believed)) => Subject::Device(believed.title),
+            (
+                Reason::PathFlooded
+                | Reason::GatewayFlooded
+                | Reason::TitleFlooded
+                | Reason::DeviceRate,
+                None,
+            ) => return,
+            (Reason::UnknownTitle, None) => Subject::Gateway(path.gateway),
+            (_, None) => Subject::Path(path),
+        };
+        self.note(subject, IncidentKind::Packets(reason), now.utc, || {
+            packet_evidence(path, frame)
+        });
     }
 
     /// Something came up that is no wrapped APDU at all.
     pub fn handle_unframed(&mut self) {
-        self.screen.refuse(Refusal::Malformed);
+        self.screen.refuse(Reason::Malformed);
     }
 
     /// The way on which a meter was last heard.
     pub fn path_to(&self, meter: MeterId) -> Option<Path> {
-        let title = self.registry.title_of(meter)?;
-        self.meters.get(&title)?.path
+        let device = self.screen.registry().find_meter(meter)?;
+        self.deliveries[device.at()].path()
     }
 
     /// The meter that was last heard on a way: whose answer an unverified APDU from there may be.
     pub fn meter_on(&self, path: Path) -> Option<MeterId> {
-        let title = self.by_path.get(&path)?;
-        Some(self.registry.by_title(*title)?.meter)
+        Some(self.screen.registry().meter(self.on_path(path)?))
     }
 
     /// The utility decided a price.
@@ -218,32 +536,48 @@ impl Edge {
 
     /// All prices of a message are in: offers them to every meter that was heard.
     pub fn offer_prices_to_all(&mut self, now: Instant) {
-        let titles: Vec<SystemTitle> = self.meters.keys().copied().collect();
-        for title in titles {
-            self.offer_prices_to(title, now);
+        for device in self.screen.registry().devices() {
+            self.offer_prices(device, now);
         }
     }
 
     /// A reading is durable: its meter may forget it.
-    pub fn handle_stored(&mut self, meter: MeterId, period: Period, end: UtcTime) {
-        let Some(title) = self.registry.title_of(meter) else {
+    pub fn handle_stored(&mut self, meter: MeterId, period: Period, end: UtcTime, now: Instant) {
+        let registry = self.screen.registry();
+        let Some(device) = registry.find_meter(meter) else {
             return;
         };
+        let title = registry.title(device);
+        self.quarantine.handle_stored(title, |said| {
+            said.reading.period == period && said.reading.end == end
+        });
+        self.take_news(now);
+        self.confirm(device, None, period, end);
+    }
+
+    fn confirm(&mut self, device: DeviceIndex, path: Option<Path>, period: Period, end: UtcTime) {
         let mut confirm = Vec::new();
         DataNotificationConfirm {
             invoke_id: LongInvokeId::of_interval(period, end),
             time: None,
         }
         .encode(&mut confirm);
-        self.send(title, confirm);
+        self.send(device, path, confirm);
+    }
+
+    /// A gateway's link stands, and the gateway has told its name.
+    pub fn handle_gateway_up(&mut self, gateway: u64, name: &str) {
+        self.screen.handle_gateway_up(gateway, name);
     }
 
     /// A gateway's link is gone: nothing goes down that way any more.
     pub fn handle_gateway_gone(&mut self, gateway: u64) {
-        self.by_path.retain(|path, _| path.gateway != gateway);
-        for meter in self.meters.values_mut() {
-            if meter.path.is_some_and(|path| path.gateway == gateway) {
-                meter.path = None;
+        self.screen.handle_gateway_gone(gateway);
+        for device in self.screen.registry().devices() {
+            let path = self.deliveries[device.at()].path();
+            if path.is_some_and(|path| path.gateway == gateway) {
+                self.forget_path(device);
+                self.deliveries[device.at()].path = Delivery::NOWHERE;
                 self.status.heard -= 1;
             }
         }
@@ -251,56 +585,198 @@ impl Edge {
 
     /// A memory cell is durable, or not.
     pub fn handle_remembered(&mut self, ticket: u64, stored: bool, now: Now) {
-        let reservation = self
-            .reserving
-            .take_if(|(reserving, _)| *reserving == ticket);
-        match (reservation, stored) {
-            (Some((_, upper)), true) => {
+        let Some(writing) = self.writing.remove(&ticket) else {
+            return;
+        };
+        match (writing, stored) {
+            (Writing::Reservation(upper), true) => {
                 self.transmit.reserved(upper);
-                for (title, apdu) in std::mem::take(&mut self.waiting) {
-                    self.send(title, apdu);
+                for (device, path, apdu) in std::mem::take(&mut self.waiting) {
+                    self.send(device, path, apdu);
                 }
             }
-            (Some((_, upper)), false) => {
-                self.status.memory_failures += 1;
-                self.reserve_again = Some(upper);
-                self.remember_at = Some(now.instant + Self::REMEMBER_EVERY);
-            }
-            (None, true) => {}
-            (None, false) => {
-                self.status.memory_failures += 1;
-                self.remember_at = Some(now.instant + Self::REMEMBER_EVERY);
+            (Writing::Reservation(upper), false) => self.reserve_again = Some(upper),
+            (Writing::Shard(_), true) => {}
+            (Writing::Shard(shard), false) => self.believed.mark(shard),
+            (Writing::Page(page), _) => {
+                self.quarantine.handle_written(page, stored);
+                self.take_news(now.instant);
             }
         }
+        if !stored {
+            self.status.memory_failures += 1;
+        }
+        if !stored || self.believed.is_dirty() || self.quarantine.is_dirty() {
+            self.remember_soon(now.instant);
+        }
+    }
+
+    /// Does what became due in the quarantine.
+    fn take_news(&mut self, now: Instant) {
+        while let Some(news) = self.quarantine.poll_news() {
+            match news {
+                News::Kept { path, said } => {
+                    let reading = &said.reading;
+                    if let Some(device) = self.screen.registry().find_meter(reading.meter) {
+                        self.confirm(device, Some(path), reading.period, reading.end);
+                    }
+                }
+                News::Released {
+                    audit,
+                    said,
+                    scores,
+                } => {
+                    self.follow_released(&said);
+                    self.status.accepted += 1;
+                    self.outbox.push_back(Effect::Audit(Box::new(audit)));
+                    self.outbox.push_back(Effect::Accept {
+                        reading: said,
+                        scores,
+                    });
+                    self.release_at = self.release_at.or(Some(now + Self::RELEASE_AGAIN_AFTER));
+                }
+                News::Rejected { audit } => {
+                    self.outbox.push_back(Effect::Audit(Box::new(audit)));
+                }
+                News::Left { title, reasons } => {
+                    let kind = IncidentKind::Packets(main_reason(reasons));
+                    self.incidents.held(Subject::Device(title), kind, false);
+                }
+            }
+        }
+        if self.quarantine.is_dirty() {
+            self.remember_soon(now);
+        }
+    }
+
+    /// The device's next readings are measured by the released one.
+    fn follow_released(&mut self, said: &AcceptedReading) {
+        let reading = &said.reading;
+        if let Some(device) = self.screen.registry().find(said.title) {
+            let push = IntervalPush {
+                period: reading.period,
+                end: reading.end,
+                status: reading.status,
+                values: reading.values,
+                import_register: reading.import_register,
+                power: said.power,
+                billing: said.billing,
+            };
+            self.screen.follow(device, &push);
+        }
+    }
+
+    /// An analyst lets a held reading continue as if it had been forwarded. It takes effect, with
+    /// its line for the audit log, once it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`QuarantineError`]: no such packet, decided already, or nobody who decides.
+    pub fn release(&mut self, id: PacketId, who: &str, now: Now) -> Result<(), QuarantineError> {
+        self.decide(id, Decision::Release, who, now)
+    }
+
+    /// An analyst gives a held reading up; its interval is a gap. It takes effect, with its line
+    /// for the audit log, once it is durable.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::release`].
+    pub fn reject(&mut self, id: PacketId, who: &str, now: Now) -> Result<(), QuarantineError> {
+        self.decide(id, Decision::Reject, who, now)
+    }
+
+    fn decide(
+        &mut self,
+        id: PacketId,
+        decision: Decision,
+        who: &str,
+        now: Now,
+    ) -> Result<(), QuarantineError> {
+        self.quarantine.decide(id, decision, who, now.utc)?;
+        self.remember_soon(now.instant);
+        Ok(())
     }
 
     /// Writes what is due and repeats what was not answered.
     pub fn handle_timeout(&mut self, now: Now) {
         if self.remember_at.is_some_and(|at| at <= now.instant) {
             self.remember_at = None;
-            let bytes = EdgeMemory::encode_believed(self.screen.believed());
-            self.remember(EdgeMemory::BELIEVED, bytes);
-            if let Some(upper) = self.reserve_again.take() {
-                self.request_reservation(upper);
-            }
+            self.write_memory(now.instant);
         }
-        while let Some((_, title)) = self
+        if self.release_at.is_some_and(|at| at <= now.instant) {
+            self.release_at = None;
+            self.hand_up_again(now.instant);
+        }
+        self.balances.handle_timeout(now.instant);
+        while let Some((_, device)) = self
             .awaiting_answer
             .pop_front_if(|(at, _)| *at <= now.instant)
         {
-            self.offer_prices_to(title, now.instant);
+            self.offer_prices(device, now.instant);
         }
+    }
+
+    fn write_memory(&mut self, now: Instant) {
+        if let Some(upper) = self.reserve_again.take() {
+            self.request_reservation(upper);
+        }
+        // What is held is acknowledged only when it is durable: its pages go first.
+        while self.writing.len() < Self::CELLS_AT_ONCE_MAX
+            && let Some((page, content)) = self.quarantine.next_write()
+        {
+            let cell = EdgeMemory::quarantine_cell(page);
+            let bytes = EdgeMemory::encode_page(&content);
+            self.remember(Writing::Page(page), cell, bytes);
+        }
+        while self.writing.len() < Self::CELLS_AT_ONCE_MAX
+            && let Some((shard, devices)) = self.believed.next_write()
+        {
+            let registry = self.screen.registry();
+            let believed = registry
+                .devices()
+                .skip(devices.start)
+                .take(devices.len())
+                .filter_map(|device| {
+                    let last = self.screen.believed(device)?;
+                    Some((registry.title(device), last))
+                });
+            let bytes = EdgeMemory::encode_believed(believed);
+            let cell = EdgeMemory::believed_cell(shard);
+            self.remember(Writing::Shard(shard), cell, bytes);
+        }
+        if self.believed.is_dirty() {
+            self.remember_soon(now);
+        }
+    }
+
+    fn hand_up_again(&mut self, now: Instant) {
+        let mut again: Vec<_> = self
+            .quarantine
+            .released()
+            .map(|held| Effect::Accept {
+                reading: held.said.clone(),
+                scores: held.scores,
+            })
+            .collect();
+        if !again.is_empty() {
+            self.release_at = Some(now + Self::RELEASE_AGAIN_AFTER);
+        }
+        self.outbox.extend(again.drain(..));
     }
 
     /// When to come back.
     pub fn wake(&self) -> Wake {
-        let remember = self.remember_at.map(|at| (at, "remember counters"));
-        let answer = self
-            .awaiting_answer
-            .front()
-            .map(|(at, _)| (*at, "repeat a price"));
+        let deadlines = [
+            self.remember_at.map(|at| (at, "remember counters")),
+            self.release_at.map(|at| (at, "hand up released readings")),
+            self.balances.wake().map(|at| (at, "close a balance")),
+            self.awaiting_answer
+                .front()
+                .map(|(at, _)| (*at, "repeat a price")),
+        ];
         Wake {
-            instant: [remember, answer].into_iter().flatten().min(),
+            instant: deadlines.into_iter().flatten().min(),
             utc: None,
         }
     }
@@ -313,29 +789,59 @@ impl Edge {
     /// What an operator sees.
     pub fn status(&self) -> EdgeStatus {
         EdgeStatus {
-            refused: self.screen.counters(),
+            reasons: self.screen.reasons(),
+            verdicts: self.screen.verdicts(),
+            trust: self.screen.trust(),
+            quarantine: self.quarantine.status(),
+            balance: self.balances.counters(),
+            incidents_lost: self.incidents.lost(),
             ..self.status
         }
     }
 
-    fn offer_prices_to(&mut self, title: SystemTitle, now: Instant) {
-        if let Some(period) = self.registry.by_title(title).map(|meter| meter.period) {
-            self.offer_prices(title, period, now);
-        }
+    /// The quarantine: list and inspect what it holds.
+    pub fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
     }
 
-    fn offer_prices(&mut self, title: SystemTitle, period: Period, now: Instant) {
-        let Some(meter) = self.meters.get_mut(&title) else {
-            return;
-        };
-        if meter.path.is_none() {
+    /// Incidents, oldest first.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.incidents.all()
+    }
+
+    /// The smoothed scores of a meter.
+    pub fn trust_of(&self, meter: MeterId) -> Option<Scores> {
+        let device = self.screen.registry().find_meter(meter)?;
+        Some(self.screen.trust_of(device))
+    }
+
+    /// The gateway at which a meter is at home, enrolled or learnt.
+    pub fn home_of(&self, meter: MeterId) -> Option<GatewayId> {
+        let device = self.screen.registry().find_meter(meter)?;
+        self.screen.home_of(device)
+    }
+
+    /// The gateways' links, in order.
+    pub fn gateways(&self) -> impl Iterator<Item = GatewayStatus> {
+        self.screen.gateways()
+    }
+
+    /// The unknown titles that were used most, with an estimate of how often, loudest first.
+    pub fn strangers(&self) -> Vec<(SystemTitle, u32)> {
+        self.screen.strangers()
+    }
+
+    fn offer_prices(&mut self, device: DeviceIndex, now: Instant) {
+        let delivery = &mut self.deliveries[device.at()];
+        if delivery.path().is_none() {
             return;
         }
-        let Some((number, prices)) = meter.prices.due(&self.prices, period, now) else {
+        let period = self.screen.registry().period(device);
+        let Some((number, prices)) = delivery.prices.due(&self.prices, period, now) else {
             return;
         };
         self.awaiting_answer
-            .push_back((now + PriceDelivery::ANSWER_TIMEOUT, title));
+            .push_back((now + PriceDelivery::ANSWER_TIMEOUT, device));
         let table = ChargeTable {
             price_scale: self.config.price_scale,
             entries: prices
@@ -347,7 +853,7 @@ impl Edge {
             Ok(request) => {
                 let mut set = Vec::new();
                 request.encode(&mut set);
-                self.send(title, set);
+                self.send(device, None, set);
             }
             // The utility's configuration check keeps its tariff inside the meters' scale, so
             // only a utility of another configuration gets here.
@@ -355,29 +861,27 @@ impl Edge {
         }
     }
 
-    /// Ciphers an APDU and sends it the way its meter was last heard.
-    fn send(&mut self, title: SystemTitle, apdu: Vec<u8>) {
-        let Some(path) = self.meters.get(&title).and_then(|meter| meter.path) else {
-            return;
-        };
-        let Some(context) = self.screen.context(title) else {
+    /// Ciphers an APDU and sends it the given way, or the way its meter was last heard.
+    fn send(&mut self, device: DeviceIndex, path: Option<Path>, apdu: Vec<u8>) {
+        let Some(way) = path.or(self.deliveries[device.at()].path()) else {
             return;
         };
         let Ok(counter) = self.transmit.next() else {
             if self.waiting.len() < Self::WAITING_MAX {
-                self.waiting.push_back((title, apdu));
+                self.waiting.push_back((device, path, apdu));
             } else {
                 self.status.down_dropped += 1;
             }
             return;
         };
+        let context = self.screen.context(device);
         let mut frame = Vec::with_capacity(apdu.len() + 40);
         context.protect(
-            Protection::full(self.config.title, counter),
+            context.full_protection(self.config.title, counter),
             &apdu,
             &mut frame,
         );
-        self.outbox.push_back(Effect::Down { path, frame });
+        self.outbox.push_back(Effect::Down { path: way, frame });
         self.reserve_counters();
     }
 
@@ -388,18 +892,30 @@ impl Edge {
     }
 
     fn request_reservation(&mut self, upper: u32) {
-        let ticket = self.remember(EdgeMemory::RESERVED, EdgeMemory::encode_reserved(upper));
-        self.reserving = Some((ticket, upper));
+        let bytes = EdgeMemory::encode_reserved(upper);
+        self.remember(Writing::Reservation(upper), EdgeMemory::RESERVED, bytes);
     }
 
-    fn remember(&mut self, cell: &'static str, bytes: Vec<u8>) -> u64 {
+    fn remember_soon(&mut self, now: Instant) {
+        self.remember_at = self.remember_at.or(Some(now + Self::REMEMBER_EVERY));
+    }
+
+    fn remember(&mut self, writing: Writing, cell: &'static str, bytes: Vec<u8>) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        self.writing.insert(ticket, writing);
         self.outbox.push_back(Effect::Remember {
             ticket,
             cell,
             bytes,
         });
-        ticket
+    }
+}
+
+fn packet_evidence(path: Path, frame: &[u8]) -> Evidence {
+    let kept = frame.len().min(Incident::EVIDENCE_BYTES_MAX);
+    Evidence::Packet {
+        path,
+        bytes: frame[..kept].to_vec(),
     }
 }

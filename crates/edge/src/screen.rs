@@ -1,245 +1,614 @@
-//! The first steps of screening: frame, identity, integrity, freshness, clock. Each refusal has a
-//! reason and a counter.
+//! The whole pipeline: frame, identity, integrity, rate, behaviour, quality, trust.
+//!
+//! Cheap questions are asked before dear ones, so rate has its say twice: before the tag about
+//! what the path and the title may still cost, after it about what the meter itself may send.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use gridloom_core::{IntervalReading, MeterId, Period, SystemTitle, UtcTime, Watts};
-use gridloom_dlms::apdu::{Apdu, DataAccessResult, InvokeId};
+use gridloom_core::{Now, SystemTitle};
 use gridloom_dlms::counter::ReceiveCounter;
-use gridloom_dlms::push::{BillingStatus, IntervalPush};
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Policy};
+use gridloom_dlms::security::CipherContext;
 
-use crate::registry::{Registration, Registry};
+use crate::behaviour::{self, Features, Model, Trail};
+use crate::config::ScreeningConfig;
+use crate::frame;
+use crate::identity::{CloneRule, Path, Whereabouts};
+use crate::index::HashKey;
+use crate::integrity::{self, Said};
+use crate::quality::{self, LinkQuality};
+use crate::rate::{Budgets, Cusum, DeviceBudget, Lanes, Refill, Shift, Tick};
+use crate::reason::{Reason, ReasonCounters};
+use crate::registry::{DeviceIndex, GatewayId, Registry};
+use crate::score::{Score, Scores, Smoothed};
+use crate::sketch::Strangers;
+use crate::trust::{self, Screening, Verdict};
 
-/// Why a packet was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
-    /// It is no general-glo-ciphering APDU, or its verified content cannot be read.
-    Malformed,
-    /// Its system title is not in the registry.
-    UnknownTitle,
-    /// Its tag does not verify, or it is protected less than suite 0 demands.
-    BadTag,
-    /// Its invocation counter was used before.
-    Replayed,
-    /// Its interval ends in the future.
-    ClockAhead,
-    /// It is of another capture period than the meter was set to.
-    WrongPeriod,
-    /// It is a verified APDU that nobody asked this meter for.
-    Unexpected,
-}
-
-impl Refusal {
-    /// Every reason, in the order of [`RefusalCounters::to_array`].
-    pub const ALL: [Self; RefusalCounters::KINDS] = [
-        Self::Malformed,
-        Self::UnknownTitle,
-        Self::BadTag,
-        Self::Replayed,
-        Self::ClockAhead,
-        Self::WrongPeriod,
-        Self::Unexpected,
-    ];
-}
-
-/// Packets refused since start, by reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RefusalCounters([u64; Self::KINDS]);
-
-impl RefusalCounters {
-    /// Number of reasons.
-    pub const KINDS: usize = 7;
-
-    /// Counts one more.
-    pub fn count(&mut self, refusal: Refusal) {
-        self.0[refusal as usize] += 1;
-    }
-
-    /// How many were refused for this reason.
-    pub const fn get(&self, refusal: Refusal) -> u64 {
-        self.0[refusal as usize]
-    }
-
-    /// Adds another screen's counters.
-    pub fn add(&mut self, other: &Self) {
-        for (own, more) in self.0.iter_mut().zip(other.0) {
-            *own += more;
-        }
-    }
-
-    /// The counters in the order of [`Refusal::ALL`].
-    pub const fn to_array(self) -> [u64; Self::KINDS] {
-        self.0
-    }
-
-    /// The counters from the order of [`Refusal::ALL`].
-    pub const fn from_array(counts: [u64; Self::KINDS]) -> Self {
-        Self(counts)
-    }
-}
-
-/// A reading that passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedReading {
-    /// Who signed it.
-    pub title: SystemTitle,
-    /// Its invocation counter.
-    pub counter: u32,
-    /// What was measured.
-    pub reading: IntervalReading,
-    /// Active power at the moment of the push, import positive.
-    pub power: Watts,
-    /// The meter's own account of what its customer owes.
-    pub billing: BillingStatus,
-}
-
-/// What a verified packet said.
+/// What is known of one device, in one cache line.
 #[derive(Debug)]
-pub(crate) enum Said {
-    /// A reading.
-    Reading(AcceptedReading),
-    /// The answer to a SET.
-    SetAnswer { invoke_id: InvokeId, accepted: bool },
-}
-
-#[derive(Debug)]
+#[repr(align(64))]
 struct Device {
-    meter: MeterId,
-    period: Period,
-    context: CipherContext,
     believed: ReceiveCounter,
+    whereabouts: Whereabouts,
+    budget: DeviceBudget,
+    trail: Trail,
+    trust: Smoothed,
+    is_revoked: bool,
 }
 
-/// Verifies packets against the registry.
+/// What is known of one gateway's link.
+#[derive(Debug)]
+struct Gateway {
+    id: Option<GatewayId>,
+    packets: u64,
+    trust: Smoothed,
+    shift: Cusum,
+}
+
+/// What an operator sees of a gateway's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayStatus {
+    /// The link.
+    pub link: u64,
+    /// The gateway, if it gave its name.
+    pub id: Option<GatewayId>,
+    /// Packets by it.
+    pub packets: u64,
+    /// Their smoothed scores.
+    pub trust: Scores,
+}
+
+/// Packets by verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerdictCounters {
+    /// They continued.
+    pub forwarded: u64,
+    /// They were judged worth an analyst's look, be there room for them or not.
+    pub quarantined: u64,
+    /// They were dropped.
+    pub dropped: u64,
+}
+
+/// A believed packet; what it says is [`Screen::said`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Believed {
+    pub(crate) device: DeviceIndex,
+    pub(crate) title: SystemTitle,
+    pub(crate) counter: u32,
+    /// Its distance from the device's habits, in sixteenths of the usual one.
+    pub(crate) deviation: i32,
+    /// Whether no newer interval of the device was forwarded before it.
+    pub(crate) is_newest: bool,
+}
+
+/// A shift in the number of packets, seen with the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surge {
+    None,
+    Gateway,
+    Edge,
+}
+
+/// Verifies and judges packets against the registry.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    devices: BTreeMap<SystemTitle, Device>,
-    counters: RefusalCounters,
-    /// Whether a counter was believed since [`Screen::take_news`].
-    news: bool,
+    config: ScreeningConfig,
+    registry: Registry,
+    devices: Vec<Device>,
+    key: HashKey,
+    budgets: Budgets,
+    strangers: Strangers,
+    /// Each link's place in [`Self::seats`].
+    gateways: BTreeMap<u64, usize>,
+    /// The first is that of all links beyond [`Self::GATEWAYS_MAX`] together.
+    seats: Vec<Gateway>,
+    free_seats: Vec<usize>,
+    names: BTreeMap<String, GatewayId>,
+    shift: Shift,
+    surge: Cusum,
+    last_surge: Surge,
+    trust: Smoothed,
+    reasons: ReasonCounters,
+    verdicts: VerdictCounters,
+    model: Option<Box<dyn Model>>,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
+    /// What the last believed packet says; kept here so that no step moves it.
+    said: Said,
 }
 
 impl Screen {
-    /// How far a meter's clock may be ahead of the edge's.
-    const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(300);
+    /// Gateways told apart; what comes by further links is counted together and has no home.
+    pub(crate) const GATEWAYS_MAX: usize = 4_096;
+    const SHARED_SEAT: usize = 0;
 
-    pub(crate) fn new(registry: &Registry, believed: &BTreeMap<SystemTitle, u32>) -> Self {
-        let device = |registration: &Registration| Device {
-            meter: registration.meter,
-            period: registration.period,
-            context: CipherContext::new(&registration.keys),
+    pub(crate) fn new(
+        config: ScreeningConfig,
+        key: HashKey,
+        registry: Registry,
+        believed: &BTreeMap<SystemTitle, u32>,
+    ) -> Self {
+        let settings = config.settings();
+        let sent = Refill {
+            burst: settings.device_burst,
+            per_second: settings.device_per_second,
+        };
+        let devices = registry.devices().map(|device| Device {
             believed: believed
-                .get(&registration.title)
+                .get(&registry.title(device))
                 .map_or_else(ReceiveCounter::new, |last| ReceiveCounter::after(*last)),
+            whereabouts: Whereabouts::new(),
+            budget: DeviceBudget::full(sent),
+            trail: Trail::default(),
+            trust: Smoothed::default(),
+            is_revoked: false,
+        });
+        let path = Refill {
+            burst: settings.path_burst,
+            per_second: settings.path_per_second,
+        };
+        let gateway = Refill {
+            burst: settings.gateway_burst,
+            per_second: settings.gateway_per_second,
         };
         Self {
-            devices: registry
-                .titles()
-                .filter_map(|title| registry.by_title(title))
-                .map(|registration| (registration.title, device(registration)))
-                .collect(),
-            counters: RefusalCounters::default(),
-            news: false,
+            devices: devices.collect(),
+            budgets: Budgets::new(key, path, gateway),
+            strangers: Strangers::new(key),
+            key,
+            gateways: BTreeMap::new(),
+            seats: vec![Gateway::new(None)],
+            free_seats: Vec::new(),
+            names: BTreeMap::new(),
+            shift: Shift::of(settings.packets_per_second, settings.false_alarm_seconds),
+            surge: Cusum::new(),
+            last_surge: Surge::None,
+            trust: Smoothed::default(),
+            reasons: ReasonCounters::default(),
+            verdicts: VerdictCounters::default(),
+            model: None,
             plain: Vec::new(),
+            said: Said::Nothing,
+            config,
+            registry,
         }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn install(&mut self, model: Option<Box<dyn Model>>) {
+        self.model = model;
+    }
+
+    /// A gateway's link stands, and the gateway has told its name.
+    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str) {
+        let next = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
+        let id = match self.names.get(name) {
+            Some(id) => Some(*id),
+            None if self.names.len() < Self::GATEWAYS_MAX => {
+                // Numbers that the registry gave are not given again.
+                let taken = |id: &GatewayId| self.names.values().any(|it| it == id);
+                let id = (next..u16::MAX).map(GatewayId).find(|id| !taken(id));
+                if let Some(id) = id {
+                    self.names.insert(name.to_owned(), id);
+                }
+                id
+            }
+            None => None,
+        };
+        let seat = self.seat(link);
+        if seat != Self::SHARED_SEAT {
+            self.seats[seat].id = id;
+        }
+    }
+
+    /// The registry's homes mean gateways of these names.
+    pub(crate) fn name_gateways(&mut self, names: BTreeMap<String, GatewayId>) {
+        self.names = names;
+    }
+
+    /// A gateway's link is gone.
+    pub(crate) fn handle_gateway_gone(&mut self, link: u64) {
+        if let Some(seat) = self.gateways.remove(&link) {
+            self.free_seats.push(seat);
+        }
+    }
+
+    /// Where a link's gateway sits.
+    fn seat(&mut self, link: u64) -> usize {
+        if let Some(seat) = self.gateways.get(&link) {
+            return *seat;
+        }
+        if self.gateways.len() >= Self::GATEWAYS_MAX {
+            return Self::SHARED_SEAT;
+        }
+        let seat = self.free_seats.pop().unwrap_or(self.seats.len());
+        if seat == self.seats.len() {
+            self.seats.push(Gateway::new(None));
+        } else {
+            self.seats[seat] = Gateway::new(None);
+        }
+        self.gateways.insert(link, seat);
+        seat
+    }
+
+    /// A title is revoked, or no longer.
+    pub(crate) fn revoke(&mut self, device: DeviceIndex, is_revoked: bool) {
+        self.devices[device.at()].is_revoked = is_revoked;
     }
 
     /// Counts a packet that was refused before it got here.
-    pub(crate) fn refuse(&mut self, refusal: Refusal) {
-        self.counters.count(refusal);
+    pub(crate) fn refuse(&mut self, reason: Reason) {
+        self.reasons.count(reason);
+        self.verdicts.dropped += 1;
     }
 
-    pub(crate) fn counters(&self) -> RefusalCounters {
-        self.counters
+    /// A packet that was to be quarantined found no room.
+    pub(crate) fn no_room(&mut self) {
+        self.reasons.count(Reason::QuarantineFull);
+    }
+
+    pub(crate) fn reasons(&self) -> ReasonCounters {
+        self.reasons
+    }
+
+    pub(crate) fn verdicts(&self) -> VerdictCounters {
+        self.verdicts
+    }
+
+    pub(crate) fn trust(&self) -> Scores {
+        self.trust.scores()
+    }
+
+    pub(crate) fn trust_of(&self, device: DeviceIndex) -> Scores {
+        self.devices[device.at()].trust.scores()
+    }
+
+    pub(crate) fn home_of(&self, device: DeviceIndex) -> Option<GatewayId> {
+        let enrolled = self.registry.site(device).home;
+        enrolled.or_else(|| self.devices[device.at()].whereabouts.learnt_home())
+    }
+
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = GatewayStatus> {
+        self.gateways.iter().map(|(link, seat)| {
+            let gateway = &self.seats[*seat];
+            GatewayStatus {
+                link: *link,
+                id: gateway.id,
+                packets: gateway.packets,
+                trust: gateway.trust.scores(),
+            }
+        })
+    }
+
+    pub(crate) fn strangers(&self) -> Vec<(SystemTitle, u32)> {
+        self.strangers.loudest()
     }
 
     /// The cipher of a meter, for what goes back to it.
-    pub(crate) fn context(&self, title: SystemTitle) -> Option<&CipherContext> {
-        self.devices.get(&title).map(|device| &device.context)
+    pub(crate) fn context(&self, device: DeviceIndex) -> CipherContext {
+        CipherContext::new(&self.registry.keys(device))
     }
 
-    /// The counters believed so far, by title.
-    pub(crate) fn believed(&self) -> impl Iterator<Item = (SystemTitle, u32)> {
-        self.devices
-            .iter()
-            .filter_map(|(title, device)| device.believed.last().map(|last| (*title, last)))
+    /// The last counter believed from a device.
+    pub(crate) fn believed(&self, device: DeviceIndex) -> Option<u32> {
+        self.devices[device.at()].believed.last()
     }
 
-    /// Whether a counter was believed since the last call, be its packet accepted or not: a
-    /// verified packet that is refused today must not pass when it is replayed after a restart.
-    pub(crate) fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.news)
+    /// What the last believed packet says.
+    pub(crate) fn said(&self) -> &Said {
+        &self.said
     }
 
-    /// Takes a packet apart, and believes it if it deserves that.
+    /// What the last believed packet said, deciphered.
+    pub(crate) fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
+    /// Whether the last packet told a shift; asked once.
+    pub(crate) fn take_surge(&mut self) -> Surge {
+        std::mem::replace(&mut self.last_surge, Surge::None)
+    }
+
+    /// A held reading was released: it is the device's word after all.
+    pub(crate) fn follow(&mut self, device: DeviceIndex, push: &gridloom_dlms::push::IntervalPush) {
+        self.devices[device.at()].trail.follow(push);
+    }
+
+    /// Takes a packet apart and judges it. The packet itself comes back only if it was believed;
+    /// its counter is then committed whatever the verdict is: what was refused today must not pass
+    /// when it is replayed tomorrow.
     pub(crate) fn screen(
         &mut self,
+        path: Path,
+        link: &LinkQuality,
         frame: &[u8],
-        now: UtcTime,
-    ) -> Result<(SystemTitle, Said), Refusal> {
-        let result = self.verify(frame, now);
-        if let Err(refusal) = result {
-            self.counters.count(refusal);
+        now: Now,
+    ) -> (Screening, Option<Believed>) {
+        let now_s = u32::try_from(now.instant.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX);
+        let shift = self.shift;
+        let is_surge = self.surge.count(shift, now_s);
+        if is_surge {
+            self.last_surge = Surge::Edge;
         }
-        result
+        let seat = self.seat(path.gateway);
+        let gateway = &mut self.seats[seat];
+        gateway.packets += 1;
+        let gateway_id = gateway.id;
+        if gateway.shift.count(shift, now_s) && !is_surge {
+            self.last_surge = Surge::Gateway;
+        }
+        let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
+            Ok(packet) => self.judge(packet, link, frame, now),
+            Err((reason, believed)) => (Screening::dropped(reason), believed),
+        };
+        self.count(seat, &screening);
+        (screening, believed)
     }
 
-    fn verify(&mut self, frame: &[u8], now: UtcTime) -> Result<(SystemTitle, Said), Refusal> {
-        let packet = CipheredApdu::decode(frame).map_err(|_| Refusal::Malformed)?;
-        let device = self
-            .devices
-            .get_mut(&packet.title)
-            .ok_or(Refusal::UnknownTitle)?;
-        // Checked before the tag because it is cheap, committed after it because a forged frame
-        // with a high counter must not lock the true meter out.
-        let fresh = device
-            .believed
-            .check(packet.counter)
-            .map_err(|_| Refusal::Replayed)?;
-        let plain = device
-            .context
-            .open(&packet, Policy::AuthenticatedEncryption, &mut self.plain)
-            .map_err(|_| Refusal::BadTag)?;
-        device.believed.commit(fresh);
-        self.news = true;
-        let said = match Apdu::decode(plain) {
-            Ok(Apdu::DataNotification(notification)) => {
-                let push =
-                    IntervalPush::decode(notification.body).map_err(|_| Refusal::Malformed)?;
-                reading(&packet, device, &push, now)?
-            }
-            Ok(Apdu::SetResponseNormal(response)) => Said::SetAnswer {
-                invoke_id: response.invoke_id,
-                accepted: response.result == DataAccessResult::Success,
-            },
-            Ok(_) => return Err(Refusal::Unexpected),
-            Err(_) => return Err(Refusal::Malformed),
+    fn count(&mut self, seat: usize, screening: &Screening) {
+        self.reasons.count_all(screening.reasons);
+        match screening.verdict {
+            Verdict::Forward => self.verdicts.forwarded += 1,
+            Verdict::Quarantine => self.verdicts.quarantined += 1,
+            Verdict::Drop => self.verdicts.dropped += 1,
+        }
+        self.trust.follow(screening.scores);
+        self.seats[seat].trust.follow(screening.scores);
+    }
+
+    /// Everything up to the point where the packet is the meter's own word.
+    #[allow(
+        clippy::type_complexity,
+        reason = "a refusal after the tag verified still names its device"
+    )]
+    fn believe(
+        &mut self,
+        path: Path,
+        gateway: Option<GatewayId>,
+        frame: &[u8],
+        now: Now,
+        now_s: u32,
+    ) -> Result<Packet, (Reason, Option<Believed>)> {
+        let early = |reason| (reason, None);
+        let tick = Tick::at(now.instant);
+        // The hash first: the looks at table, record and device that follow miss the cache, and
+        // with nothing between them they miss it together.
+        let hash = self.key.hash(&[path.gateway, path.down]);
+        let claimed = frame::peek(frame).ok();
+        let device = claimed.and_then(|title| self.registry.find(title));
+        let way = self.way(device, hash, gateway);
+        self.admit(device, way, path, tick).map_err(early)?;
+        let charge = |screen: &mut Self, reason| {
+            screen.charge(device, way, path, reason);
+            (reason, None)
         };
-        Ok((packet.title, said))
+        let Some(title) = claimed else {
+            return Err(charge(self, Reason::Malformed));
+        };
+        let Some(device) = device else {
+            self.strangers.count(title);
+            return Err(charge(self, Reason::UnknownTitle));
+        };
+        if self.devices[device.at()].is_revoked {
+            return Err(charge(self, Reason::Revoked));
+        }
+        let packet = match frame::decode(frame) {
+            Ok(packet) => packet,
+            Err(reason) => return Err(charge(self, reason)),
+        };
+        let fresh = match integrity::fresh(&self.devices[device.at()].believed, &packet) {
+            Ok(fresh) => fresh,
+            Err(reason) => return Err(charge(self, reason)),
+        };
+        let context = self.context(device);
+        if let Err(reason) = integrity::open(&context, &packet, &mut self.plain) {
+            return Err(charge(self, reason));
+        }
+        let state = &mut self.devices[device.at()];
+        let skipped = state
+            .believed
+            .last()
+            .map_or(0, |last| packet.counter - last - 1);
+        state.believed.commit(fresh);
+        state.budget.sent.take();
+        let settings = self.config.settings();
+        let rule = CloneRule {
+            window_s: u32::try_from(settings.clone_window.as_secs()).expect("a day at most"),
+            changes: settings.clone_changes,
+        };
+        let site = self.registry.site(device);
+        let identity = state
+            .whereabouts
+            .observe(way.path, gateway, site.home, rule, now_s);
+        let period = self.registry.period(device);
+        let content = integrity::read(&self.plain, period, settings.clock_ahead, now.utc);
+        let believed = Believed {
+            device,
+            title,
+            counter: packet.counter,
+            deviation: 0,
+            is_newest: false,
+        };
+        match content {
+            Ok(said) => {
+                self.said = said;
+                Ok(Packet {
+                    believed,
+                    identity,
+                    skipped,
+                })
+            }
+            // The device said it, whatever it is.
+            Err(reason) => {
+                self.said = Said::Nothing;
+                Err((reason, Some(believed)))
+            }
+        }
+    }
+
+    /// Whether a packet comes the way that its title's owner is known by.
+    fn way(&self, device: Option<DeviceIndex>, hash: u64, gateway: Option<GatewayId>) -> Way {
+        let Some(device) = device else {
+            return Way {
+                path: 0,
+                is_own: false,
+            };
+        };
+        // Zero means "no path yet".
+        let hash = u32::try_from(hash >> 32).expect("32 bits fit").max(1);
+        let state = &self.devices[device.at()];
+        // After a restart the enrolled home stands in for the path until that is learnt.
+        let is_home = || {
+            state.whereabouts.is_new()
+                && gateway.is_some()
+                && self.registry.site(device).home == gateway
+        };
+        Way {
+            path: hash,
+            is_own: state.whereabouts.is_at(hash) || is_home(),
+        }
+    }
+
+    /// Whether a packet may cost more than the look at its title. What comes a title's own way
+    /// depends on no stranger's budget.
+    fn admit(
+        &mut self,
+        device: Option<DeviceIndex>,
+        way: Way,
+        path: Path,
+        tick: Tick,
+    ) -> Result<(), Reason> {
+        if !way.is_own {
+            let lanes = self.budgets.lanes(path);
+            self.budgets.admit(lanes, tick)?;
+        }
+        let Some(device) = device else {
+            return Ok(());
+        };
+        let settings = self.config.settings();
+        let sent = Refill {
+            burst: settings.device_burst,
+            per_second: settings.device_per_second,
+        };
+        let budget = &mut self.devices[device.at()].budget;
+        let (forged, refill) = if way.is_own {
+            (&mut budget.forged_here, DeviceBudget::HERE)
+        } else {
+            (&mut budget.forged_elsewhere, DeviceBudget::ELSEWHERE)
+        };
+        if !forged.has(refill, tick) {
+            Err(Reason::TitleFlooded)
+        } else if !budget.sent.has(sent, tick) {
+            Err(Reason::DeviceRate)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A packet was refused before it was believed: whoever carried it pays, and its title pays
+    /// for tags that had to be checked.
+    fn charge(&mut self, device: Option<DeviceIndex>, way: Way, path: Path, reason: Reason) {
+        if !way.is_own {
+            let lanes: Lanes = self.budgets.lanes(path);
+            self.budgets.charge(lanes);
+        }
+        if let Some(device) = device.filter(|_| reason == Reason::BadTag) {
+            let budget = &mut self.devices[device.at()].budget;
+            if way.is_own {
+                budget.forged_here.take();
+            } else {
+                budget.forged_elsewhere.take();
+            }
+        }
+    }
+
+    /// Behaviour, quality and trust of a packet that is believed.
+    fn judge(
+        &mut self,
+        packet: Packet,
+        link: &LinkQuality,
+        frame: &[u8],
+        now: Now,
+    ) -> (Screening, Option<Believed>) {
+        let Packet {
+            mut believed,
+            identity,
+            skipped,
+        } = packet;
+        let mut reasons = identity.reasons;
+        let mut b = Score::FULL;
+        let settings = self.config.settings();
+        let site = self.registry.site(believed.device);
+        let state = &mut self.devices[believed.device.at()];
+        if let Said::Push(push) = &self.said {
+            let (physics, found) = behaviour::judge(push, &site, &state.trail, settings, now.utc);
+            reasons = reasons.and(found);
+            b = physics;
+            believed.deviation = state.trail.deviation(push);
+            if let Some(model) = &self.model {
+                let usual = model.score(&Features {
+                    bytes: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+                    since_last_s: state.trail.seconds_to(push),
+                    delay_s: behaviour::delay_s(push, now.utc),
+                    identity: identity.score,
+                    physics,
+                    link: *link,
+                    counters_skipped: skipped,
+                    energy_wh: behaviour::net_wh(push),
+                    deviation: believed.deviation,
+                    decivolts: u16::try_from(push.values.voltage.get() / 100).unwrap_or(u16::MAX),
+                    power_w: push.power.get(),
+                });
+                if usual < b {
+                    reasons.add(Reason::Model);
+                    b = usual;
+                }
+            }
+        }
+        let (q, poor) = quality::judge(link);
+        reasons = reasons.and(poor);
+        let screening = trust::judge(settings, identity.score, Score::FULL, b, q, reasons);
+        state.trust.follow(screening.scores);
+        if let (Said::Push(push), Verdict::Forward) = (&self.said, screening.verdict) {
+            believed.is_newest = state.trail.follow(push);
+        }
+        (screening, Some(believed))
     }
 }
 
-fn reading(
-    packet: &CipheredApdu<'_>,
-    device: &Device,
-    push: &IntervalPush,
-    now: UtcTime,
-) -> Result<Said, Refusal> {
-    if push.period != device.period {
-        return Err(Refusal::WrongPeriod);
+/// A believed packet before it is judged.
+struct Packet {
+    believed: Believed,
+    identity: crate::identity::Identity,
+    skipped: u32,
+}
+
+/// The way a packet came, as far as its claimed title has one.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    path: u32,
+    is_own: bool,
+}
+
+impl Gateway {
+    fn new(id: Option<GatewayId>) -> Self {
+        Self {
+            id,
+            packets: 0,
+            trust: Smoothed::default(),
+            shift: Cusum::new(),
+        }
     }
-    if push.end > now + Screen::CLOCK_AHEAD_MAX {
-        return Err(Refusal::ClockAhead);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_stays_small() {
+        assert_eq!(size_of::<Device>(), 64);
     }
-    Ok(Said::Reading(AcceptedReading {
-        title: packet.title,
-        counter: packet.counter,
-        reading: push.reading(device.meter),
-        power: push.power,
-        billing: push.billing,
-    }))
 }

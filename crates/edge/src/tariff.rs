@@ -53,20 +53,18 @@ impl PriceCache {
     }
 }
 
-/// How far one meter has confirmed its prices.
+/// How far one meter has confirmed its prices, in 16 bytes: interval ends are whole seconds, kept
+/// until 2106.
 #[derive(Debug, Default)]
 pub struct PriceDelivery {
-    /// Every price up to here is in the meter.
-    confirmed: Option<UtcTime>,
-    /// The SET that waits for its answer.
-    asked: Option<Asked>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Asked {
+    /// Every price of an end before this second is in the meter; 0 before its first packet.
+    lacks_from_s: u32,
+    /// The end of the last price of the SET that waits for its answer.
+    through_s: u32,
+    /// When that was sent, in milliseconds that wrap.
+    at_ms: u32,
+    /// Its number; 0 if none waits.
     invoke_id: u8,
-    through: UtcTime,
-    at: Instant,
 }
 
 impl PriceDelivery {
@@ -80,7 +78,7 @@ impl PriceDelivery {
     /// the answers that came back: one may be lost, and the meter may have lost its memory.
     pub fn meter_lacks(&mut self, oldest_unpriced: Option<UtcTime>) {
         if let Some(oldest) = oldest_unpriced {
-            self.confirmed = Some(oldest - Duration::from_millis(1));
+            self.lacks_from_s = seconds(oldest);
         }
     }
 
@@ -91,33 +89,40 @@ impl PriceDelivery {
         period: Period,
         now: Instant,
     ) -> Option<(u8, Vec<(UtcTime, Price)>)> {
-        let last_id = match self.asked {
-            Some(asked) if now < asked.at + Self::ANSWER_TIMEOUT => return None,
-            Some(asked) => asked.invoke_id,
-            None => 0,
-        };
+        let now_ms = millis(now);
+        let waits = Duration::from_millis(now_ms.wrapping_sub(self.at_ms).into());
+        if self.invoke_id != 0 && waits < Self::ANSWER_TIMEOUT {
+            return None;
+        }
         // Before its first packet nobody knows what a meter lacks; that packet will say.
-        let confirmed = self.confirmed?;
+        if self.lacks_from_s == 0 {
+            return None;
+        }
+        let confirmed = UtcTime::from_secs(self.lacks_from_s.into()) - Duration::from_millis(1);
         let prices = cache.after(period, Some(confirmed), Self::PRICES_PER_SET_MAX);
         let (through, _) = *prices.last()?;
-        let invoke_id = last_id % 15 + 1;
-        self.asked = Some(Asked {
-            invoke_id,
-            through,
-            at: now,
-        });
-        Some((invoke_id, prices))
+        self.invoke_id = self.invoke_id % 15 + 1;
+        self.through_s = seconds(through);
+        self.at_ms = now_ms;
+        Some((self.invoke_id, prices))
     }
 
     /// The meter took the prices of a SET. An answer to an older one is ignored.
     pub fn answered(&mut self, invoke_id: u8) {
-        if let Some(asked) = self.asked
-            && asked.invoke_id == invoke_id
-        {
-            self.confirmed = self.confirmed.max(Some(asked.through));
-            self.asked = None;
+        if self.invoke_id != 0 && self.invoke_id == invoke_id {
+            self.lacks_from_s = self.lacks_from_s.max(self.through_s.saturating_add(1));
+            self.invoke_id = 0;
         }
     }
+}
+
+fn seconds(end: UtcTime) -> u32 {
+    u32::try_from(end.as_secs().max(1)).unwrap_or(u32::MAX)
+}
+
+fn millis(now: Instant) -> u32 {
+    let millis = now.as_nanos() / 1_000_000 % (1 << 32);
+    u32::try_from(millis).expect("a remainder of 2^32 fits")
 }
 
 #[cfg(test)]

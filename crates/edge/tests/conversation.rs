@@ -20,8 +20,8 @@ use gridloom_dlms::security::{
 };
 use gridloom_edge::tariff::PriceDelivery;
 use gridloom_edge::{
-    AcceptedReading, Edge, EdgeConfig, EdgeMemory, Effect, Path, Refusal, RefusalCounters,
-    Registration, Registry, RegistryError,
+    AcceptedReading, Edge, EdgeConfig, EdgeMemory, Effect, HashKey, Path, Reason, ReasonCounters,
+    Registration, Registry, RegistryError, ScreeningConfig, Site, Verdict,
 };
 
 const EDGE: SystemTitle = SystemTitle(*b"GLE\0\0\0\0\x01");
@@ -81,6 +81,7 @@ impl Meter {
             title: Self::title(n),
             keys: Self::keys(n),
             period: PERIOD,
+            site: Site::default(),
         }
     }
 
@@ -143,6 +144,12 @@ impl Meter {
     }
 }
 
+/// The import register at an interval's end: it grows by what every interval imports.
+fn register(end: UtcTime) -> MilliwattHours {
+    let intervals = (end.as_secs() - self::end(0).as_secs()) / i64::from(PERIOD.as_secs());
+    MilliwattHours::new(123_456_000 + intervals * 333_000)
+}
+
 fn push(period: Period, end: UtcTime, oldest_unpriced: Option<u32>) -> IntervalPush {
     IntervalPush {
         period,
@@ -152,10 +159,10 @@ fn push(period: Period, end: UtcTime, oldest_unpriced: Option<u32>) -> IntervalP
             import: MilliwattHours::new(333_000),
             export: MilliwattHours::new(1_000),
             reactive: [2_000, 3_000, 4_000, 5_000].map(MillivarHours::new),
-            apparent: MillivoltAmpereHours::new(350_000),
+            apparent: MillivoltAmpereHours::new(336_000),
             voltage: Millivolts::new(230_100),
         },
-        import_register: MilliwattHours::new(123_456_000),
+        import_register: register(end),
         power: Watts::new(-42),
         billing: BillingStatus {
             running_minor: -1_234,
@@ -193,12 +200,14 @@ impl Station {
 
     fn start(cells: BTreeMap<&'static str, Vec<u8>>, meters: u8) -> Self {
         let cell = |name| cells.get(name).map(Vec::as_slice);
-        let memory = EdgeMemory::read(cell(EdgeMemory::RESERVED), cell(EdgeMemory::BELIEVED));
+        let memory = EdgeMemory::read(cell);
         let registry =
             Registry::new((1..=meters).map(Meter::registration)).expect("each meter once");
         let config = EdgeConfig {
             title: EDGE,
             price_scale: -4,
+            screening: ScreeningConfig::default(),
+            hash_key: HashKey::new([1, 2]),
         };
         let mut station = Self {
             edge: Edge::new(config, registry, &memory.expect("cells the edge wrote")),
@@ -224,7 +233,8 @@ impl Station {
         while let Some(effect) = self.edge.poll_output() {
             match effect {
                 Effect::Down { path, frame } => self.down.push((path, frame)),
-                Effect::Accept(reading) => self.accepted.push(reading),
+                Effect::Accept { reading, .. } => self.accepted.push(reading),
+                Effect::Alert(_) | Effect::Audit(_) => {}
                 Effect::Remember {
                     ticket,
                     cell,
@@ -245,14 +255,16 @@ impl Station {
         }
     }
 
-    fn packet(&mut self, path: Path, frame: &[u8]) -> Result<(), Refusal> {
-        let verdict = self.edge.handle_packet(path, frame, self.now);
+    fn packet(&mut self, path: Path, frame: &[u8]) -> Result<(), Reason> {
+        let screening = self.edge.handle_packet(path, frame, self.now);
         self.drain();
-        verdict
+        assert_ne!(screening.verdict, Verdict::Quarantine, "{screening:?}");
+        screening.drop_reason().map_or(Ok(()), Err)
     }
 
     fn stored(&mut self, meter: &Meter, slot: u32) {
-        self.edge.handle_stored(meter.id, PERIOD, end(slot));
+        let now = self.now.instant;
+        self.edge.handle_stored(meter.id, PERIOD, end(slot), now);
         self.drain();
     }
 
@@ -315,7 +327,7 @@ fn a_push_reaches_the_utility_with_its_values() {
         (status.registered, status.heard, status.accepted),
         (2, 1, 1)
     );
-    assert_eq!(status.refused, RefusalCounters::default());
+    assert_eq!(status.reasons, ReasonCounters::default());
 }
 
 #[test]
@@ -360,14 +372,14 @@ fn relabelled(meter: &mut Meter, control: u8) -> Vec<u8> {
 
 #[test]
 fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
-    let cases: [(&str, Refusal, Bad); 26] = [
-        ("nothing", Refusal::Malformed, |_, _| Vec::new()),
-        ("a plain push", Refusal::Malformed, |_, _| {
+    let cases: [(&str, Reason, Bad); 26] = [
+        ("nothing", Reason::Malformed, |_, _| Vec::new()),
+        ("a plain push", Reason::Malformed, |_, _| {
             notification(&push(PERIOD, end(4), None))
         }),
         (
             "a service-specific cipher",
-            Refusal::Malformed,
+            Reason::Malformed,
             |meter, _| {
                 let mut frame = Vec::new();
                 let protection = Protection::full(meter.title, 12);
@@ -377,63 +389,59 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
                 frame
             },
         ),
-        ("a byte too many", Refusal::Malformed, |meter, _| {
+        ("a byte too many", Reason::Malformed, |meter, _| {
             let mut frame = meter.push(4, None);
             frame.push(0);
             frame
         }),
-        ("an unknown title", Refusal::UnknownTitle, |_, _| {
+        ("an unknown title", Reason::UnknownTitle, |_, _| {
             Meter::new(9).push(4, None)
         }),
         (
             "an unknown title under a known meter's keys",
-            Refusal::UnknownTitle,
+            Reason::UnknownTitle,
             |meter, _| meter.seal_as(Protection::full(Meter::title(9), 12), &[0x0F]),
         ),
         (
             "an answer of the edge, reflected",
-            Refusal::UnknownTitle,
+            Reason::UnknownTitle,
             |meter, _| meter.seal_as(Protection::full(EDGE, 12), &[0x10]),
         ),
-        ("a wrong tag", Refusal::BadTag, |meter, _| {
+        ("a wrong tag", Reason::BadTag, |meter, _| {
             let mut frame = meter.push(4, None);
             *frame.last_mut().unwrap() ^= 1;
             frame
         }),
-        ("a tag of zeros", Refusal::BadTag, |meter, _| {
+        ("a tag of zeros", Reason::BadTag, |meter, _| {
             let mut frame = meter.push(4, None);
             let tag = frame.len() - 12;
             frame[tag..].fill(0);
             frame
         }),
-        ("no room for a tag", Refusal::BadTag, |meter, _| {
+        ("no room for a tag", Reason::BadTag, |meter, _| {
             let mut frame = vec![0xDB, 8];
             frame.extend(meter.title.0);
             frame.extend([5, 0x30, 0, 0, 0, 99]);
             frame
         }),
-        ("authenticated only", Refusal::BadTag, |meter, _| {
+        ("authenticated only", Reason::BadTag, |meter, _| {
             with_control(meter, SecurityControl::AUTHENTICATED)
         }),
-        ("encrypted only", Refusal::BadTag, |meter, _| {
+        ("encrypted only", Reason::BadTag, |meter, _| {
             with_control(meter, SecurityControl::ENCRYPTED)
         }),
-        (
-            "a true push relabelled 0x10",
-            Refusal::BadTag,
-            |meter, _| relabelled(meter, 0x10),
-        ),
-        (
-            "a true push relabelled 0x20",
-            Refusal::BadTag,
-            |meter, _| relabelled(meter, 0x20),
-        ),
+        ("a true push relabelled 0x10", Reason::BadTag, |meter, _| {
+            relabelled(meter, 0x10)
+        }),
+        ("a true push relabelled 0x20", Reason::BadTag, |meter, _| {
+            relabelled(meter, 0x20)
+        }),
         (
             "a true push relabelled unprotected",
-            Refusal::BadTag,
+            Reason::BadTag,
             |meter, _| relabelled(meter, 0x00),
         ),
-        ("a forged highest counter", Refusal::BadTag, |meter, _| {
+        ("a forged highest counter", Reason::BadTag, |meter, _| {
             let mut forger = Meter::new(2);
             forger.title = meter.title;
             forger.counter = 0xFFFF_FFFD;
@@ -441,7 +449,7 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
         }),
         (
             "another meter's frame under this title",
-            Refusal::BadTag,
+            Reason::BadTag,
             |meter, _| {
                 let mut frame = Meter::new(2).push(4, None);
                 frame[2..10].copy_from_slice(&meter.title.0);
@@ -450,25 +458,25 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
                 frame
             },
         ),
-        ("a replay", Refusal::Replayed, |_, first| first.to_vec()),
-        ("a lower counter", Refusal::Replayed, |meter, _| {
+        ("a replay", Reason::Replayed, |_, first| first.to_vec()),
+        ("a lower counter", Reason::Replayed, |meter, _| {
             let plain = notification(&push(PERIOD, end(4), None));
             meter.seal_as(Protection::full(meter.title, 10), &plain)
         }),
-        ("a clock ahead", Refusal::ClockAhead, |meter, _| {
+        ("a clock ahead", Reason::ClockAhead, |meter, _| {
             meter.push(41, None)
         }),
-        ("another period", Refusal::WrongPeriod, |meter, _| {
+        ("another period", Reason::WrongPeriod, |meter, _| {
             let plain = notification(&push(Period::QUARTER_HOUR, end(4), None));
             meter.seal(&plain)
         }),
-        ("an exception", Refusal::Unexpected, |meter, _| {
+        ("an exception", Reason::Unexpected, |meter, _| {
             meter.say(&Apdu::ExceptionResponse(ExceptionResponse {
                 state: StateError::ServiceUnknown,
                 service: ServiceError::DecipheringError,
             }))
         }),
-        ("the answer to no GET", Refusal::Unexpected, |meter, _| {
+        ("the answer to no GET", Reason::Unexpected, |meter, _| {
             meter.say(&Apdu::GetResponseNormal(GetResponseNormal {
                 invoke_id: InvokeId::confirmed(1),
                 result: Ok(Data::Unsigned(1)),
@@ -476,7 +484,7 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
         }),
         (
             "a confirmation by a meter",
-            Refusal::Unexpected,
+            Reason::Unexpected,
             |meter, _| {
                 meter.say(&Apdu::DataNotificationConfirm(DataNotificationConfirm {
                     invoke_id: LongInvokeId::confirmed(1),
@@ -484,7 +492,7 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
                 }))
             },
         ),
-        ("a SET by a meter", Refusal::Unexpected, |meter, _| {
+        ("a SET by a meter", Reason::Unexpected, |meter, _| {
             meter.say(&Apdu::SetRequestNormal(SetRequestNormal {
                 invoke_id: InvokeId::confirmed(1),
                 attribute: UNIT_CHARGE_PASSIVE,
@@ -494,7 +502,7 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
         }),
         (
             "verified, but no push of ours",
-            Refusal::Malformed,
+            Reason::Malformed,
             |meter, _| meter.seal(&[0x0F, 0x40, 0, 0, 1, 0, 0x12, 0, 1]),
         ),
     ];
@@ -504,9 +512,9 @@ fn each_bad_packet_is_refused_with_its_reason_and_counted_once() {
         station.packet(HOME, &first).unwrap();
         let frame = bad(&mut meter, &first);
         assert_eq!(station.packet(FORGER, &frame), Err(reason), "{name}");
-        let mut expected = RefusalCounters::default();
+        let mut expected = ReasonCounters::default();
         expected.count(reason);
-        assert_eq!(station.edge.status().refused, expected, "{name}");
+        assert_eq!(station.edge.status().reasons, expected, "{name}");
         assert_eq!(station.accepted.len(), 1, "{name}");
 
         // Nobody is locked out, and nothing goes to where the refused packet came from.
@@ -524,25 +532,28 @@ fn no_cut_and_no_flipped_bit_passes() {
     meter.counter = 0;
     let frame = meter.push(3, None);
     assert_eq!(frame[CONTROL_AT], 0x30);
-    let mut expected = RefusalCounters::default();
+    let mut expected = ReasonCounters::default();
     for length in 0..frame.len() {
+        station.now.instant = station.now.instant + Duration::from_secs(1);
         let verdict = station.packet(HOME, &frame[..length]);
-        assert_eq!(verdict, Err(Refusal::Malformed), "cut to {length}");
-        expected.count(Refusal::Malformed);
+        assert_eq!(verdict, Err(Reason::Malformed), "cut to {length}");
+        expected.count(Reason::Malformed);
     }
     for bit in 0..frame.len() * 8 {
         let reason = match bit / 8 {
-            0 | 1 => Refusal::Malformed,
-            2..=9 => Refusal::UnknownTitle,
-            10..CONTROL_AT => Refusal::Malformed,
-            _ => Refusal::BadTag,
+            0 | 1 => Reason::Malformed,
+            2..=9 => Reason::UnknownTitle,
+            10..CONTROL_AT => Reason::Malformed,
+            _ => Reason::BadTag,
         };
+        // Slowly: a flood is another matter.
+        station.now.instant = station.now.instant + Duration::from_secs(1);
         let mut flipped = frame.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(station.packet(HOME, &flipped), Err(reason), "bit {bit}");
         expected.count(reason);
     }
-    assert_eq!(station.edge.status().refused, expected);
+    assert_eq!(station.edge.status().reasons, expected);
     assert_eq!(station.accepted, []);
     assert_eq!(
         station.packet(HOME, &frame),
@@ -553,7 +564,7 @@ fn no_cut_and_no_flipped_bit_passes() {
 
 #[test]
 fn a_clock_may_be_five_minutes_ahead() {
-    for (ahead, verdict) in [(300, Ok(())), (301, Err(Refusal::ClockAhead))] {
+    for (ahead, verdict) in [(300, Ok(())), (301, Err(Reason::ClockAhead))] {
         let (mut station, mut meter) = (Station::new(), Meter::new(1));
         station.now.utc = end(3) - Duration::from_secs(ahead);
         let frame = meter.push(3, None);
@@ -848,22 +859,22 @@ fn restarts_never_use_a_transmit_counter_twice() {
 fn believed_counters_survive_a_restart() {
     let quarter = notification(&push(Period::QUARTER_HOUR, end(4), None));
     type Verified = Box<dyn Fn(&mut Meter) -> Vec<u8>>;
-    let cases: [(&str, Verified, Result<(), Refusal>); 4] = [
+    let cases: [(&str, Verified, Result<(), Reason>); 4] = [
         ("a reading", Box::new(|meter| meter.push(3, None)), Ok(())),
         (
             "a clock ahead, which is right later",
             Box::new(|meter| meter.push(41, None)),
-            Err(Refusal::ClockAhead),
+            Err(Reason::ClockAhead),
         ),
         (
             "another period",
             Box::new(move |meter| meter.seal(&quarter)),
-            Err(Refusal::WrongPeriod),
+            Err(Reason::WrongPeriod),
         ),
         (
             "what nobody reads",
             Box::new(|meter| meter.seal(&[0xFF])),
-            Err(Refusal::Malformed),
+            Err(Reason::Malformed),
         ),
     ];
     for (name, verified, verdict) in cases {
@@ -880,7 +891,7 @@ fn believed_counters_survive_a_restart() {
         station.now.utc = end(50);
         assert_eq!(
             station.packet(FORGER, &frame),
-            Err(Refusal::Replayed),
+            Err(Reason::Replayed),
             "{name}"
         );
         let next = meter.push(4, None);
@@ -892,9 +903,9 @@ fn believed_counters_survive_a_restart() {
 fn an_edge_without_news_writes_nothing() {
     let mut station = Station::new();
     let unknown = Meter::new(9).push(1, None);
-    assert_eq!(station.packet(FORGER, &unknown), Err(Refusal::UnknownTitle));
+    assert_eq!(station.packet(FORGER, &unknown), Err(Reason::UnknownTitle));
     let forged = Meter::new(1).seal_as(Protection::full(Meter::title(2), 5), &[0]);
-    assert_eq!(station.packet(FORGER, &forged), Err(Refusal::BadTag));
+    assert_eq!(station.packet(FORGER, &forged), Err(Reason::BadTag));
     assert_eq!(station.edge.wake().instant, None);
     assert_eq!(station.writing, []);
 }

@@ -1,7 +1,7 @@
 //! Turns what the nodes say into what the console shows.
 
 use gridloom_core::{MeterId, Now, Watts};
-use gridloom_edge::{EdgeStatus, Refusal};
+use gridloom_edge::{EdgeStatus, Reason};
 use gridloom_field::MeterStatus;
 use gridloom_field::load::Switch;
 use gridloom_headend::Presence;
@@ -166,17 +166,17 @@ fn stations(utility: &UtilityStatus) -> Vec<Station> {
 }
 
 fn counters(from: &Sources) -> Counters {
-    let refused = from.edge.as_ref().map(|(edge, _)| edge.refused);
+    let refused = from.edge.as_ref().map(|(edge, _)| edge.reasons);
     let refused = refused.unwrap_or_default();
     let utility = &from.utility;
     Counters {
         readings_stored: utility.stored,
         duplicates: utility.counters.duplicates,
         conflicts: utility.counters.conflicts,
-        replayed: refused.get(Refusal::Replayed),
-        bad_tag: refused.get(Refusal::BadTag),
-        unknown: refused.get(Refusal::UnknownTitle),
-        malformed: refused.get(Refusal::Malformed) + refused.get(Refusal::Unexpected),
+        replayed: refused.get(Reason::Replayed),
+        bad_tag: refused.get(Reason::BadTag),
+        unknown: refused.get(Reason::UnknownTitle),
+        malformed: refused.get(Reason::Malformed) + refused.get(Reason::Unexpected),
         gaps: utility.bills.iter().map(|bill| u64::from(bill.gaps)).sum(),
     }
 }

@@ -7,7 +7,7 @@ use gridloom_core::{
     SystemTitle, UtcTime, Watts,
 };
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
-use gridloom_edge::{AcceptedReading, RefusalCounters};
+use gridloom_edge::{AcceptedReading, ReasonCounters};
 use gridloom_headend::ReadingKey;
 use gridloom_nodes::envelope::{Message, Role};
 use gridloom_store::PricePoint;
@@ -78,7 +78,7 @@ fn main() -> std::io::Result<()> {
         ("prices", Message::Prices(vec![point, point])),
         (
             "refusals",
-            Message::Refusals(RefusalCounters::from_array([7; RefusalCounters::KINDS])),
+            Message::Refusals(ReasonCounters::from_array([7; ReasonCounters::KINDS])),
         ),
         (
             "object",

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_edge::{AcceptedReading, Edge, EdgeStatus, Effect, Path};
+use gridloom_edge::{
+    AcceptedReading, Edge, EdgeStatus, Effect, Incident, PacketId, Path, Quarantine,
+    QuarantineError, Verdict,
+};
 
 use crate::envelope::{LIST_MAX, Message, Role};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
@@ -53,6 +56,34 @@ impl EdgeNode {
         self.edge.status()
     }
 
+    /// What waits for an analyst.
+    pub fn quarantine(&self) -> &Quarantine {
+        self.edge.quarantine()
+    }
+
+    /// The edge's incidents, oldest first.
+    pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.edge.incidents()
+    }
+
+    /// An analyst lets a held reading continue.
+    ///
+    /// # Errors
+    ///
+    /// As [`Edge::release`].
+    pub fn release(&mut self, id: PacketId, who: &str, now: Now) -> Result<(), QuarantineError> {
+        self.edge.release(id, who, now)
+    }
+
+    /// An analyst gives a held reading up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Edge::reject`].
+    pub fn reject(&mut self, id: PacketId, who: &str, now: Now) -> Result<(), QuarantineError> {
+        self.edge.reject(id, who, now)
+    }
+
     /// Connected gateways.
     pub fn gateways(&self) -> usize {
         self.gateways.len()
@@ -84,8 +115,9 @@ impl EdgeNode {
             }
             Ok(Message::Hello {
                 role: Role::Gateway,
-                ..
+                name,
             }) => {
+                self.edge.handle_gateway_up(link.0, &name);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
             }
@@ -104,8 +136,9 @@ impl EdgeNode {
             return;
         };
         if frame.destination == WPort::PRE_ESTABLISHED_CLIENT {
-            if let Err(refusal) = self.edge.handle_packet(path, frame.apdu, now) {
-                tracing::debug!(?refusal, gateway = path.gateway, "packet refused");
+            let screening = self.edge.handle_packet(path, frame.apdu, now);
+            if screening.verdict != Verdict::Forward {
+                tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
             }
         } else if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
@@ -141,7 +174,8 @@ impl EdgeNode {
         match Message::decode(frame) {
             Ok(Message::Stored(keys)) => {
                 for key in keys {
-                    self.edge.handle_stored(key.meter, key.period, key.end);
+                    self.edge
+                        .handle_stored(key.meter, key.period, key.end, now.instant);
                 }
             }
             Ok(Message::Prices(points)) => {
@@ -197,7 +231,9 @@ impl EdgeNode {
                         .to_bytes(),
                     },
                 ),
-                Effect::Accept(reading) => {
+                // The scores stay here: the envelope has no place for them, and the edge's own
+                // status shows them.
+                Effect::Accept { reading, .. } => {
                     if self.accepted.len() >= Self::ACCEPTED_MAX {
                         self.accepted.pop_front();
                         self.accepted_dropped += 1;
@@ -213,6 +249,16 @@ impl EdgeNode {
                     slot: cell,
                     bytes,
                 })),
+                Effect::Alert(incident) => {
+                    tracing::warn!(
+                        id = incident.id.0,
+                        subject = ?incident.subject,
+                        kind = ?incident.kind,
+                        count = incident.count,
+                        "incident"
+                    );
+                }
+                Effect::Audit(record) => tracing::info!(?record, "audit"),
             }
         }
         let Some(utility) = self.utility else {
@@ -276,7 +322,7 @@ impl Node for EdgeNode {
                 if self.report_at.take_if(|at| *at <= now.instant).is_some()
                     && let Some(utility) = self.utility
                 {
-                    let refused = self.edge.status().refused;
+                    let refused = self.edge.status().reasons;
                     self.send(utility, &Message::Refusals(refused));
                 }
             }

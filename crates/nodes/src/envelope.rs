@@ -8,7 +8,7 @@ use gridloom_core::{
 };
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_edge::{AcceptedReading, RefusalCounters};
+use gridloom_edge::{AcceptedReading, ReasonCounters};
 use gridloom_headend::ReadingKey;
 use gridloom_store::PricePoint;
 
@@ -93,7 +93,7 @@ pub enum Message {
     /// Utility to edge: decided prices, oldest first.
     Prices(Vec<PricePoint>),
     /// Edge to utility: what it has refused since it started.
-    Refusals(RefusalCounters),
+    Refusals(ReasonCounters),
     /// Head-end to utility to edge: an APDU for a meter, sealed for its association.
     ToMeter {
         /// For whom.
@@ -251,11 +251,11 @@ impl Message {
             5 => Self::Stored(from.list(Source::key)?),
             6 => Self::Prices(from.list(Source::price)?),
             7 => {
-                let mut counts = [0; RefusalCounters::KINDS];
+                let mut counts = [0; ReasonCounters::KINDS];
                 for count in &mut counts {
                     *count = from.0.u64()?;
                 }
-                Self::Refusals(RefusalCounters::from_array(counts))
+                Self::Refusals(ReasonCounters::from_array(counts))
             }
             8 => Self::Object {
                 ticket: from.0.u64()?,
@@ -594,7 +594,7 @@ mod tests {
             Message::Readings(vec![reading.clone(), reading]),
             Message::Stored(vec![key]),
             Message::Prices(vec![price]),
-            Message::Refusals(RefusalCounters::from_array([7; RefusalCounters::KINDS])),
+            Message::Refusals(ReasonCounters::from_array([7; ReasonCounters::KINDS])),
             Message::Object {
                 ticket: 1,
                 name: "readings/a".into(),

@@ -18,7 +18,7 @@ use gridloom_core::{
     SystemTitle, UtcTime, Wake, Watts,
 };
 use gridloom_dlms::push::BillingStatus;
-use gridloom_edge::{AcceptedReading, RefusalCounters};
+use gridloom_edge::{AcceptedReading, ReasonCounters};
 use gridloom_grid::station::Fleet;
 use gridloom_headend::{Collector, PresenceBook, ReadingKey, Source};
 use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, ValidatedInterval, Validator};
@@ -108,7 +108,7 @@ pub struct UtilityNode {
     edge_of: BTreeMap<MeterId, LinkId>,
     head_end: Option<LinkId>,
     archive_link: Option<LinkId>,
-    refusals: BTreeMap<LinkId, RefusalCounters>,
+    refusals: BTreeMap<LinkId, ReasonCounters>,
     newest: BTreeMap<MeterId, Newest>,
     /// Mean power of each meter's intervals of about the last day.
     days: BTreeMap<MeterId, BTreeMap<UtcTime, Watts>>,

@@ -14,7 +14,7 @@ const MUTANTS: u32 = 2_000;
 
 fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new("fuzz-corpus/envelope");
-    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a readable folder").path())
         .collect();

@@ -90,9 +90,7 @@ impl Blueprint {
             Role::Gateway(_) => Hosted::Gateway(Box::new(GatewayNode::new(name))),
             Role::Edge => {
                 let cell = |cell: &str| disk.cells().get(cell).map(Vec::as_slice);
-                let memory =
-                    EdgeMemory::read(cell(EdgeMemory::RESERVED), cell(EdgeMemory::BELIEVED))
-                        .map_err(|error| error.to_string())?;
+                let memory = EdgeMemory::read(cell).map_err(|error| error.to_string())?;
                 let edge = Edge::new(self.town.edge(), self.town.registry(), &memory);
                 Hosted::Edge(Box::new(EdgeNode::new(name, edge)))
             }

@@ -9,7 +9,7 @@ use gridloom_core::{
     Currency, MeterId, Millivolts, MilliwattHours, Period, Price, Seed, SystemTitle, UtcTime, Watts,
 };
 use gridloom_dlms::security::Keys;
-use gridloom_edge::{EdgeConfig, Registration, Registry};
+use gridloom_edge::{EdgeConfig, HashKey, Registration, Registry, ScreeningConfig, Site};
 use gridloom_field::{HouseholdLoad, Load, MeterConfig, TraceLoad};
 use gridloom_grid::household::HouseholdOptions;
 use gridloom_grid::{Catalogue, Elasticity, Fleet, Household, LoadTrace, Response};
@@ -221,6 +221,7 @@ impl Town {
             title: house.config.title,
             keys: house.config.keys.clone(),
             period: house.config.period,
+            site: Site::default(),
         }))
         .expect("a town gives every meter its own number and title")
     }
@@ -251,6 +252,8 @@ impl Town {
         EdgeConfig {
             title: self.edge_title,
             price_scale: PRICE_SCALE,
+            screening: ScreeningConfig::default(),
+            hash_key: HashKey::default(),
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Now, Period, SystemTitle, UtcTime};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Protection};
 use gridloom_edge::{
-    Edge, EdgeConfig, EdgeMemory, Effect, Path, Refusal, RefusalCounters, Registration, Registry,
+    Edge, EdgeConfig, EdgeMemory, Effect, HashKey, Path, Reason, Registration, Registry,
+    ScreeningConfig, Site, Verdict,
 };
 
 /// The only meter the edge knows.
@@ -40,15 +41,16 @@ fn edge() -> Edge {
         title: TITLE,
         keys: keys(),
         period: PERIOD,
+        site: Site::default(),
     }])
     .expect("one meter");
-    let memory = EdgeMemory {
-        reserved: 0,
-        believed: [(TITLE, BELIEVED)].into(),
-    };
+    let mut memory = EdgeMemory::default();
+    memory.believed.insert(TITLE, BELIEVED);
     let config = EdgeConfig {
         title: SystemTitle(*b"GLE\0\0\0\0\x01"),
         price_scale: -4,
+        screening: ScreeningConfig::default(),
+        hash_key: HashKey::default(),
     };
     let mut edge = Edge::new(config, registry, &memory);
     assert!(
@@ -58,58 +60,80 @@ fn edge() -> Edge {
     edge
 }
 
-/// What the edge says of the bytes as a frame. A refusal is counted once, under its own reason,
-/// and has no effect; whatever passes is the meter's, fresh, and passes only once.
-pub(crate) fn judge(frame: &[u8]) -> Result<(), Refusal> {
+/// What the edge says of the bytes as a frame, and why it drops them if it does. What is dropped is
+/// counted once, under its own reason, and has no effect but an alert; whatever passes is the
+/// meter's, fresh, and passes only once.
+pub(crate) fn judge(frame: &[u8]) -> (Verdict, Option<Reason>) {
     let path = Path {
         gateway: 1,
         down: 1,
     };
     let mut edge = edge();
-    let verdict = edge.handle_packet(path, frame, NOW);
-    let mut expected = RefusalCounters::default();
-    let effect = edge.poll_output();
-    assert_eq!(edge.poll_output(), None, "one packet, one effect");
-    match verdict {
-        Err(refusal) => {
-            expected.count(refusal);
-            assert_eq!(effect, None, "a refused packet has no effect");
-            assert_eq!((edge.status().accepted, edge.status().heard), (0, 0));
+    let screening = edge.handle_packet(path, frame, NOW);
+    let verdict = (screening.verdict, screening.drop_reason());
+    let mut alerts = 0;
+    let mut accepted = None;
+    while let Some(effect) = edge.poll_output() {
+        match effect {
+            Effect::Alert(_) => alerts += 1,
+            Effect::Accept { reading, .. } => {
+                assert_eq!(accepted.replace(reading), None, "one packet, one reading");
+            }
+            Effect::Down { .. } | Effect::Remember { .. } | Effect::Audit(_) => {
+                panic!("nothing is reserved or written yet: {effect:?}")
+            }
         }
-        Ok(()) => {
+    }
+    let status = edge.status();
+    let counted: u64 = screening
+        .reasons
+        .iter()
+        .map(|reason| status.reasons.get(reason))
+        .sum();
+    let all: u64 = status.reasons.to_array().iter().sum();
+    assert_eq!(counted, all, "nothing else is counted");
+    match screening.verdict {
+        Verdict::Drop => {
+            assert_eq!((accepted, all), (None, 1), "one reason and no reading");
+            assert_eq!((status.accepted, status.heard), (0, 0));
+            assert_eq!(alerts, 1);
+            return verdict;
+        }
+        Verdict::Quarantine => {
+            assert_eq!((accepted, alerts), (None, 1));
+            assert_eq!((status.accepted, status.heard), (0, 0));
+            assert_eq!(status.quarantine.packets, 1);
+        }
+        Verdict::Forward => {
             let packet = CipheredApdu::decode(frame).expect("what passes was read");
             assert_eq!(packet.title, TITLE);
             assert!(packet.counter > BELIEVED);
-            if let Some(effect) = effect {
-                let Effect::Accept(accepted) = effect else {
-                    panic!("nothing is reserved, so nothing is sent: {effect:?}")
-                };
+            if let Some(accepted) = accepted {
                 assert_eq!((accepted.title, accepted.counter), (TITLE, packet.counter));
                 assert_eq!(accepted.reading.meter, METER);
                 assert_eq!(accepted.reading.period, PERIOD);
                 assert!(accepted.reading.end <= NOW.utc + Duration::from_secs(300));
             }
-            assert_eq!(
-                edge.handle_packet(path, frame, NOW),
-                Err(Refusal::Replayed),
-                "no frame passes twice"
-            );
-            expected.count(Refusal::Replayed);
         }
     }
-    assert_eq!(edge.status().refused, expected);
+    let again = edge.handle_packet(path, frame, NOW);
+    assert_eq!(
+        again.drop_reason(),
+        Some(Reason::Replayed),
+        "no frame passes twice"
+    );
     verdict
 }
 
 /// Any bytes: first as a frame, then as what a verified frame says.
 pub(crate) fn packet(bytes: &[u8]) {
-    let _ = judge(bytes);
-    let verdict = judge(&seal(BELIEVED + 1, bytes));
+    judge(bytes);
+    let (_, reason) = judge(&seal(BELIEVED + 1, bytes));
     assert!(
         !matches!(
-            verdict,
-            Err(Refusal::UnknownTitle | Refusal::BadTag | Refusal::Replayed)
+            reason,
+            Some(Reason::UnknownTitle | Reason::BadTag | Reason::Replayed)
         ),
-        "a verified frame was refused with {verdict:?}"
+        "a verified frame was dropped for {reason:?}"
     );
 }

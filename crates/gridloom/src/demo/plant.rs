@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
-use gridloom_edge::{Edge, EdgeMemory};
+use gridloom_edge::{Edge, EdgeConfig, EdgeMemory, HashKey};
 use gridloom_field::{Boot, Meter};
 use gridloom_grid::{LoadTrace, Response};
 use gridloom_host::{
@@ -111,8 +111,16 @@ impl Plant {
 
         let edge_cells = cells.all_of("edge-1")?;
         let cell = |name: &str| edge_cells.get(name).map(Vec::as_slice);
-        let edge_memory = EdgeMemory::read(cell(EdgeMemory::RESERVED), cell(EdgeMemory::BELIEVED))?;
-        let edge = Edge::new(town.edge(), town.registry(), &edge_memory);
+        let edge_memory = EdgeMemory::read(cell)?;
+        let edge_config = EdgeConfig {
+            // The town's own comes from its seed, which anybody may know.
+            hash_key: HashKey::new([
+                u64::from_be_bytes(gridloom_host::entropy::bytes()?),
+                u64::from_be_bytes(gridloom_host::entropy::bytes()?),
+            ]),
+            ..town.edge()
+        };
+        let edge = Edge::new(edge_config, town.registry(), &edge_memory);
 
         let mut meters = Runner::new(net.clone());
         for house in town.houses() {

@@ -4,7 +4,7 @@ use gridloom_billing::{RunningAccount, SigmoidTariff};
 use gridloom_core::{
     Currency, Day, MeterId, Millivolts, MilliwattHours, Money, Month, Now, Period, UtcTime, Watts,
 };
-use gridloom_edge::RefusalCounters;
+use gridloom_edge::ReasonCounters;
 use gridloom_grid::station::{Dispatch, Station};
 use gridloom_headend::Presence;
 use gridloom_mdm::Exception;
@@ -40,7 +40,7 @@ pub struct UtilityCounters {
     /// Envelopes that could not be read.
     pub malformed: u64,
     /// What edges refused over links that are gone.
-    pub past_refusals: RefusalCounters,
+    pub past_refusals: ReasonCounters,
 }
 
 /// A closed month's bill.
@@ -127,7 +127,7 @@ pub struct UtilityStatus {
     /// What was counted.
     pub counters: UtilityCounters,
     /// What edges refused, all together.
-    pub refusals: RefusalCounters,
+    pub refusals: ReasonCounters,
     /// Readings in the store, in open and in sealed days.
     pub stored: u64,
     /// Readings that wait in the open days.
