@@ -75,8 +75,22 @@ impl Drop for Running {
 fn meters(transport: &str, count: &str, title: &str, log: &Path) -> (Running, String) {
     let mut command = gridloom();
     command
-        .args(["emulate", "meter", "--period", "1", "--listen", "127.0.0.1:0"])
-        .args(["--transport", transport, "--meters", count, "--title", title])
+        .args([
+            "emulate",
+            "meter",
+            "--period",
+            "1",
+            "--listen",
+            "127.0.0.1:0",
+        ])
+        .args([
+            "--transport",
+            transport,
+            "--meters",
+            count,
+            "--title",
+            title,
+        ])
         .args(["--ek", EK, "--ak", AK, "--llspassword", PASSWORD]);
     Running::start(command, log, "listening on ")
 }
@@ -203,7 +217,14 @@ fn from_a_file_of_meters_to_a_switched_supply() {
 
     let mut serve = gridloom();
     serve.arg("serve").args(place);
-    serve.args(["--period-minutes", "1", "--console", "127.0.0.1:0", "--utility", "127.0.0.1:0"]);
+    serve.args([
+        "--period-minutes",
+        "1",
+        "--console",
+        "127.0.0.1:0",
+        "--utility",
+        "127.0.0.1:0",
+    ]);
     let (served, url) = Running::start(serve, &at("logs/serve"), "console  ");
     let console: SocketAddr = url["http://".len()..url.len() - 1].parse().unwrap();
     until("intervals of every meter", INTERVALS_MAX, || {
@@ -231,15 +252,27 @@ fn from_a_file_of_meters_to_a_switched_supply() {
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let read = view(&order(&["read", "--group", "all"]));
-    assert_eq!((&read["done"], &read["failed"]), (&5.into(), &0.into()), "{read}");
-    assert!(read["parts"][0]["detail"].as_str().unwrap().ends_with(" Wh"), "{read}");
+    assert_eq!(
+        (&read["done"], &read["failed"]),
+        (&5.into(), &0.into()),
+        "{read}"
+    );
+    assert!(
+        read["parts"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .ends_with(" Wh"),
+        "{read}"
+    );
     // Two steps: the first one switches nothing.
     let selected = view(&order(&["disconnect", "--meters", "1,4"]));
     assert_eq!(selected["state"], "selected", "{selected}");
     let supply = ["read", "--meters", "1,4", "--obis", "0-0:96.3.10.255"];
     let details = |view: &Value| -> Vec<String> {
         let parts = view["parts"].as_array().unwrap();
-        let texts = parts.iter().map(|part| part["detail"].as_str().unwrap().to_owned());
+        let texts = parts
+            .iter()
+            .map(|part| part["detail"].as_str().unwrap().to_owned());
         texts.collect()
     };
     assert_eq!(details(&view(&order(&supply))), ["true", "true"]);
@@ -279,7 +312,10 @@ fn from_a_file_of_meters_to_a_switched_supply() {
         ("gak", unhex(AK)),
         ("password", PASSWORD.as_bytes().to_vec()),
         ("master key", unhex(digits)),
-        ("token", std::fs::read(&token).unwrap().trim_ascii().to_vec()),
+        (
+            "token",
+            std::fs::read(&token).unwrap().trim_ascii().to_vec(),
+        ),
     ];
     let mut searched = Vec::new();
     files(&data, &mut searched);
@@ -304,11 +340,18 @@ fn from_a_file_of_meters_to_a_switched_supply() {
 #[test]
 fn disguises_are_found() {
     // `printf 'x%s' Quercus-7731 | base64`, and two bytes before it.
-    for encoded in ["UXVlcmN1cy03NzMx", "eFF1ZXJjdXMtNzczMQ==", "eHhRdWVyY3VzLTc3MzE="] {
+    for encoded in [
+        "UXVlcmN1cy03NzMx",
+        "eFF1ZXJjdXMtNzczMQ==",
+        "eHhRdWVyY3VzLTc3MzE=",
+    ] {
         let found = disguises(PASSWORD.as_bytes());
-        let is_found = found
-            .iter()
-            .any(|it| encoded.as_bytes().windows(it.len()).any(|window| window == it));
+        let is_found = found.iter().any(|it| {
+            encoded
+                .as_bytes()
+                .windows(it.len())
+                .any(|window| window == it)
+        });
         assert!(is_found, "{encoded}");
     }
 }
