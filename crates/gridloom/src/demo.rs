@@ -1,6 +1,7 @@
 //! `gridloom demo`: all five layers in one process, on loopback sockets and the embedded store.
 
 mod keys;
+mod office;
 mod plant;
 mod progress;
 mod texting;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use crate::bill;
 use crate::config::{Config, Defaults, LoadKind, Overrides, Pace};
 use crate::founding::Founding;
+use crate::headend::operator_token;
 use plant::Plant;
 use progress::Progress;
 
@@ -153,13 +155,15 @@ async fn serve(
     });
     let mut plant = Plant::start(&config, &directory, began).await?;
     writeln!(out, "{}", plant.addresses())?;
+    let (token, token_path) = operator_token(directory.path())?;
     writeln!(out, "console  http://{}/", plant.console())?;
+    writeln!(out, "token    {}", token_path.display())?;
     out.flush()?;
 
     let first = plant.snapshot().await?;
     let (publish, snapshots) = watch::channel(Arc::new(first));
     let (stop, stopped) = watch::channel(false);
-    let web = plant.serve_console(snapshots, stopped);
+    let web = plant.serve_console(token, snapshots, stopped);
     let progress = Progress::new(quiet, began, end);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);

@@ -19,7 +19,7 @@ use crate::profiles;
 
 pub(crate) use desk::HeadEndDesk;
 pub(crate) use master::MasterKeyOption;
-pub(crate) use running::HeadEnd;
+pub(crate) use running::{HeadEnd, Reads, Work};
 pub(crate) use token::{operator_token, read_secret};
 
 /// The node's name.

@@ -21,7 +21,8 @@ use crate::table;
 const TEMPLATES_MAX: usize = 1_000;
 
 /// The templates that the program carries, so that it works without their folder.
-const SHIPPED: [(&str, &str); 3] = [
+const SHIPPED: [(&str, &str); 4] = [
+    ("gridloom", include_str!("../../../profiles/gridloom.toml")),
     ("idis", include_str!("../../../profiles/idis.toml")),
     ("is15959", include_str!("../../../profiles/is15959.toml")),
     ("standard", include_str!("../../../profiles/standard.toml")),
@@ -234,7 +235,7 @@ mod tests {
         let folder = Path::new("../../profiles");
         let templates = read_folder(folder).unwrap();
         let names: Vec<_> = templates.keys().map(String::as_str).collect();
-        assert_eq!(names, ["idis", "is15959", "standard"]);
+        assert_eq!(names, ["gridloom", "idis", "is15959", "standard"]);
         assert_eq!(read_all(None).unwrap(), templates);
         // The commented file says what an empty one means.
         let standard = &templates["standard"];

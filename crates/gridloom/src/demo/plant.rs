@@ -21,7 +21,7 @@ use gridloom_nodes::{
 };
 use gridloom_sim::town::{self, Homes, Town, TownPlan};
 use gridloom_store::{Ledger, LedgerConfig};
-use gridloom_web::Snapshot;
+use gridloom_web::{OperatorToken, Options, Snapshot};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -29,6 +29,7 @@ use super::keys::{self, Applicant};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
 use crate::founding::Founding;
+use crate::headend::{HeadEnd, Reads, Work};
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -42,6 +43,7 @@ pub(super) struct Plant {
     edge: Running<EdgeNode>,
     utility: Running<UtilityNode>,
     archive: Running<ArchiveNode>,
+    head_end: HeadEnd,
     disks: Vec<Disk>,
     console: Option<Listener>,
     addresses: [(&'static str, SocketAddr); 5],
@@ -87,6 +89,7 @@ impl Plant {
             }
         };
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
+        let office = super::office::open(directory, &town, now.utc)?;
 
         let (ledger, recovery) =
             Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
@@ -189,7 +192,7 @@ impl Plant {
         edge_runner.dial(node, addresses[2].1.into(), dial());
         edge_runner.disk(field_disk.handle());
 
-        let mut gateway = Runner::new(net);
+        let mut gateway = Runner::new(net.clone());
         let node = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
         gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
         gateway.dial(node, addresses[1].1.into(), dial());
@@ -198,14 +201,23 @@ impl Plant {
             Some(sms) => Some(Texting::start(sms, clock.clone())?),
             None => None,
         };
+        let speed = match config.pace {
+            Pace::Realtime => 1,
+            Pace::Accelerated(speed) => speed.rounded(),
+        };
+        let work = Work {
+            period: config.period,
+            reads: Reads::Pushed,
+            speed,
+        };
+        let utility = utility_runner.start();
+        let head_end = HeadEnd::start(office, addresses[2].1, work, &net, now)?;
         Ok(Self {
-            speed: match config.pace {
-                Pace::Realtime => 1,
-                Pace::Accelerated(speed) => speed.rounded(),
-            },
+            speed,
             clock,
+            head_end,
             archive: archive.start(),
-            utility: utility_runner.start(),
+            utility,
             edge: edge_runner.start(),
             gateway: gateway.start(),
             meters: meters.start(),
@@ -238,6 +250,7 @@ impl Plant {
     /// Serves the console until `stopped` turns true.
     pub(super) fn serve_console(
         &mut self,
+        token: OperatorToken,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         mut stopped: watch::Receiver<bool>,
     ) -> JoinHandle<io::Result<()>> {
@@ -245,9 +258,16 @@ impl Plant {
         let until = async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        tokio::spawn(gridloom_web::serve(
+        let options = Options {
+            operator_token: Some(token),
+            ..Options::default()
+        };
+        let desk = self.head_end.desk(self.utility.handle());
+        tokio::spawn(gridloom_web::serve_with(
             listener.into_socket(),
             snapshots,
+            options,
+            Some(desk),
             until,
         ))
     }
@@ -288,7 +308,7 @@ impl Plant {
             meters,
             gateway: Some(gateway),
             edge: Some(edge),
-            head_end: None,
+            head_end: Some(self.head_end.status().await?),
             archive: Some(archive),
         }))
     }
@@ -327,6 +347,7 @@ impl Plant {
         if let Some(texting) = self.texting {
             texting.stop().await;
         }
+        self.head_end.stop().await;
         self.meters.stop().await;
         self.gateway.stop().await;
         self.edge.stop().await;

@@ -39,6 +39,8 @@ pub(crate) struct HeadEndDesk {
     head_end: Handle<HeadEndNode>,
     utility: Handle<UtilityNode>,
     templates: Arc<Templates>,
+    /// Operators wait by the wall, the node by its own clock.
+    speed: u32,
     /// The orders that the node knows as several, by the first one's number.
     split: Arc<Mutex<BTreeMap<u64, Split>>>,
 }
@@ -56,11 +58,13 @@ impl HeadEndDesk {
         head_end: Handle<HeadEndNode>,
         utility: Handle<UtilityNode>,
         templates: Templates,
+        speed: u32,
     ) -> Self {
         Self {
             head_end,
             utility,
             templates: Arc::new(templates),
+            speed,
             split: Arc::default(),
         }
     }
@@ -256,9 +260,9 @@ impl Desk for HeadEndDesk {
     fn submit(&self, order: NewOrder, by: String) -> Answer<OrderView> {
         let desk = self.clone();
         Box::pin(async move {
-            let templates = Arc::clone(&desk.templates);
+            let (templates, speed) = (Arc::clone(&desk.templates), desk.speed);
             let split = desk
-                .ask(move |node, now| asking::submit(node, &templates, &order, &by, now))
+                .ask(move |node, now| asking::submit(node, (&templates, speed), &order, &by, now))
                 .await??;
             let first_words = split.refused.values().next().cloned();
             match desk.keep(split) {

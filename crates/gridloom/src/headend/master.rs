@@ -33,6 +33,11 @@ pub(crate) struct MasterKeyOption {
 }
 
 impl MasterKeyOption {
+    /// The key of the data directory, or of the environment.
+    pub(crate) const fn of_directory() -> Self {
+        Self { master_key: None }
+    }
+
     /// Reads the key; makes one in the file where there is none and `is_used` tells that no keys
     /// are wrapped yet.
     pub(super) fn read(

@@ -27,9 +27,30 @@ const SPREAD_PER_METER: Duration = Duration::from_millis(20);
 /// The shortest time that reads are spread over.
 const SPREAD_MIN: Duration = Duration::from_secs(2);
 
+/// How a head-end works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    /// The interval that meters capture.
+    pub(crate) period: Period,
+    /// Whether profiles are read on time, or pushed and only read on order.
+    pub(crate) reads: Reads,
+    /// How many times faster than the wall time passes: patience grows with it.
+    pub(crate) speed: u32,
+}
+
+/// Who brings the profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The head-end reads every meter once in every period.
+    OnTime,
+    /// The meters push; the head-end looks once a year.
+    Pushed,
+}
+
 /// A head-end at work.
 pub(crate) struct HeadEnd {
     templates: Templates,
+    speed: u32,
     running: Running<HeadEndNode>,
     disk: Disk,
 }
@@ -40,16 +61,25 @@ impl HeadEnd {
     pub(crate) fn start(
         office: Office,
         utility: SocketAddr,
-        period: Period,
+        work: Work,
         net: &Net,
         now: Now,
     ) -> anyhow::Result<Self> {
         let memory = HeadEndMemory::read(office.disk.store())?;
         let meters = office.disk.store().devices()?.len();
-        let reading = reading(period, meters)?;
+        let reading = match work.reads {
+            Reads::OnTime => reading(work.period, meters)?,
+            Reads::Pushed => Recurrence::new(
+                Recurrence::PERIOD_MAX,
+                Duration::ZERO,
+                Recurrence::PERIOD_MAX,
+                Duration::ZERO,
+            )?,
+        };
         let templates = office.templates.clone();
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
+        be_patient(&mut config, work.speed);
         let seed = entropy::bytes()?;
         let node = HeadEndNode::new(config, memory, Box::new(office.keys), seed, now)
             .context("the head-end cannot start")?;
@@ -71,6 +101,7 @@ impl HeadEnd {
         runner.disk(disk.handle());
         Ok(Self {
             templates,
+            speed: work.speed,
             running: runner.start(),
             disk,
         })
@@ -78,7 +109,12 @@ impl HeadEnd {
 
     /// Where the API asks and orders.
     pub(crate) fn desk(&self, utility: Handle<UtilityNode>) -> Arc<HeadEndDesk> {
-        let desk = HeadEndDesk::new(self.running.handle(), utility, self.templates.clone());
+        let desk = HeadEndDesk::new(
+            self.running.handle(),
+            utility,
+            self.templates.clone(),
+            self.speed,
+        );
         Arc::new(desk)
     }
 
@@ -91,6 +127,23 @@ impl HeadEnd {
     pub(crate) async fn stop(self) {
         self.running.stop().await;
         self.disk.close();
+    }
+}
+
+/// Lets everybody take as long by the wall as without acceleration.
+fn be_patient(config: &mut HeadEndConfig, speed: u32) {
+    for template in config.templates.values_mut() {
+        template.answer_timeout *= speed;
+    }
+    for time in [
+        &mut config.link_timeout,
+        &mut config.session_timeout,
+        &mut config.link_idle,
+        &mut config.delivery_timeout,
+        &mut config.command.selection_timeout,
+        &mut config.command.wait,
+    ] {
+        *time *= speed;
     }
 }
 

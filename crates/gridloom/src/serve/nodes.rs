@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::area;
 use crate::config::Config;
-use crate::headend::{HeadEnd, Office};
+use crate::headend::{HeadEnd, Office, Reads, Work};
 use crate::snapshot::{self, Sources};
 
 /// Everything at work.
@@ -97,7 +97,12 @@ impl Nodes {
         runner.listen(index, utility_port, options);
         runner.disk(utility_disk.handle());
         let utility = runner.start();
-        let head_end = HeadEnd::start(office, addresses.0, config.period, &net, now)?;
+        let work = Work {
+            period: config.period,
+            reads: Reads::OnTime,
+            speed: 1,
+        };
+        let head_end = HeadEnd::start(office, addresses.0, work, &net, now)?;
         Ok(Self {
             clock,
             utility,

@@ -29,13 +29,13 @@ const CLOCK_STEP_MAX: Duration = Duration::from_hours(24 * 366);
 /// Gives the node what the order comes to. Nothing has happened if it fails.
 pub(super) fn submit(
     node: &mut HeadEndNode,
-    templates: &Templates,
+    (templates, speed): (&Templates, u32),
     order: &NewOrder,
     by: &str,
     now: Now,
 ) -> Result<Split, DeskError> {
     let targets = targets(node, order)?;
-    let until = now.utc + Duration::from_secs(order.within_s.into());
+    let until = now.utc + Duration::from_secs(order.within_s.into()) * speed;
     let mut split = Split::default();
     let mut orders: Vec<(Vec<MeterId>, Order)> = Vec::new();
     let command = match order.kind {
