@@ -1,5 +1,6 @@
 //! The gridloom program: one utility's smart-meter network and SCADA.
 
+mod area;
 mod audit;
 mod bill;
 mod capture;

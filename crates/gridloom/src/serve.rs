@@ -1,6 +1,5 @@
 //! `gridloom serve`: a utility with its head-end, on the wall clock, for meters that exist.
 
-pub(crate) mod area;
 mod founding;
 mod nodes;
 

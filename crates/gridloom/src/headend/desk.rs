@@ -19,7 +19,7 @@ use gridloom_web::{
 };
 use zeroize::Zeroizing;
 
-use crate::serve::area;
+use crate::area;
 
 const ONLY: NodeIndex = NodeIndex(0);
 

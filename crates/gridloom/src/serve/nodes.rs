@@ -16,7 +16,7 @@ use gridloom_web::{OperatorToken, Options, Snapshot};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::area;
+use crate::area;
 use crate::config::Config;
 use crate::headend::{HeadEnd, Office, Reads, Work};
 use crate::snapshot::{self, Sources};
