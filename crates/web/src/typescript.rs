@@ -261,9 +261,9 @@ fn typescript_says_what_serde_writes() {
     let path = Path::new("../../console/src/lib/api.ts");
     let rendered = render();
     if std::env::var_os("GRIDLOOM_BLESS").is_some() {
-        std::fs::write(&path, &rendered).unwrap();
+        std::fs::write(path, &rendered).unwrap();
     }
-    let stands = std::fs::read_to_string(&path).unwrap();
+    let stands = std::fs::read_to_string(path).unwrap();
     assert_eq!(
         stands, rendered,
         "run again with GRIDLOOM_BLESS=1 and review the difference"
