@@ -1,6 +1,8 @@
 //! From a CSV file to a switched supply: registered meters on two transports, collected on the
 //! wall clock, ordered through the API; and no secret anywhere but wrapped in the vault.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod process;
 
 use std::io::{BufRead, BufReader};
