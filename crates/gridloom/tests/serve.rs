@@ -1,10 +1,7 @@
 //! From a CSV file to a switched supply: registered meters on two transports, collected on the
 //! wall clock, ordered through the API; and no secret anywhere but wrapped in the vault.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod process;
 
