@@ -5,16 +5,15 @@ mod nodes;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use gridloom_host::{Clock, DataDirectory};
-use tokio::sync::watch;
 
 use crate::config::{Config, Defaults, Overrides};
+use crate::console::Token;
 use crate::founding::Founding as DemoFounding;
-use crate::headend::{Office, Place, operator_token};
+use crate::headend::{Office, Place};
 use founding::Founding;
 use nodes::Nodes;
 
@@ -72,20 +71,19 @@ async fn serve(config: Config, place: Place, out: &mut impl Write) -> anyhow::Re
     for news in &office.news {
         writeln!(out, "{news}")?;
     }
-    let (token, token_path) = operator_token(directory.path())?;
+    let token = Token::of(directory.path())?;
     let mut nodes = Nodes::start(&config, &directory, founding.began()?, office, clock).await?;
     for words in nodes.warnings() {
         writeln!(out, "warning  {words}")?;
     }
     writeln!(out, "meters   {}", nodes.registered())?;
     writeln!(out, "utility  {}", nodes.utility())?;
-    writeln!(out, "token    {}", token_path.display())?;
+    writeln!(out, "token    {}", token.path.display())?;
     writeln!(out, "console  http://{}/", nodes.console())?;
     out.flush()?;
 
-    let (publish, snapshots) = watch::channel(Arc::new(nodes.snapshot().await?));
-    let (stop, stopped) = watch::channel(false);
-    let mut web = nodes.serve_console(token, snapshots, stopped);
+    let first = nodes.snapshot().await?;
+    let mut console = nodes.serve_console(token, first);
     let interrupted = crate::signals::stop_asked();
     tokio::pin!(interrupted);
     let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
@@ -95,17 +93,13 @@ async fn serve(config: Config, place: Place, out: &mut impl Write) -> anyhow::Re
                 asked?;
                 break;
             }
-            ended = &mut web => {
-                ended.context("the console's task failed")??;
-                anyhow::bail!("the console has stopped by itself");
-            }
+            failed = console.failed() => failed?,
             _ = ticks.tick() => {
-                publish.send_replace(Arc::new(nodes.snapshot().await?));
+                console.show(nodes.snapshot().await?);
             }
         }
     }
-    let _ = stop.send(true);
-    web.await.context("the console's task failed")??;
+    console.stop().await?;
     nodes.stop().await;
     writeln!(
         out,

@@ -37,7 +37,8 @@ const SPLIT_MAX: usize = 256;
 #[derive(Clone)]
 pub(crate) struct HeadEndDesk {
     head_end: Handle<HeadEndNode>,
-    utility: Handle<UtilityNode>,
+    /// Of this process, if it runs one.
+    utility: Option<Handle<UtilityNode>>,
     templates: Arc<Templates>,
     /// Operators wait by the wall, the node by its own clock.
     speed: u32,
@@ -56,7 +57,7 @@ struct Split {
 impl HeadEndDesk {
     pub(crate) fn new(
         head_end: Handle<HeadEndNode>,
-        utility: Handle<UtilityNode>,
+        utility: Option<Handle<UtilityNode>>,
         templates: Templates,
         speed: u32,
     ) -> Self {
@@ -214,12 +215,15 @@ impl HeadEndDesk {
             .map_err(|_| {
                 DeskError::Down("the import is not durable yet; look at the meters again".into())
             })??;
+        let Some(utility) = &self.utility else {
+            return Ok(report);
+        };
         // Its readings are billed from today on.
         let first = Day::from_epoch_days(since.day().epoch_days()).start();
         for row in rows.iter() {
             let served = area::served(row, &self.templates, first);
             if let Ok(Some(meter)) = served {
-                self.utility
+                utility
                     .call(ONLY, move |node, now| node.enrol(meter, now))
                     .await
                     .map_err(down)?;

@@ -1,6 +1,5 @@
 //! The head-end's node at work, above a utility of the same process.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use gridloom_core::{Now, Period, Seed};
 use gridloom_headend::Templates;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
-    DialOptions, Disk, DiskParts, Framing, Handle, LinkLimits, Net, NodeIndex, Runner, Running,
-    entropy,
+    DialAddress, Disk, DiskParts, Handle, Net, NodeIndex, Runner, Running, entropy,
 };
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
 use super::{HeadEndDesk, NODE, Office};
+use crate::links::Links;
 
 /// A read begins so long after its interval: a meter needs a moment to capture it.
 const READ_AFTER: Duration = Duration::from_secs(5);
@@ -60,9 +59,10 @@ impl HeadEnd {
     /// meter once in `period`.
     pub(crate) fn start(
         office: Office,
-        utility: SocketAddr,
+        utility: DialAddress,
         work: Work,
         net: &Net,
+        links: &Links,
         now: Now,
     ) -> anyhow::Result<Self> {
         let memory = HeadEndMemory::read(office.disk.store())?;
@@ -92,12 +92,7 @@ impl HeadEnd {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add(NODE, node);
-        let dial = DialOptions {
-            limits: LinkLimits::trunk(),
-            first_within: Duration::from_millis(100),
-            ..DialOptions::new(Framing::Envelope)
-        };
-        runner.dial(index, utility.into(), dial);
+        links.dial(&mut runner, index, utility);
         runner.disk(disk.handle());
         Ok(Self {
             templates,
@@ -108,7 +103,9 @@ impl HeadEnd {
     }
 
     /// Where the API asks and orders.
-    pub(crate) fn desk(&self, utility: Handle<UtilityNode>) -> Arc<HeadEndDesk> {
+    /// Without a utility in this process a meter that is imported is not priced and billed until
+    /// the utility's registry has it.
+    pub(crate) fn desk(&self, utility: Option<Handle<UtilityNode>>) -> Arc<HeadEndDesk> {
         let desk = HeadEndDesk::new(
             self.running.handle(),
             utility,

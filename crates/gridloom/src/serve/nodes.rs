@@ -1,24 +1,22 @@
 //! The utility and its head-end with their sockets and disks.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use gridloom_core::{Day, MeterId};
 use gridloom_host::{
-    CellDisk, Clock, DataDirectory, Disk, DiskParts, Framing, LedgerDisk, LinkLimits,
-    ListenOptions, Listener, Net, NodeIndex, Runner, Running,
+    CellDisk, Clock, DataDirectory, Disk, DiskParts, LedgerDisk, Listener, Net, NodeIndex, Runner,
+    Running,
 };
 use gridloom_nodes::{UtilityMemory, UtilityNode};
 use gridloom_store::{DeviceRow, DeviceState, Ledger, LedgerConfig};
-use gridloom_web::{OperatorToken, Options, Snapshot};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use gridloom_web::Snapshot;
 
 use crate::area;
 use crate::config::Config;
+use crate::console::{Console, ConsolePort, Token};
 use crate::headend::{HeadEnd, Office, Reads, Work};
+use crate::links::Links;
 use crate::snapshot::{self, Sources};
 
 /// Everything at work.
@@ -27,7 +25,7 @@ pub(super) struct Nodes {
     utility: Running<UtilityNode>,
     utility_disk: Disk,
     head_end: HeadEnd,
-    console: Option<Listener>,
+    console: Option<ConsolePort>,
     addresses: (SocketAddr, SocketAddr),
     registered: usize,
     warnings: Vec<String>,
@@ -42,7 +40,7 @@ impl Nodes {
         office: Office,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let console = Listener::bind("--console", &config.listen.console).await?;
+        let console = ConsolePort::bind(&config.listen.console).await?;
         let utility_port = Listener::bind("--utility", &config.listen.utility).await?;
         let addresses = (utility_port.address(), console.address());
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
@@ -90,11 +88,8 @@ impl Nodes {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add("utility", node);
-        let options = ListenOptions {
-            limits: LinkLimits::trunk(),
-            ..ListenOptions::new(Framing::Envelope)
-        };
-        runner.listen(index, utility_port, options);
+        let links = Links;
+        links.listen(&mut runner, index, utility_port);
         runner.disk(utility_disk.handle());
         let utility = runner.start();
         let work = Work {
@@ -102,7 +97,7 @@ impl Nodes {
             reads: Reads::OnTime,
             speed: 1,
         };
-        let head_end = HeadEnd::start(office, addresses.0, work, &net, now)?;
+        let head_end = HeadEnd::start(office, addresses.0.into(), work, &net, &links, now)?;
         Ok(Self {
             clock,
             utility,
@@ -154,29 +149,11 @@ impl Nodes {
         Ok(snapshot)
     }
 
-    /// Serves the console and the API until `stopped` turns true.
-    pub(super) fn serve_console(
-        &mut self,
-        token: OperatorToken,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        mut stopped: watch::Receiver<bool>,
-    ) -> JoinHandle<io::Result<()>> {
-        let listener = self.console.take().expect("the console is served once");
-        let until = async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        };
-        let options = Options {
-            operator_token: Some(token),
-            ..Options::default()
-        };
-        let desk = self.head_end.desk(self.utility.handle());
-        tokio::spawn(gridloom_web::serve_with(
-            listener.into_socket(),
-            snapshots,
-            options,
-            Some(desk),
-            until,
-        ))
+    /// Serves the console and the API.
+    pub(super) fn serve_console(&mut self, token: Token, first: Snapshot) -> Console {
+        let port = self.console.take().expect("the console is served once");
+        let desk = self.head_end.desk(Some(self.utility.handle()));
+        Console::start(port, token, Some(desk), first)
     }
 
     /// Stops the head-end first, so that what it has handed over becomes durable.
