@@ -104,7 +104,7 @@ impl Plant {
                 .get(UtilityMemory::ARCHIVED)
                 .map(Vec::as_slice),
             ledger,
-            &town.meters(),
+            &town.served(),
             config.period,
             began,
         )?;

@@ -195,22 +195,23 @@ impl HeadEndDesk {
                             .alarms()
                             .find(|alarm| alarm.at >= since && alarm.meter.is_none())
                             .map(|alarm| alarm.words.clone());
-                        let is_there = wanted.iter().all(|row| {
-                            node.registry().meter(row.meter).is_some_and(|held| {
-                                (held.title, &held.link) == (row.title, &row.link)
-                            })
+                        let held = wanted.iter().map(|row| {
+                            node.registry()
+                                .meter(row.meter)
+                                .cloned()
+                                .filter(|held| (held.title, &held.link) == (row.title, &row.link))
                         });
-                        (is_there, refused)
+                        (held.collect::<Option<Vec<DeviceRow>>>(), refused)
                     })
                     .await?;
                 match outcome {
                     (_, Some(words)) => return Err(DeskError::Refused(words)),
-                    (true, None) => return Ok(()),
-                    (false, None) => tokio::time::sleep(LOOK_EVERY).await,
+                    (Some(held), None) => return Ok(held),
+                    (None, None) => tokio::time::sleep(LOOK_EVERY).await,
                 }
             }
         };
-        tokio::time::timeout(DURABLE_WITHIN, durable)
+        let held = tokio::time::timeout(DURABLE_WITHIN, durable)
             .await
             .map_err(|_| {
                 DeskError::Down("the import is not durable yet; look at the meters again".into())
@@ -220,7 +221,7 @@ impl HeadEndDesk {
         };
         // Its readings are billed from today on.
         let first = Day::from_epoch_days(since.day().epoch_days()).start();
-        for row in rows.iter() {
+        for row in &held {
             let served = area::served(row, &self.templates, first);
             if let Ok(Some(meter)) = served {
                 utility

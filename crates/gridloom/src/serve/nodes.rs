@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use gridloom_core::{Day, MeterId};
+use gridloom_core::Day;
 use gridloom_host::{
     CellDisk, Clock, DataDirectory, Disk, DiskParts, LedgerDisk, Listener, Net, NodeIndex, Runner,
     Running,
@@ -64,7 +64,6 @@ impl Nodes {
             );
         }
         let cells = CellDisk::open(directory)?;
-        let meters: Vec<MeterId> = served.iter().map(|meter| meter.meter).collect();
         let memory = UtilityMemory::read(
             ledger_disk.backend_mut(),
             cells
@@ -72,11 +71,14 @@ impl Nodes {
                 .get(UtilityMemory::ARCHIVED)
                 .map(Vec::as_slice),
             ledger,
-            &meters,
+            &served,
             config.period,
             began,
         )?;
-        let registered = meters.len();
+        let registered = rows
+            .iter()
+            .filter(|row| row.state != DeviceState::Retired)
+            .count();
         let node = UtilityNode::new(area::utility(config, registered)?, served, memory, now);
         let utility_disk = Disk::start(
             "utility",

@@ -143,6 +143,13 @@ fn a_meters_life() {
         let registry = Registry::load(vec![held]);
         let moved = registry.move_on(MeterId(1), to, &templates(), BY);
         assert_eq!(moved.is_ok(), may, "{from} to {to}");
+        // From then on it owes nothing more; its readings until then are billed.
+        let Ok(proposal) = moved else { continue };
+        let retired_at = (to == Retired).then_some(BY.at);
+        assert!(
+            proposal.rows.iter().all(|row| row.retired_at == retired_at),
+            "{to}"
+        );
     }
     let unknown = Registry::default().move_on(MeterId(1), Retired, &templates(), BY);
     assert_eq!(unknown.unwrap_err(), [RowFault::UnknownMeter(MeterId(1))]);
