@@ -19,6 +19,7 @@ use crate::bill;
 use crate::config::{Config, Defaults, LoadKind, Overrides, Pace};
 use crate::console::Token;
 use crate::founding::Founding;
+use crate::serve;
 use plant::Plant;
 use progress::Progress;
 
@@ -109,6 +110,7 @@ impl Demo {
             archive: self.archive,
             period_minutes: None,
             defaults: Defaults::Demo,
+            roles: Vec::new(),
             modem: self.modem,
             sms_to: self.sms_to,
         }
@@ -128,6 +130,11 @@ async fn serve(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let directory = DataDirectory::open("--data", &config.data)?;
+    anyhow::ensure!(
+        !serve::Founding::is_in(directory.path()),
+        "{} was made by gridloom serve: choose another directory with --data",
+        directory.path().display()
+    );
     let founding = match Founding::read(directory.path())? {
         Some(founding) => {
             founding.check(&config, directory.path())?;

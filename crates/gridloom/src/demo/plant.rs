@@ -277,6 +277,7 @@ impl Plant {
             now: self.now(),
             speed: self.speed,
             utility,
+            has_utility: true,
             meters,
             gateway: Some(gateway),
             edge: Some(edge),

@@ -40,7 +40,7 @@ pub(crate) struct Work {
 /// Who brings the profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// The head-end reads every meter once in every period.
+    /// The head-end reads every meter once in every period; those behind our own gateways push.
     OnTime,
     /// The meters push; the head-end looks once a year.
     Pushed,
@@ -69,16 +69,12 @@ impl HeadEnd {
         let meters = office.disk.store().devices()?.len();
         let reading = match work.reads {
             Reads::OnTime => reading(work.period, meters)?,
-            Reads::Pushed => Recurrence::new(
-                Recurrence::PERIOD_MAX,
-                Duration::ZERO,
-                Recurrence::PERIOD_MAX,
-                Duration::ZERO,
-            )?,
+            Reads::Pushed => rarely()?,
         };
         let templates = office.templates.clone();
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
+        config.reading_of_pushers = Some(rarely()?);
         be_patient(&mut config, work.speed);
         let seed = entropy::bytes()?;
         let node = HeadEndNode::new(config, memory, Box::new(office.keys), seed, now)
@@ -142,6 +138,17 @@ fn be_patient(config: &mut HeadEndConfig, speed: u32) {
     ] {
         *time *= speed;
     }
+}
+
+/// When profiles are read that come by themselves.
+fn rarely() -> anyhow::Result<Recurrence> {
+    let longest = Recurrence::PERIOD_MAX;
+    Ok(Recurrence::new(
+        longest,
+        Duration::ZERO,
+        longest,
+        Duration::ZERO,
+    )?)
 }
 
 /// When profiles are read: soon after each interval, until the next one is due.
