@@ -24,15 +24,7 @@ pub(crate) fn served(
     templates: &Templates,
     since: UtcTime,
 ) -> anyhow::Result<Option<ServedMeter>> {
-    let span = match row.state {
-        DeviceState::Retired => row
-            .retired_at
-            .and_then(|until| ServiceSpan::between(since, until)),
-        DeviceState::Enrolled | DeviceState::Commissioned | DeviceState::Suspended => {
-            Some(ServiceSpan::since(since))
-        }
-    };
-    let Some(span) = span else {
+    let Some(span) = span(row, since) else {
         return Ok(None);
     };
     let triangle = [
@@ -71,6 +63,16 @@ pub(crate) fn served(
     }))
 }
 
+/// When a meter is in service; `None` if it was retired before, or at an unknown time.
+pub(crate) fn span(row: &DeviceRow, since: UtcTime) -> Option<ServiceSpan> {
+    match row.state {
+        DeviceState::Retired => ServiceSpan::between(since, row.retired_at?),
+        DeviceState::Enrolled | DeviceState::Commissioned | DeviceState::Suspended => {
+            Some(ServiceSpan::since(since))
+        }
+    }
+}
+
 fn nominal(row: &DeviceRow) -> Millivolts {
     Millivolts::new(i64::from(row.voltage_v) * 1_000)
 }
@@ -88,7 +90,7 @@ pub(crate) fn site(row: &DeviceRow) -> Site {
 
 /// Since when each meter is served: from the start of the day before its first key was made on,
 /// as far back as it is read the first time, but not before `began`.
-pub(super) fn since(keys: &[KeyRow], began: Day) -> BTreeMap<MeterId, UtcTime> {
+pub(crate) fn since(keys: &[KeyRow], began: Day) -> BTreeMap<MeterId, UtcTime> {
     let mut since: BTreeMap<MeterId, UtcTime> = BTreeMap::new();
     for key in keys {
         let day = Day::from_epoch_days(key.made_at.day().epoch_days() - 1);
