@@ -246,7 +246,7 @@ fn five_processes_lose_nothing_when_each_is_killed() {
     let detail = read["parts"][0]["detail"].as_str().unwrap().to_owned();
     assert!(detail.ends_with(" Wh"), "{detail}");
     // Yesterday is sealed and kept as an object.
-    until("a day in the archive", FLOW_MAX, || {
+    let _ = until("a day in the archive", FLOW_MAX, || {
         let days = site.at("archive/archive/readings");
         std::fs::read_dir(days).ok()?.next()
     });
