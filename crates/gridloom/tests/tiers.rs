@@ -184,7 +184,10 @@ fn five_processes_lose_nothing_when_each_is_killed() {
     site.meters(&[&import[..], &place[..]].concat());
     for tier in ["edge", "utility"] {
         let to = site.at(tier);
-        site.meters(&["copy", text(&to), "--data", text(&headend), "--for", tier]);
+        let copy = ["copy", text(&to), "--data", text(&headend), "--for", tier];
+        assert!(site.meters(&copy).starts_with("3 meters copied"));
+        // Again, as after a change: the same numbers, the same keys.
+        site.meters(&copy);
     }
 
     std::fs::write(site.at("tiers.toml"), "").unwrap();
