@@ -150,7 +150,10 @@ impl Bench {
                 let result = Ok(Answer::Readings(readings));
                 Some(DiskReply::Answer { ticket, result })
             }
-            _ => None,
+            DiskRequest::Remember { .. }
+            | DiskRequest::Query { .. }
+            | DiskRequest::Archive { .. }
+            | DiskRequest::Operations { .. } => None,
         }
     }
 
