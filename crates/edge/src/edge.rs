@@ -11,6 +11,7 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Now, SystemTitle, Wake};
 use gridloom_dlms::counter::TransmitCounter;
 
+use crate::alarm::{Alarms, MeterAlarm};
 use crate::balance::Balances;
 use crate::behaviour::Model;
 use crate::config::ScreeningConfig;
@@ -19,7 +20,7 @@ use crate::incident::{Incident, Incidents};
 use crate::index::{HashKey, SlotTable};
 use crate::memory::EdgeMemory;
 use crate::quarantine::{AuditRecord, Quarantine};
-use crate::reading::AcceptedReading;
+use crate::reading::ScreenedReading;
 use crate::registry::{DeviceIndex, GatewayId, Registry};
 use crate::score::Scores;
 use crate::screen::Screen;
@@ -53,13 +54,11 @@ pub enum Effect {
         /// The frame.
         frame: Vec<u8>,
     },
-    /// Hand a reading to the utility.
-    Accept {
-        /// The reading.
-        reading: AcceptedReading,
-        /// How far it is trusted.
-        scores: Scores,
-    },
+    /// Hand a reading to the utility, with how far it is trusted.
+    Accept(ScreenedReading),
+    /// Hand an alarm to the utility, before any reading. It comes again every
+    /// 30 s until [`Edge::handle_alarm_stored`].
+    Alarm(Box<MeterAlarm>),
     /// Keep a memory cell; answered by [`Edge::handle_remembered`].
     Remember {
         /// Comes back in the answer.
@@ -88,6 +87,7 @@ pub struct Edge {
     balances: Balances,
     quarantine: Quarantine,
     incidents: Incidents,
+    alarms: Alarms,
     transmit: TransmitCounter,
     /// Plain APDUs that wait for a counter reservation, each with the way it is to go, if that is
     /// not the one by which its meter was last heard.
@@ -155,6 +155,7 @@ impl Edge {
             balances,
             quarantine: Quarantine::resume(memory.packets, &memory.pages),
             incidents: Incidents::default(),
+            alarms: Alarms::default(),
             transmit: TransmitCounter::resume(memory.reserved),
             waiting: VecDeque::new(),
             writing: BTreeMap::new(),
@@ -225,6 +226,9 @@ impl Edge {
             self.hand_up_again(now.instant);
         }
         self.balances.handle_timeout(now.instant);
+        for alarm in self.alarms.due(now.instant) {
+            self.outbox.push_back(Effect::Alarm(Box::new(alarm)));
+        }
         while let Some((_, device)) = self
             .awaiting_answer
             .pop_front_if(|(at, _)| *at <= now.instant)
@@ -238,6 +242,7 @@ impl Edge {
         let deadlines = [
             self.remember_at.map(|at| (at, "remember counters")),
             self.release_at.map(|at| (at, "hand up released readings")),
+            self.alarms.wake().map(|at| (at, "hand up alarms")),
             self.balances.wake().map(|at| (at, "close a balance")),
             self.awaiting_answer
                 .front()
@@ -262,6 +267,7 @@ impl Edge {
             trust: self.screen.trust(),
             quarantine: self.quarantine.status(),
             balance: self.balances.counters(),
+            alarms: self.alarms.counters(),
             incidents_lost: self.incidents.lost(),
             ..self.status
         }

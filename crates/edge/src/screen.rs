@@ -299,6 +299,12 @@ impl Screen {
         self.devices[device.at()].trail.follow(push);
     }
 
+    /// Reads what the state of these devices begins with; for nothing but to have it in the cache.
+    pub(crate) fn touch(&self, device: DeviceIndex) -> u32 {
+        let first = self.registry.touch(device);
+        first ^ self.devices[device.at()].believed.last().unwrap_or(0)
+    }
+
     /// Takes a packet apart and judges it. The packet itself comes back only if it was believed;
     /// its counter is then committed whatever the verdict is: what was refused today must not pass
     /// when it is replayed tomorrow.
@@ -385,8 +391,8 @@ impl Screen {
             Ok(fresh) => fresh,
             Err(reason) => return Err(charge(self, reason)),
         };
-        let context = self.context(device);
-        if let Err(reason) = integrity::open(&context, &packet, &mut self.plain) {
+        let opened = integrity::open(&self.registry, device, &packet, &mut self.plain);
+        if let Err(reason) = opened {
             return Err(charge(self, reason));
         }
         let state = &mut self.devices[device.at()];
@@ -406,7 +412,13 @@ impl Screen {
             .whereabouts
             .observe(way.path, gateway, site.home, rule, now_s);
         let period = self.registry.period(device);
-        let content = integrity::read(&self.plain, period, settings.clock_ahead, now.utc);
+        let content = integrity::read(
+            &self.plain,
+            packet.counter,
+            period,
+            settings.clock_ahead,
+            now.utc,
+        );
         let believed = Believed {
             device,
             title,
@@ -549,6 +561,9 @@ impl Screen {
                     b = usual;
                 }
             }
+        }
+        if let Said::Alarm { is_ahead: true, .. } = &self.said {
+            reasons.add(Reason::ClockAhead);
         }
         let (q, poor) = quality::judge(link);
         reasons = reasons.and(poor);

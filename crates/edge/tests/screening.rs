@@ -14,8 +14,9 @@ use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protect
 use gridloom_edge::{
     AcceptedReading, AuditRecord, Decision, Edge, EdgeConfig, EdgeMemory, Effect, Evidence,
     Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident, IncidentKind,
-    Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason, Registration, Registry,
-    Score, Screening, ScreeningConfig, Site, Subject, TransformerId, Verdict,
+    MeterAlarm, Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason,
+    Registration, Registry, Score, Screening, ScreeningConfig, Site, Subject, TransformerId,
+    Verdict,
 };
 
 const PERIOD: Period = Period::QUARTER_HOUR;
@@ -120,6 +121,7 @@ struct Station {
     cells: BTreeMap<&'static str, Vec<u8>>,
     writing: Vec<(u64, &'static str, Vec<u8>)>,
     accepted: Vec<AcceptedReading>,
+    alarms: Vec<MeterAlarm>,
     down: Vec<(Path, Vec<u8>)>,
     alerts: Vec<Incident>,
     audit: Vec<AuditRecord>,
@@ -161,6 +163,7 @@ impl Station {
             cells,
             writing: Vec::new(),
             accepted: Vec::new(),
+            alarms: Vec::new(),
             down: Vec::new(),
             alerts: Vec::new(),
             audit: Vec::new(),
@@ -178,7 +181,8 @@ impl Station {
         while let Some(effect) = self.edge.poll_output() {
             match effect {
                 Effect::Down { path, frame } => self.down.push((path, frame)),
-                Effect::Accept { reading, .. } => self.accepted.push(reading),
+                Effect::Accept(reading) => self.accepted.push(reading.accepted),
+                Effect::Alarm(alarm) => self.alarms.push(*alarm),
                 Effect::Remember {
                     ticket,
                     cell,

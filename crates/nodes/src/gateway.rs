@@ -1,9 +1,11 @@
 //! The gateway (data concentrator): carries its meters' frames to an edge and the answers back.
 //! It holds no keys and believes nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use gridloom_core::{Now, Wake};
+use gridloom_core::{Instant, Now, Wake};
+use gridloom_dlms::wrapper::{self, WPort};
+use gridloom_edge::LinkQuality;
 
 use crate::envelope::{Message, Role};
 use crate::node::{Input, LinkId, Node, Output, Port};
@@ -23,12 +25,41 @@ pub struct GatewayCounters {
     pub malformed: u64,
 }
 
+/// How long a meter takes to answer. A client of an association asks and waits for the answer, so
+/// the two are told apart by its port; what is pushed or confirmed answers nothing.
+#[derive(Debug, Default)]
+struct Talk {
+    /// The client that waits, and since when.
+    waits: Option<(WPort, Instant)>,
+    /// The last answer's time, in milliseconds.
+    response_ms: Option<u32>,
+}
+
+impl Talk {
+    fn asked(&mut self, frame: &[u8], now: Instant) {
+        if let Ok(frame) = wrapper::Frame::decode(frame)
+            && frame.source != WPort::PRE_ESTABLISHED_CLIENT
+        {
+            self.waits = Some((frame.source, now));
+        }
+    }
+
+    fn answered(&mut self, frame: &[u8], now: Instant) {
+        if let Ok(frame) = wrapper::Frame::decode(frame)
+            && let Some((_, since)) = self.waits.take_if(|(port, _)| *port == frame.destination)
+        {
+            let millis = now.since(since).as_millis();
+            self.response_ms = Some(u32::try_from(millis).unwrap_or(u32::MAX));
+        }
+    }
+}
+
 /// A gateway node.
 #[derive(Debug)]
 pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
-    meters: BTreeSet<LinkId>,
+    meters: BTreeMap<LinkId, Talk>,
     backlog: VecDeque<Message>,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
@@ -44,7 +75,7 @@ impl GatewayNode {
         Self {
             name,
             uplink: None,
-            meters: BTreeSet::new(),
+            meters: BTreeMap::new(),
             backlog: VecDeque::new(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
@@ -66,6 +97,18 @@ impl GatewayNode {
         self.uplink.is_some()
     }
 
+    /// A frame came from a meter: what its link knows by now.
+    fn note_answer(&mut self, link: LinkId, frame: &[u8], now: Instant) -> LinkQuality {
+        let Some(talk) = self.meters.get_mut(&link) else {
+            return LinkQuality::default();
+        };
+        talk.answered(frame, now);
+        LinkQuality {
+            response_ms: talk.response_ms,
+            ..LinkQuality::default()
+        }
+    }
+
     fn carry_up(&mut self, message: Message) {
         if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
@@ -82,11 +125,12 @@ impl GatewayNode {
         self.backlog.push_back(message);
     }
 
-    fn carry_down(&mut self, edge: LinkId, frame: &[u8]) {
+    fn carry_down(&mut self, edge: LinkId, frame: &[u8], now: Instant) {
         match Message::decode(frame) {
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
-                if self.meters.contains(&link) {
+                if let Some(talk) = self.meters.get_mut(&link) {
+                    talk.asked(&frame, now);
                     self.counters.carried_down += 1;
                     self.outbox.push_back(Output::Send { link, frame });
                 } else {
@@ -116,7 +160,7 @@ impl Node for GatewayNode {
                 link,
                 port: Port::Down,
             } => {
-                self.meters.insert(link);
+                self.meters.insert(link, Talk::default());
             }
             Input::LinkUp {
                 link,
@@ -144,13 +188,17 @@ impl Node for GatewayNode {
                 }
             }
             Input::Frame { link, frame } if self.uplink == Some(link) => {
-                self.carry_down(link, &frame);
+                self.carry_down(link, &frame, now.instant);
             }
-            Input::Frame { link, frame } => self.carry_up(Message::Uplink {
-                path: link.0,
-                received: now.utc,
-                frame,
-            }),
+            Input::Frame { link, frame } => {
+                let known = self.note_answer(link, &frame, now.instant);
+                self.carry_up(Message::Uplink {
+                    path: link.0,
+                    received: now.utc,
+                    link: known,
+                    frame,
+                });
+            }
             Input::Disk(_) | Input::Timeout => {}
         }
     }

@@ -8,6 +8,7 @@
 //! - Keys are unwrapped for one session and dropped with it.
 //! - How far a meter is read advances only when the utility has acknowledged the readings.
 
+mod alerts;
 mod collect;
 mod config;
 mod deliveries;
@@ -51,6 +52,7 @@ pub use orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part, What
 pub use rows::RowDamage;
 pub use status::{Alarm, HeadEndStatus, LastError, ReadRate};
 
+use alerts::Alerts;
 use deliveries::Deliveries;
 use disk::{Saved, Saving};
 use entropy::Entropy;
@@ -147,6 +149,7 @@ pub struct HeadEndNode {
     last_work: u64,
     saving: Saving,
     alarms: VecDeque<Alarm>,
+    alerts: Alerts,
     errors: BTreeMap<MeterId, LastError>,
     reads: ReadRate,
     last_reads: ReadRate,
@@ -228,6 +231,7 @@ impl HeadEndNode {
             last_work,
             saving: Saving::default(),
             alarms: VecDeque::new(),
+            alerts: Alerts::default(),
             errors: BTreeMap::new(),
             reads: ReadRate::default(),
             last_reads: ReadRate::default(),
@@ -391,6 +395,7 @@ impl HeadEndNode {
                 client,
                 apdu,
             }) => self.ways.handle_from_meter(meter, client, apdu),
+            Ok(Message::Alarms(alarms)) => self.take_alarms(alarms, now),
             Ok(Message::MeterUnreachable { meter }) => self.ways.handle_unreachable(meter),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {

@@ -22,4 +22,6 @@ pub use meter::MeterNode;
 pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query, Wire,
 };
-pub use utility::{ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus};
+pub use utility::{
+    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+};

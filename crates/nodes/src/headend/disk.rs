@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now};
+use gridloom_edge::AlarmKey;
 use gridloom_headend::Proposal;
 use gridloom_store::{Batch, Change, CounterRow, KeyKind, Refused};
 
@@ -21,6 +22,8 @@ pub(super) enum Saved {
     Rotation(u64),
     Campaign(u64),
     Collected,
+    /// Alarms of meters, to be confirmed.
+    Alarms(Vec<AlarmKey>),
     /// The registry's rows, and the meters to place anew.
     Registry(Box<Proposal>, Vec<MeterId>),
 }
@@ -174,6 +177,7 @@ impl HeadEndNode {
                 }
             }
             Saved::Collected => self.saving_collected = false,
+            Saved::Alarms(keys) => self.alarms_saved(keys),
             Saved::Registry(proposal, meters) => {
                 self.registry.apply(*proposal);
                 for meter in meters {
@@ -207,6 +211,7 @@ impl HeadEndNode {
                 }
             }
             Saved::Collected => self.saving_collected = false,
+            Saved::Alarms(keys) => self.alarms_not_saved(&keys),
         }
     }
 }
