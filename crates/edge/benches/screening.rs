@@ -28,7 +28,7 @@ const ROUNDS: u32 = 4;
 /// Hostile packets for each honest one.
 const HOSTILE: u32 = 10;
 /// Honest packets in a flood.
-const IN_A_FLOOD: u32 = 100_000;
+const IN_A_FLOOD_MAX: u32 = 100_000;
 /// What a million meters at a quarter hour send: one packet in this time.
 const BETWEEN_PACKETS: Duration = Duration::from_micros(900);
 
@@ -286,6 +286,7 @@ fn reference(frames: &Frames, meters: u32) {
 type Hostile = fn(frames: &Frames, number: u32, meters: u32) -> (Path, Vec<u8>);
 
 fn floods(edge: &mut Edge, meters: u32) {
+    let in_a_flood = IN_A_FLOOD_MAX.min(meters);
     let kinds: [(&str, Option<Hostile>); 6] = [
         ("no flood", None),
         (
@@ -353,7 +354,7 @@ fn floods(edge: &mut Edge, meters: u32) {
             .into_iter()
             .flat_map(|make| {
                 let frames = &frames;
-                let count = u64::from(IN_A_FLOOD * HOSTILE);
+                let count = u64::from(in_a_flood * HOSTILE);
                 (0..count).map(move |at| {
                     let number = u32::try_from(at * 7_919 % (1 << 31)).expect("below 2^31");
                     make(frames, number, meters)
@@ -363,7 +364,7 @@ fn floods(edge: &mut Edge, meters: u32) {
         let (mut passed, mut dropped) = (0_u32, 0_u32);
         let mut attack = hostile.iter();
         let started = CpuTime::now();
-        for nth in 0..IN_A_FLOOD {
+        for nth in 0..in_a_flood {
             let at = now(round, nth);
             for (path, frame) in attack.by_ref().take(HOSTILE as usize) {
                 let screening = edge.handle_packet(*path, black_box(frame), at);
@@ -375,15 +376,15 @@ fn floods(edge: &mut Edge, meters: u32) {
         let took = started.elapsed();
         if hostile.is_empty() {
             quiet = took;
-            println!("{name}: {}", rate(IN_A_FLOOD, took));
+            println!("{name}: {}", rate(in_a_flood, took));
             continue;
         }
         assert_eq!(dropped as usize, hostile.len(), "nothing hostile passes");
         println!(
             "{name}: honest delivery {:.3} %, a hostile packet costs {:.0} ns, an honest one {:.0} ns",
-            f64::from(passed) * 100.0 / f64::from(IN_A_FLOOD),
+            f64::from(passed) * 100.0 / f64::from(in_a_flood),
             took.saturating_sub(quiet).as_secs_f64() * 1e9 / f64::from(dropped),
-            quiet.as_secs_f64() * 1e9 / f64::from(IN_A_FLOOD),
+            quiet.as_secs_f64() * 1e9 / f64::from(in_a_flood),
         );
     }
 }

@@ -53,8 +53,14 @@ pub struct Features {
 }
 
 /// A learnt model. None is installed by default; B is then what physics says.
+///
+/// It lowers B and never raises it: what physics forbids stays forbidden.
 pub trait Model: std::fmt::Debug + Send {
-    /// How usual a reading looks.
+    /// Which model it is: whoever looks at a score can say what gave it. Later ones have higher
+    /// numbers.
+    fn version(&self) -> u32;
+
+    /// How usual a reading looks, from 0, never seen, to 1, as ever.
     fn score(&self, features: &Features) -> Score;
 }
 
@@ -260,6 +266,15 @@ impl Trail {
         let spread = spread + (distance.abs() - spread) / Self::SHARE;
         self.spread_wh = u32::try_from(spread).unwrap_or(u32::MAX);
         true
+    }
+
+    /// Whether an interval cannot be one that the device's newest forwarded packet came after: it
+    /// is newer, or it is the same and says otherwise. A device that was not heard yet proves
+    /// nothing.
+    pub(crate) fn is_contradicted_by(&self, push: &IntervalPush) -> bool {
+        let (end_s, register_wh) = position(push);
+        let same = end_s == self.end_s;
+        self.end_s != 0 && (end_s > self.end_s || (same && register_wh != self.register_wh))
     }
 
     /// How far an interval is from the device's usual one, in sixteenths of its usual deviation.

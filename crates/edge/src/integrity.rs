@@ -99,6 +99,12 @@ pub(crate) fn read(
     }
 }
 
+/// The interval in a plaintext, if it is one.
+pub(crate) fn interval(plain: &[u8]) -> Option<IntervalPush> {
+    let notification = DataNotification::decode(plain).ok()?;
+    IntervalPush::decode(notification.body).ok()
+}
+
 fn alarm(
     plain: &[u8],
     number: AlarmNumber,

@@ -36,6 +36,7 @@ pub mod score;
 pub mod screen;
 mod shards;
 mod sketch;
+mod snapshot;
 pub mod status;
 pub mod tariff;
 pub mod trust;

@@ -29,6 +29,8 @@ pub struct EdgeStatus {
     pub quarantine: QuarantineStatus,
     /// Transformer intervals since start.
     pub balance: BalanceCounters,
+    /// The version of the learnt model, if there is one.
+    pub model: Option<u32>,
     /// How meters' alarms fared.
     pub alarms: AlarmCounters,
     /// Events of incidents for which there was no room.

@@ -62,6 +62,11 @@ impl EdgeNode {
         self.edge.name_gateways(names);
     }
 
+    /// A title is revoked, or valid again.
+    pub fn revoke(&mut self, meter: MeterId, is_revoked: bool, now: Now) {
+        self.edge.revoke(meter, is_revoked, now.instant);
+    }
+
     /// What an operator sees of its edge.
     pub fn status(&self) -> EdgeStatus {
         self.edge.status()
@@ -142,7 +147,7 @@ impl EdgeNode {
                 role: Role::Gateway,
                 name,
             }) => {
-                self.edge.handle_gateway_up(link.0, &name);
+                self.edge.handle_gateway_up(link.0, &name, now.instant);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
             }

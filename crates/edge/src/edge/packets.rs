@@ -16,6 +16,7 @@ use crate::quarantine::{Arrival, Kept, main_reason};
 use crate::reading::{AcceptedReading, ScreenedReading};
 use crate::reason::Reason;
 use crate::screen::{Believed, Surge};
+use crate::snapshot::Urgency;
 use crate::trust::{Screening, Verdict};
 
 impl Edge {
@@ -56,7 +57,14 @@ impl Edge {
         let (mut screening, believed) = self.screen.screen(path, link, frame, now);
         self.tell_surge(path, frame, now);
         if let Some(believed) = &believed {
-            self.believed.mark_device(believed.device.at());
+            self.believed.mark_device(believed.device.0);
+            if believed.is_state_changed {
+                let shard = self.believed.of_device(believed.device.at());
+                self.states.mark(shard, Urgency::Snapshot, now.instant);
+            }
+            if self.believed.is_full() {
+                self.remember_at = Some(now.instant);
+            }
             self.remember_soon(now.instant);
         }
         match (screening.verdict, &believed) {
@@ -268,6 +276,14 @@ impl Edge {
         let Some(reason) = screening.drop_reason() else {
             return;
         };
+        if screening.reasons.contains(Reason::Cloned) {
+            // Two devices speak under the title: that is about the title, whoever carries it.
+            let title = frame::peek(frame).expect("its tag has verified");
+            let kind = IncidentKind::Packets(Reason::Cloned);
+            return self.note(Subject::Device(title), kind, now.utc, || {
+                packet_evidence(path, frame)
+            });
+        }
         let subject = match (reason, believed) {
             (_, Some(believed)) => Subject::Device(believed.title),
             (
