@@ -13,7 +13,7 @@ use gridloom_edge::{
     Path as EdgePath, Reason, ReasonCounters, Reasons, Scores, ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
-use gridloom_nodes::envelope::{Message, Role};
+use gridloom_nodes::envelope::{Message, Role, Uplink};
 use gridloom_store::PricePoint;
 
 const END: UtcTime = UtcTime::from_secs(1_359_675_000);
@@ -86,7 +86,7 @@ fn main() -> std::io::Result<()> {
         ("hello-archive", Message::hello(Role::Archive, "")),
         (
             "uplink",
-            Message::Uplink {
+            Message::Uplink(Uplink {
                 path: 4,
                 received: END,
                 link: LinkQuality {
@@ -94,7 +94,19 @@ fn main() -> std::io::Result<()> {
                     ..LinkQuality::default()
                 },
                 frame: vec![0xDB, 8, 0x47],
-            },
+            }),
+        ),
+        (
+            "uplinks",
+            Message::Uplinks(vec![Uplink {
+                path: 4,
+                received: END,
+                link: LinkQuality {
+                    response_ms: Some(250),
+                    ..LinkQuality::default()
+                },
+                frame: vec![0xDB, 8, 0x47],
+            }]),
         ),
         (
             "downlink",

@@ -10,7 +10,7 @@ use gridloom_edge::{
     Quarantine, QuarantineError, ScreenedReading, StatusPage, TrustPage, Verdict,
 };
 
-use crate::envelope::{LIST_MAX, Message, Role};
+use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 
 /// An edge node.
@@ -127,21 +127,17 @@ impl EdgeNode {
 
     fn take_from_gateway(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
-            Ok(Message::Uplink {
-                path,
-                received,
-                link: known,
-                frame,
-            }) => {
-                let path = Path {
-                    gateway: link.0,
-                    down: path,
-                };
-                let known = LinkQuality {
-                    received: Some(received),
-                    ..known
-                };
-                self.take_from_meter(path, &known, &frame, now);
+            Ok(Message::Uplink(uplink)) => self.take_uplink(link, uplink, now),
+            Ok(Message::Uplinks(uplinks)) => {
+                for some in uplinks.chunks(Edge::EXPECTED_MAX) {
+                    let apdus = some.iter().map(|uplink| {
+                        wrapper::Frame::decode(&uplink.frame).map_or(&[][..], |it| it.apdu)
+                    });
+                    self.edge.expect(apdus);
+                    for uplink in some {
+                        self.take_uplink(link, uplink.clone(), now);
+                    }
+                }
             }
             Ok(Message::Hello {
                 role: Role::Gateway,
@@ -155,6 +151,18 @@ impl EdgeNode {
                 self.hang_up(link, "the gateway sent an envelope an edge does not take")
             }
         }
+    }
+
+    fn take_uplink(&mut self, link: LinkId, uplink: Uplink, now: Now) {
+        let path = Path {
+            gateway: link.0,
+            down: uplink.path,
+        };
+        let known = LinkQuality {
+            received: Some(uplink.received),
+            ..uplink.link
+        };
+        self.take_from_meter(path, &known, &uplink.frame, now);
     }
 
     /// A push or a confirmation is for the edge itself; what a meter answers to another client

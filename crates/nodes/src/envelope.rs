@@ -76,16 +76,10 @@ pub enum Message {
         name: String,
     },
     /// Gateway to edge: a frame from a meter.
-    Uplink {
-        /// The gateway's name for the way back.
-        path: u64,
-        /// When the gateway had it.
-        received: UtcTime,
-        /// What else the gateway's link to the meter knew.
-        link: LinkQuality,
-        /// The frame, unverified.
-        frame: Vec<u8>,
-    },
+    Uplink(Uplink),
+    /// Gateway to edge: frames that have waited, oldest first. The edge fetches what it knows of
+    /// all their senders at once.
+    Uplinks(Vec<Uplink>),
     /// Edge to gateway: a frame for the meter at the end of `path`.
     Downlink {
         /// As it came in the uplink.
@@ -155,6 +149,19 @@ pub enum Message {
     },
 }
 
+/// A frame from a meter, as its gateway had it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The gateway's name for the way back.
+    pub path: u64,
+    /// When the gateway had it.
+    pub received: UtcTime,
+    /// What else the gateway's link to the meter knew.
+    pub link: LinkQuality,
+    /// The frame, unverified.
+    pub frame: Vec<u8>,
+}
+
 impl Message {
     /// A greeting.
     pub fn hello(role: Role, name: &str) -> Self {
@@ -182,17 +189,8 @@ impl Message {
                 });
                 out.bytes(name.as_bytes());
             }
-            Self::Uplink {
-                path,
-                received,
-                link,
-                frame,
-            } => {
-                out.u64(*path);
-                out.time(*received);
-                out.link(link);
-                out.bytes(frame);
-            }
+            Self::Uplink(uplink) => out.uplink(uplink),
+            Self::Uplinks(uplinks) => out.list(uplinks, Writer::uplink),
             Self::Downlink { path, frame } => {
                 out.u64(*path);
                 out.bytes(frame);
@@ -267,12 +265,7 @@ impl Message {
                 },
                 name: from.text("name")?,
             },
-            2 => Self::Uplink {
-                path: from.0.u64()?,
-                received: from.time()?,
-                link: from.link()?,
-                frame: from.bytes()?,
-            },
+            2 => Self::Uplink(from.uplink()?),
             3 => Self::Downlink {
                 path: from.0.u64()?,
                 frame: from.bytes()?,
@@ -326,6 +319,7 @@ impl Message {
                 edge: from.scores()?,
                 gateways: from.list(Source::gateway)?,
             },
+            17 => Self::Uplinks(from.list(Source::uplink)?),
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -337,7 +331,7 @@ impl Message {
     fn kind(&self) -> u8 {
         match self {
             Self::Hello { .. } => 1,
-            Self::Uplink { .. } => 2,
+            Self::Uplink(_) => 2,
             Self::Downlink { .. } => 3,
             Self::Readings(_) => 4,
             Self::Stored(_) => 5,
@@ -352,6 +346,7 @@ impl Message {
             Self::Alarms(_) => 14,
             Self::AlarmsStored(_) => 15,
             Self::Trust { .. } => 16,
+            Self::Uplinks(_) => 17,
         }
     }
 }
@@ -631,6 +626,15 @@ mod tests {
                 closed: Month::parse("2013-01").map(|month| ClosedMonth { month, minor: 99 }),
             },
         };
+        let uplink = Uplink {
+            path: 4,
+            received: key.end,
+            link: LinkQuality {
+                response_ms: Some(40),
+                ..LinkQuality::default()
+            },
+            frame: vec![1, 2, 3],
+        };
         let price = PricePoint {
             end: key.end,
             period: key.period,
@@ -641,15 +645,8 @@ mod tests {
         };
         vec![
             Message::hello(Role::Edge, "edge-1"),
-            Message::Uplink {
-                path: 4,
-                received: key.end,
-                link: LinkQuality {
-                    response_ms: Some(40),
-                    ..LinkQuality::default()
-                },
-                frame: vec![1, 2, 3],
-            },
+            Message::Uplink(uplink.clone()),
+            Message::Uplinks(vec![uplink.clone(), uplink]),
             Message::Downlink {
                 path: 4,
                 frame: Vec::new(),

@@ -7,7 +7,7 @@ use gridloom_core::{Instant, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::LinkQuality;
 
-use crate::envelope::{Message, Role};
+use crate::envelope::{Message, Role, Uplink};
 use crate::node::{Input, LinkId, Node, Output, Port};
 
 /// What a gateway has carried since it started.
@@ -60,7 +60,7 @@ pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
     meters: BTreeMap<LinkId, Talk>,
-    backlog: VecDeque<Message>,
+    backlog: VecDeque<Uplink>,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
@@ -69,6 +69,11 @@ impl GatewayNode {
     /// Frames kept while no edge is reachable. Beyond it the oldest is given up and counted:
     /// its meter still holds the reading and pushes it again.
     pub const BACKLOG_MAX: usize = 4_096;
+
+    /// Frames of the backlog in one envelope, and their bytes unless one alone has more; the rest
+    /// goes in the next.
+    const TOGETHER_MAX: usize = 256;
+    const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 
     /// A gateway called `name`.
     pub fn new(name: String) -> Self {
@@ -109,12 +114,12 @@ impl GatewayNode {
         }
     }
 
-    fn carry_up(&mut self, message: Message) {
+    fn carry_up(&mut self, uplink: Uplink) {
         if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
             self.outbox.push_back(Output::Send {
                 link,
-                frame: message.encode(),
+                frame: Message::Uplink(uplink).encode(),
             });
             return;
         }
@@ -122,7 +127,28 @@ impl GatewayNode {
             self.backlog.pop_front();
             self.counters.backlog_dropped += 1;
         }
-        self.backlog.push_back(message);
+        self.backlog.push_back(uplink);
+    }
+
+    /// What waited goes up, several frames in one envelope.
+    fn carry_backlog_up(&mut self, link: LinkId) {
+        let mut waiting = std::mem::take(&mut self.backlog).into_iter().peekable();
+        while waiting.peek().is_some() {
+            let (mut some, mut bytes) = (Vec::new(), 0);
+            while some.len() < Self::TOGETHER_MAX
+                && let Some(uplink) = waiting.next_if(|next| {
+                    some.is_empty() || bytes + next.frame.len() <= Self::TOGETHER_BYTES_MAX
+                })
+            {
+                bytes += uplink.frame.len();
+                some.push(uplink);
+            }
+            self.counters.carried_up += some.len() as u64;
+            self.outbox.push_back(Output::Send {
+                link,
+                frame: Message::Uplinks(some).encode(),
+            });
+        }
     }
 
     fn carry_down(&mut self, edge: LinkId, frame: &[u8], now: Instant) {
@@ -171,9 +197,7 @@ impl Node for GatewayNode {
                     link,
                     frame: Message::hello(Role::Gateway, &self.name).encode(),
                 });
-                for message in std::mem::take(&mut self.backlog) {
-                    self.carry_up(message);
-                }
+                self.carry_backlog_up(link);
             }
             // It dials nobody by itself.
             Input::LinkUp {
@@ -192,7 +216,7 @@ impl Node for GatewayNode {
             }
             Input::Frame { link, frame } => {
                 let known = self.note_answer(link, &frame, now.instant);
-                self.carry_up(Message::Uplink {
+                self.carry_up(Uplink {
                     path: link.0,
                     received: now.utc,
                     link: known,
@@ -247,11 +271,17 @@ mod tests {
     fn uplinks(outputs: &[Output]) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         for output in outputs {
-            if let Output::Send { link: EDGE, frame } = output
-                && let Ok(Message::Uplink { frame, path, .. }) = Message::decode(frame)
-            {
-                assert_eq!(path, METER.0);
-                frames.push(frame);
+            let Output::Send { link: EDGE, frame } = output else {
+                continue;
+            };
+            let uplinks = match Message::decode(frame) {
+                Ok(Message::Uplink(uplink)) => vec![uplink],
+                Ok(Message::Uplinks(uplinks)) => uplinks,
+                _ => continue,
+            };
+            for uplink in uplinks {
+                assert_eq!(uplink.path, METER.0);
+                frames.push(uplink.frame);
             }
         }
         frames

@@ -1,4 +1,4 @@
-//! What an edge says about what it sends: scores, reasons, the link's knowledge; and alarms.
+//! What is carried, with what is known about it: frames, readings with their scores, alarms.
 
 use gridloom_core::{MeterId, SystemTitle};
 use gridloom_dlms::apdu::LongInvokeId;
@@ -7,7 +7,7 @@ use gridloom_edge::{
     Scores, ScreenedReading,
 };
 
-use super::{EnvelopeError, Source, Writer};
+use super::{EnvelopeError, Source, Uplink, Writer};
 
 const ALERT: u8 = 1;
 const EVENT: u8 = 2;
@@ -51,6 +51,13 @@ impl Writer {
         if let Some(dbm) = link.signal_dbm {
             self.0.extend(dbm.to_be_bytes());
         }
+    }
+
+    pub(super) fn uplink(&mut self, uplink: &Uplink) {
+        self.u64(uplink.path);
+        self.time(uplink.received);
+        self.link(&uplink.link);
+        self.bytes(&uplink.frame);
     }
 
     pub(super) fn screened(&mut self, reading: &ScreenedReading) {
@@ -139,6 +146,15 @@ impl Source<'_> {
             link.signal_dbm = Some(i16::from_be_bytes(self.0.array()?));
         }
         Ok(link)
+    }
+
+    pub(super) fn uplink(&mut self) -> Result<Uplink, EnvelopeError> {
+        Ok(Uplink {
+            path: self.0.u64()?,
+            received: self.time()?,
+            link: self.link()?,
+            frame: self.bytes()?,
+        })
     }
 
     pub(super) fn screened(&mut self) -> Result<ScreenedReading, EnvelopeError> {
