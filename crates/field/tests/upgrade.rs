@@ -11,7 +11,8 @@ use gridloom_dlms::security::{Curve, PrivateKey};
 use gridloom_field::objects::firmware::{MakersKey, sign_image};
 use gridloom_field::{Boot, Client as Role, MeterConfig};
 use support::session::{
-    BILLING, Counters, LINE, Session, attribute, client_config, configured, load, moment, rows,
+    BILLING, Counters, LINE, Session, attribute, client_config, configured, load, moment, refused,
+    rows,
 };
 use support::{Bench, time};
 
@@ -255,20 +256,13 @@ fn schedules_end_billing_periods_and_push() {
 
 #[test]
 fn setups_are_read_written_and_remembered() {
+    let tcp = (41, [0, 0, 25, 0, 0, 255]);
+    let ipv4 = (42, [0, 0, 25, 1, 0, 255]);
+    let hdlc = (23, [0, 0, 22, 0, 0, 255]);
     let setups = [
-        (
-            (41, [0, 0, 25, 0, 0, 255]),
-            2,
-            Data::LongUnsigned(4_059),
-            Data::LongUnsigned(4_060),
-        ),
-        (
-            (42, [0, 0, 25, 1, 0, 255]),
-            3,
-            Data::DoubleLongUnsigned(0),
-            Data::DoubleLongUnsigned(0x0A00_0001),
-        ),
-        ((23, [0, 0, 22, 0, 0, 255]), 2, Data::Enum(5), Data::Enum(9)),
+        (tcp, 5, Data::Unsigned(1), Data::Unsigned(2)),
+        (tcp, 6, Data::LongUnsigned(180), Data::LongUnsigned(60)),
+        (hdlc, 5, Data::LongUnsigned(2_030), Data::LongUnsigned(512)),
     ];
     let mut bench = bench();
     let mut session = management(&mut bench, 100);
@@ -279,6 +273,21 @@ fn setups_are_read_written_and_remembered() {
         assert_eq!(session.get(&mut bench, at), Ok(made));
         assert_eq!(session.set(&mut bench, at, new), Ok(Response::Written));
     }
+    // What a virtual meter cannot do it does not pretend to.
+    for (object, number, new) in [
+        (tcp, 2, Data::LongUnsigned(4_060)),
+        (ipv4, 3, Data::DoubleLongUnsigned(0x0A00_0001)),
+        (hdlc, 2, Data::Enum(9)),
+    ] {
+        let answer = session.set(&mut bench, attribute(object, number), new);
+        assert_eq!(refused(answer), DataAccessResult::ReadWriteDenied);
+    }
+    let answer = session.set(&mut bench, attribute(tcp, 5), Data::Unsigned(200));
+    assert_eq!(
+        refused(answer),
+        DataAccessResult::OtherReason,
+        "more than it serves"
+    );
     bench.restart(upgradable(), load(), Boot::Reset);
     bench.settle();
     let mut session = management(&mut bench, 5_000);
