@@ -46,8 +46,6 @@ pub(crate) struct Alerts {
     /// Oldest first.
     waiting: VecDeque<Alert>,
     lost: u64,
-    /// The link is up, and sending starts then.
-    link: Option<Instant>,
 }
 
 impl Alerts {
@@ -87,15 +85,13 @@ impl Alerts {
         self.waiting.len() < before
     }
 
-    /// The link is up, and may be used from `from` on: everything is tried again.
-    pub(crate) fn link_up(&mut self, from: Instant) {
-        self.link = Some(from);
+    /// The link is up: everything is tried again.
+    pub(crate) fn link_up(&mut self) {
         self.free(|state| state != State::Held);
     }
 
     /// The link is gone, and what was in flight with it.
     pub(crate) fn link_down(&mut self) {
-        self.link = None;
         self.free(|state| matches!(state, State::InFlight { .. }));
     }
 
@@ -129,9 +125,8 @@ impl Alerts {
         }
     }
 
-    /// The alert to send now, which is then in flight.
+    /// The alert to send now on a link that may be used, which is then in flight.
     pub(crate) fn next(&mut self, now: Instant, patience: Patience) -> Option<(u32, &AlertPush)> {
-        self.link.filter(|from| *from <= now)?;
         let mut waiting = self.waiting.iter_mut();
         let alert = waiting.find(|alert| alert.state == State::Ready)?;
         let until = now + patience.ack_timeout;
@@ -147,9 +142,8 @@ impl Alerts {
         }
     }
 
-    /// When to come back.
-    pub(crate) fn wake(&self, now: Instant) -> Option<(Instant, &'static str)> {
-        let from = self.link?;
+    /// When to come back to a link that may be used from `from` on.
+    pub(crate) fn wake(&self, from: Instant, now: Instant) -> Option<(Instant, &'static str)> {
         let due = self.waiting.iter().filter_map(|alert| match alert.state {
             State::Ready => (from > now).then_some(from),
             State::InFlight { until } | State::Resting { until } => Some(until),
@@ -211,7 +205,6 @@ impl Alerts {
             number,
             waiting: waiting.into(),
             lost,
-            link: None,
         })
     }
 }
@@ -258,39 +251,35 @@ mod tests {
     #[test]
     fn an_alert_leaves_when_it_is_durable_and_again_until_it_is_heard() {
         let mut alerts = Alerts::default();
-        alerts.link_up(at(1));
         let number = alerts.raise(push(1));
         assert_eq!(drain(&mut alerts, at(2)), [], "it is not durable");
         alerts.release(number);
-        assert_eq!(drain(&mut alerts, at(0)), [], "the link is not used yet");
-        assert_eq!(alerts.wake(at(0)), Some((at(1), "alert")));
+        assert_eq!(alerts.wake(at(1), at(0)), Some((at(1), "alert")));
         assert_eq!(drain(&mut alerts, at(2)), [number]);
         for (given_up, again) in [(12, 17), (27, 37), (47, 67), (77, 97)] {
-            assert_eq!(alerts.wake(at(2)), Some((at(given_up), "alert")));
+            assert_eq!(alerts.wake(at(1), at(2)), Some((at(given_up), "alert")));
             alerts.handle_timeout(at(given_up), PATIENCE);
             assert_eq!(drain(&mut alerts, at(given_up)), [], "it rests");
-            assert_eq!(alerts.wake(at(2)), Some((at(again), "alert")));
+            assert_eq!(alerts.wake(at(1), at(2)), Some((at(again), "alert")));
             alerts.handle_timeout(at(again), PATIENCE);
             assert_eq!(drain(&mut alerts, at(again)), [number]);
         }
         assert!(!alerts.confirm(number + 1));
         assert!(alerts.confirm(number));
-        assert_eq!((alerts.len(), alerts.wake(at(99))), (0, None));
+        assert_eq!((alerts.len(), alerts.wake(at(1), at(99))), (0, None));
     }
 
     #[test]
     fn too_many_drop_the_oldest() {
         let mut alerts = Alerts::default();
-        alerts.link_up(at(0));
         for second in 0..20 {
             let number = alerts.raise(push(second));
             alerts.release(number);
         }
         assert_eq!((alerts.len(), alerts.lost()), (ALERTS_MAX, 4));
         assert_eq!(drain(&mut alerts, at(0)), (5..=20).collect::<Vec<u32>>());
+        assert_eq!(drain(&mut alerts, at(1)), [], "all are in flight");
         alerts.link_down();
-        assert_eq!(drain(&mut alerts, at(1)), [], "no link");
-        alerts.link_up(at(2));
         assert_eq!(drain(&mut alerts, at(2)).len(), ALERTS_MAX);
     }
 
@@ -301,7 +290,6 @@ mod tests {
             ..PATIENCE
         };
         let mut alerts = Alerts::default();
-        alerts.link_up(at(0));
         let number = alerts.raise(push(1));
         alerts.release(number);
         let mut tries = 0;
@@ -310,13 +298,13 @@ mod tests {
             assert_eq!(number, 1);
             tries += 1;
             for _ in 0..2 {
-                if let Some((due, _)) = alerts.wake(now) {
+                if let Some((due, _)) = alerts.wake(at(0), now) {
                     now = due;
                     alerts.handle_timeout(now, patience);
                 }
             }
         }
-        assert_eq!((tries, alerts.wake(now)), (2, None));
+        assert_eq!((tries, alerts.wake(at(0), now)), (2, None));
         let another = alerts.raise(push(2));
         alerts.release(another);
         assert_eq!(drain(&mut alerts, now), [number, another]);
@@ -334,7 +322,6 @@ mod tests {
         let mut bytes = Vec::new();
         alerts.encode(&mut bytes);
         let mut alerts = Alerts::decode(&bytes).unwrap();
-        alerts.link_up(at(0));
         assert_eq!(drain(&mut alerts, at(0)), [1, 3]);
         assert_eq!(alerts.raise(push(9)), 4, "no number twice");
     }

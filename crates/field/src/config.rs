@@ -24,8 +24,20 @@ pub struct Reach {
     pub port: Option<u16>,
     /// Its address, shown in 0.0.25.1.0.
     pub address: Option<Ipv4Addr>,
+    /// How frames lie on it.
+    pub line: Line,
     /// Where clients may let it push to.
     pub pushes: PushReach,
+}
+
+/// How frames lie on a meter's own connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Line {
+    /// The wrapper, over TCP or UDP.
+    #[default]
+    Wrapper,
+    /// HDLC; its host applies [`crate::Meter::hdlc_setup`] to each new connection.
+    Hdlc,
 }
 
 /// Where clients may let a meter push to. A destination beyond it is refused.

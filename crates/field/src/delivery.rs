@@ -111,8 +111,8 @@ struct Attempt {
 /// so that a backlog never starves what was just measured.
 #[derive(Debug)]
 pub struct Schedule {
-    policy: RetryPolicy,
     patience: Patience,
+    reconnect_spread: Duration,
     rng: seed::Rng,
     attempts: BTreeMap<UtcTime, Attempt>,
     ready: BTreeSet<UtcTime>,
@@ -130,7 +130,7 @@ impl Schedule {
     pub fn new(policy: RetryPolicy, seed: Seed) -> Self {
         Self {
             patience: Patience::of(policy),
-            policy,
+            reconnect_spread: policy.reconnect_spread,
             rng: seed.rng(),
             attempts: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -162,6 +162,11 @@ impl Schedule {
                 self.enter(end, State::Ready);
             }
         }
+    }
+
+    /// Whether the link is up and may be used.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.link.is_some_and(|at| at <= now)
     }
 
     /// When pushing starts on the link that is up.
@@ -196,7 +201,7 @@ impl Schedule {
     /// The link is up: everything may be tried again, after a random wait.
     pub fn link_up(&mut self, now: Instant) {
         self.link_down();
-        let spread = self.policy.reconnect_spread;
+        let spread = self.reconnect_spread;
         self.link = Some(now + self.random_part(spread));
         let all: Vec<UtcTime> = self.attempts.keys().copied().collect();
         for end in all {
@@ -249,9 +254,7 @@ impl Schedule {
 
     /// The interval to push now, which is then in flight.
     pub fn next_push(&mut self, now: Instant) -> Option<UtcTime> {
-        let end = self
-            .candidate()
-            .filter(|_| self.link.is_some_and(|at| at <= now))?;
+        let end = self.candidate().filter(|_| self.is_usable(now))?;
         self.enter(
             end,
             State::InFlight {

@@ -220,7 +220,14 @@ const ALERT_OBJECTS: &[(u16, [u8; 5], i8)] = &[
     (1, [0, 0, 94, 91, 18], 2),
 ];
 
-static TCP: TcpUdpSetup = TcpUdpSetup::DEFAULT;
+static TCP: TcpUdpSetup = MADE_TCP;
+
+/// What a meter does as made.
+const MADE_TCP: TcpUdpSetup = TcpUdpSetup {
+    connections: 4,
+    inactivity_s: 600,
+    ..TcpUdpSetup::DEFAULT
+};
 static IPV4: Ipv4Setup = Ipv4Setup::DHCP;
 static HDLC: HdlcSetup = MADE_HDLC;
 
@@ -318,7 +325,7 @@ impl Fittings {
                 },
                 |object| act(object),
             ),
-            Fitting::Tcp => own(&mut self.tcp, || TcpUdpSetup::DEFAULT, |object| act(object)),
+            Fitting::Tcp => own(&mut self.tcp, || MADE_TCP, |object| act(object)),
             // The rights on it let nobody get here.
             Fitting::Ipv4 => act(&mut Ipv4Setup::DHCP.clone()),
             Fitting::Hdlc => own(&mut self.hdlc, || MADE_HDLC, |object| act(object)),

@@ -46,7 +46,7 @@ pub use bill::{Bill, MonthAccount};
 pub use billing_period::{BillingPeriod, BillingPeriods};
 pub use catalogue::{Client, ObjectTable};
 pub use clock::{Clock, ClockConfig, ClockStep};
-pub use config::{ConfigError, MeterConfig, PushReach, Reach};
+pub use config::{ConfigError, Line, MeterConfig, PushReach, Reach};
 pub use delivery::RetryPolicy;
 pub use features::FeatureEvent;
 pub use fittings::Pushes;

@@ -15,7 +15,7 @@ mod talk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use gridloom_core::{Day, Now, Price, UtcTime, Wake};
+use gridloom_core::{Day, Instant, Now, Price, UtcTime, Wake};
 use gridloom_dlms::apdu::ApduError;
 use gridloom_dlms::server::Server;
 
@@ -23,6 +23,7 @@ pub use clients::{ConnectionId, Entropy};
 pub use pushes::PushTransport;
 pub use start::StartError;
 
+use crate::alerts::Alerts;
 use crate::bill::Bill;
 use crate::billing_period::BillingPeriods;
 use crate::clock::{Clock, ClockStep};
@@ -189,7 +190,8 @@ pub struct Meter {
     lost: u64,
     last_ack: Option<UtcTime>,
     link: Link,
-    connections: BTreeMap<ConnectionId, Server>,
+    /// With the time at which a client was last heard on each.
+    connections: BTreeMap<ConnectionId, (Server, Instant)>,
     entropy: Option<Entropy>,
     /// Drawn so far from the seed.
     challenges: u64,
@@ -215,8 +217,9 @@ impl Meter {
         self.begin(now);
         if self.off_since.is_none() {
             self.schedule.link_up(now.instant);
-            let from = self.schedule.starts().unwrap_or(now.instant);
-            self.supervision.alerts_mut().link_up(from);
+            if let Some(alerts) = self.supervision.alerts_mut() {
+                alerts.link_up();
+            }
         }
         self.settle(now);
     }
@@ -268,7 +271,7 @@ impl Meter {
                         self.push_interval(end, now);
                     }
                 }
-                Owed::Alert(number) => self.supervision.alerts_mut().release(number),
+                Owed::Alert(number) => self.supervision.release(number),
                 Owed::Answer(plain) => self.answer(&plain),
                 Owed::ClientAnswer {
                     connection,
@@ -291,10 +294,11 @@ impl Meter {
         self.measure(now);
         self.follow(now);
         self.schedule.handle_timeout(now.instant);
+        self.close_silent(now);
         let patience = self.patience(Pushes::Alert);
-        self.supervision
-            .alerts_mut()
-            .handle_timeout(now.instant, patience);
+        if let Some(alerts) = self.supervision.alerts_mut() {
+            alerts.handle_timeout(now.instant, patience);
+        }
         self.settle(now);
     }
 
@@ -346,7 +350,11 @@ impl Meter {
             utc: None,
         })
         .earliest(Wake {
-            instant: self.supervision.alerts().wake(self.seen.instant),
+            instant: self.alert_due_at(),
+            utc: None,
+        })
+        .earliest(Wake {
+            instant: self.silence_due(),
             utc: None,
         })
     }
@@ -406,8 +414,8 @@ impl Meter {
             last_acknowledged: self.last_ack,
             unacknowledged: self.profile.unacknowledged(),
             in_flight: self.schedule.in_flight(),
-            alerts_waiting: self.supervision.alerts().len(),
-            alerts_lost: self.supervision.alerts().lost(),
+            alerts_waiting: self.supervision.alerts().map_or(0, Alerts::len),
+            alerts_lost: self.supervision.alerts().map_or(0, Alerts::lost),
             captured: self.captured,
             lost: self.lost,
             counters: self.counters,
@@ -493,7 +501,9 @@ impl Meter {
 
     fn drop_link(&mut self) {
         self.schedule.link_down();
-        self.supervision.alerts_mut().link_down();
+        if let Some(alerts) = self.supervision.alerts_mut() {
+            alerts.link_down();
+        }
         let before = self.owed.len();
         self.owed
             .retain(|(_, owed)| !matches!(owed, Owed::Answer(_)));

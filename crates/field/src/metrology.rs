@@ -190,7 +190,7 @@ pub struct Metrology {
     /// The lowest and the highest voltage of any phase since they were last asked for.
     voltages: Option<(i64, i64)>,
     /// Of the block load profile and of the demand, where they have periods of their own.
-    taps: [Tap; 2],
+    taps: Option<Box<[Tap; 2]>>,
 }
 
 /// Energy registers of a meter.
@@ -211,19 +211,21 @@ impl Metrology {
             at_start: [0; CHANNELS],
             sums: Sums::default(),
             voltages: None,
-            taps: [Tap::default(); 2],
+            taps: None,
         }
     }
 
     /// What a second interval has seen since the last call: 0 of the block load profile, 1 of
-    /// the demand.
+    /// the demand. The first call begins both.
     pub(crate) fn take_tap(&mut self, number: usize) -> Tap {
-        core::mem::take(&mut self.taps[number])
+        core::mem::take(&mut self.taps.get_or_insert_default()[number])
     }
 
     /// The same, without a new start.
-    pub(crate) const fn tap(&self, number: usize) -> Tap {
-        self.taps[number]
+    pub(crate) fn tap(&self, number: usize) -> Tap {
+        self.taps
+            .as_ref()
+            .map_or(Tap::default(), |taps| taps[number])
     }
 
     /// The lowest and the highest voltage of any phase since the last call, in millivolts.
@@ -258,7 +260,7 @@ impl Metrology {
         if at > self.cursor {
             self.cursor = at;
             self.sums.interrupted = true;
-            for tap in &mut self.taps {
+            for tap in self.taps.iter_mut().flat_map(|taps| taps.iter_mut()) {
                 tap.interrupted = true;
             }
         }
@@ -399,7 +401,9 @@ impl Metrology {
                 self.energy[APPARENT].add(apparent, span);
             }
             self.sums.millis += span;
-            self.taps[0].millis += span;
+            if let Some(taps) = &mut self.taps {
+                taps[0].millis += span;
+            }
             self.sums.active += active * millis;
             self.sums.reactive += reactive * millis;
             self.sums.apparent += apparent * span;
@@ -410,8 +414,8 @@ impl Metrology {
                 let (lowest, highest) = self.voltages.unwrap_or((voltage, voltage));
                 self.voltages = Some((lowest.min(voltage), highest.max(voltage)));
                 self.sums.voltage[phase] += voltage.unsigned_abs() * span;
-                if phase == 0 {
-                    self.taps[0].voltage += voltage.unsigned_abs() * span;
+                if let (0, Some(taps)) = (phase, &mut self.taps) {
+                    taps[0].voltage += voltage.unsigned_abs() * span;
                 }
                 self.sums.current[phase] += current_ma(*apparent, voltage).unsigned_abs() * span;
             }

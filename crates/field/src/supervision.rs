@@ -98,18 +98,30 @@ pub(crate) struct Supervision {
     quality: Option<Box<PowerQuality>>,
     /// `None` until the meter is told, and after each start.
     surroundings: Option<Box<Surroundings>>,
-    alerts: Alerts,
+    alerts: Option<Box<Alerts>>,
 }
 
 impl Supervision {
-    /// The alerts on their way to the edge.
-    pub(crate) fn alerts(&self) -> &Alerts {
-        &self.alerts
+    /// The alerts on their way to the edge; `None` before the first one.
+    pub(crate) fn alerts(&self) -> Option<&Alerts> {
+        self.alerts.as_deref()
     }
 
     /// Likewise, to be sent and confirmed.
-    pub(crate) fn alerts_mut(&mut self) -> &mut Alerts {
-        &mut self.alerts
+    pub(crate) fn alerts_mut(&mut self) -> Option<&mut Alerts> {
+        self.alerts.as_deref_mut()
+    }
+
+    /// Takes an alert, and gives it its number.
+    pub(crate) fn raise(&mut self, push: AlertPush) -> u32 {
+        self.alerts.get_or_insert_default().raise(push)
+    }
+
+    /// A raised alert may leave.
+    pub(crate) fn release(&mut self, number: u32) {
+        if let Some(alerts) = &mut self.alerts {
+            alerts.release(number);
+        }
     }
 
     /// What an alert says now.
@@ -359,8 +371,8 @@ impl Supervision {
         if let Some(quality) = &self.quality {
             parts::put(out, 3, |out| quality.encode(out));
         }
-        if self.alerts != Alerts::default() {
-            parts::put(out, 4, |out| self.alerts.encode(out));
+        if let Some(alerts) = &self.alerts {
+            parts::put(out, 4, |out| alerts.encode(out));
         }
     }
 
@@ -383,7 +395,7 @@ impl Supervision {
                     let quality = PowerQuality::decode(Arc::new(*limits), part)?;
                     supervision.quality = Some(Box::new(quality));
                 }
-                4 => supervision.alerts = Alerts::decode(part)?,
+                4 => supervision.alerts = Some(Box::new(Alerts::decode(part)?)),
                 _ => return Ok(false),
             }
             Ok(true)

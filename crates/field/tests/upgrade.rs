@@ -4,12 +4,13 @@ mod support;
 
 use std::sync::Arc;
 
+use gridloom_dlms::apdu::DataAccessResult;
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::Response;
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_dlms::security::{Curve, PrivateKey};
 use gridloom_field::objects::firmware::{MakersKey, sign_image};
-use gridloom_field::{Boot, Client as Role, MeterConfig};
+use gridloom_field::{Boot, Client as Role, Line, MeterConfig, Reach};
 use support::session::{
     BILLING, Counters, LINE, Session, attribute, client_config, configured, load, moment, refused,
     rows,
@@ -260,11 +261,20 @@ fn setups_are_read_written_and_remembered() {
     let ipv4 = (42, [0, 0, 25, 1, 0, 255]);
     let hdlc = (23, [0, 0, 22, 0, 0, 255]);
     let setups = [
-        (tcp, 5, Data::Unsigned(1), Data::Unsigned(2)),
-        (tcp, 6, Data::LongUnsigned(180), Data::LongUnsigned(60)),
+        (tcp, 5, Data::Unsigned(4), Data::Unsigned(2)),
+        (tcp, 6, Data::LongUnsigned(600), Data::LongUnsigned(60)),
         (hdlc, 5, Data::LongUnsigned(2_030), Data::LongUnsigned(512)),
     ];
-    let mut bench = bench();
+    let alone = || MeterConfig {
+        reach: Reach {
+            port: Some(4_059),
+            line: Line::Hdlc,
+            ..Reach::default()
+        },
+        ..upgradable()
+    };
+    let mut bench = Bench::new(alone(), load(), "2013-01-01T00:00:00Z");
+    bench.settle();
     let mut session = management(&mut bench, 100);
     for (object, number, made, new) in setups.clone() {
         let at = attribute(object, number);
@@ -288,14 +298,24 @@ fn setups_are_read_written_and_remembered() {
         DataAccessResult::OtherReason,
         "more than it serves"
     );
-    bench.restart(upgradable(), load(), Boot::Reset);
+    bench.restart(alone(), load(), Boot::Reset);
     bench.settle();
     let mut session = management(&mut bench, 5_000);
     for (object, number, _, new) in setups {
         let at = attribute(object, number);
         assert_eq!(session.get(&mut bench, at), Ok(new));
     }
+    // Behind a gateway there is nothing to apply them to.
     let mut bench = self::bench();
+    let mut session = management(&mut bench, 100);
+    for (object, number, value) in [
+        (tcp, 6, Data::LongUnsigned(60)),
+        (hdlc, 5, Data::LongUnsigned(512)),
+    ] {
+        let answer = session.set(&mut bench, attribute(object, number), value);
+        assert_eq!(refused(answer), DataAccessResult::OtherReason);
+    }
+    session.release(&mut bench);
     let mut reader = Session::role(&mut bench, Role::Reader);
     let port = attribute((41, [0, 0, 25, 0, 0, 255]), 2);
     assert!(reader.get(&mut bench, port).is_err());

@@ -100,6 +100,12 @@ const TOTALS: &[Column] = &[
     Column::Register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
 ];
 
+/// Of the event logs, besides the code.
+const EVENTS: &[Column] = &[
+    Column::Clock,
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+];
+
 const BILLING: &[Column] = &[
     Column::Clock,
     Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
@@ -233,12 +239,16 @@ impl Source<'_> {
         })
     }
 
-    /// An attribute, 2 to 8, of the profile that holds the scalers of another: an Indian
+    /// An attribute, 2 to 8, of the profile that holds the scalers of another, or, without one,
+    /// of the event logs: an Indian
     /// head-end reads them instead of each register's.
-    pub(crate) fn scalers(&self, buffer: Buffer, attribute: i8) -> Result<Data, DataAccessResult> {
-        let scalers = columns(buffer, self.connection)
-            .iter()
-            .filter_map(|column| column.scaler());
+    pub(crate) fn scalers(
+        &self,
+        buffer: Option<Buffer>,
+        attribute: i8,
+    ) -> Result<Data, DataAccessResult> {
+        let columns = buffer.map_or(EVENTS, |buffer| columns(buffer, self.connection));
+        let scalers = columns.iter().filter_map(|column| column.scaler());
         Ok(match attribute {
             2 => Data::Array(vec![Data::Structure(
                 scalers.map(|(_, scaler)| scaler).collect(),

@@ -48,7 +48,8 @@ pub(crate) enum Kind {
     Part(Part),
     Register(Quantity),
     Profile(Buffer),
-    Scalers(Buffer),
+    /// Of a profile, or of the event logs.
+    Scalers(Option<Buffer>),
 }
 
 /// Which part of a meter changes when an object is written or invoked.
@@ -679,23 +680,24 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new(
         [1, 0, 94, 91, 3],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Instantaneous),
+        Kind::Scalers(Some(Buffer::Instantaneous)),
     ),
     Row::new(
         [1, 0, 94, 91, 4],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Block),
+        Kind::Scalers(Some(Buffer::Block)),
     ),
     Row::new(
         [1, 0, 94, 91, 5],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Daily),
+        Kind::Scalers(Some(Buffer::Daily)),
     ),
     Row::new(
         [1, 0, 94, 91, 6],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Billing),
+        Kind::Scalers(Some(Buffer::Billing)),
     ),
+    Row::new([1, 0, 94, 91, 7], &PROFILE_OF_NOW, Kind::Scalers(None)),
     Row::new(
         [1, 0, 98, 1, 0],
         &PROFILE_BILLING,

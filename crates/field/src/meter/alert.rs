@@ -108,7 +108,7 @@ impl Meter {
         if self.supervision.take_alert() {
             // There is no time to wait for the memory.
             let number = self.raise_alert(now);
-            self.supervision.alerts_mut().release(number);
+            self.supervision.release(number);
             self.send_to_edge(now);
             for connection in self.listeners() {
                 if let Some(apdu) = self.alert(now) {
@@ -164,7 +164,7 @@ impl Meter {
         let proved = self
             .connections
             .iter()
-            .filter(|(_, server)| server.is_associated(management));
+            .filter(|(_, (server, _))| server.is_associated(management));
         proved.map(|(connection, _)| *connection).collect()
     }
 

@@ -1,6 +1,8 @@
 //! Clients: their connections, and what follows from what they ask.
 
-use gridloom_core::{Now, UtcTime};
+use std::time::Duration;
+
+use gridloom_core::{Instant, Now, UtcTime};
 use gridloom_dlms::companion::IndianEvent;
 use gridloom_dlms::server::{KeyKind, Server};
 use rand_core::Rng as _;
@@ -22,6 +24,9 @@ impl Meter {
     /// Connections served at once; a further one is closed by [`Output::Disconnect`].
     pub const CONNECTIONS_MAX: usize = 4;
 
+    /// The longest time-out of a connection that a client may set, in seconds.
+    pub const INACTIVITY_S_MAX: u16 = 600;
+
     /// Gives the source of the challenges that clients must answer: the operating system's, in
     /// every deployment. Without it they follow from the seed, and a simulation repeats itself.
     pub fn set_entropy(&mut self, entropy: Entropy) {
@@ -38,11 +43,44 @@ impl Meter {
     /// A client's connection is gone, and what was to be answered on it.
     pub fn handle_client_disconnected(&mut self, connection: ConnectionId, now: Now) {
         self.begin(now);
-        if let Some(mut server) = self.connections.remove(&connection) {
+        self.forget_connection(connection);
+        self.settle(now);
+    }
+
+    /// Closes connections on which nothing was heard for the time-out of the TCP setup. Behind a
+    /// gateway there are none of the meter's own.
+    pub(super) fn close_silent(&mut self, now: Now) {
+        let silence = self.silence_max();
+        let silent: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, (_, heard))| silence.is_some_and(|most| now.instant >= *heard + most))
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in silent {
+            self.forget_connection(connection);
+            self.outbox.push_back(Output::Disconnect { connection });
+        }
+    }
+
+    /// When [`Self::close_silent`] has something to do.
+    pub(super) fn silence_due(&self) -> Option<(Instant, &'static str)> {
+        let silence = self.silence_max()?;
+        let heard = self.connections.values().map(|(_, heard)| *heard);
+        Some((heard.min()? + silence, "inactivity"))
+    }
+
+    fn silence_max(&self) -> Option<Duration> {
+        self.config.reach.port?;
+        let seconds = self.fittings.tcp().inactivity_s;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    fn forget_connection(&mut self, connection: ConnectionId) {
+        if let Some((mut server, _)) = self.connections.remove(&connection) {
             server.disconnected();
         }
         self.drop_client_answers(|other| other == connection);
-        self.settle(now);
     }
 
     /// An APDU came from the client at SAP `client`, not trusted in any way; the first one also
@@ -70,13 +108,15 @@ impl Meter {
 
     fn admit(&mut self, connection: ConnectionId) -> bool {
         if self.off_since.is_none() {
-            if self.connections.contains_key(&connection) {
+            if let Some((_, heard)) = self.connections.get_mut(&connection) {
+                *heard = self.seen.instant;
                 return true;
             }
             let most = Self::CONNECTIONS_MAX.min(self.fittings.tcp().connections.into());
             if self.connections.len() < most {
                 let server = Server::new(self.config.access.server.clone());
-                self.connections.insert(connection, server);
+                self.connections
+                    .insert(connection, (server, self.seen.instant));
                 return true;
             }
         }
@@ -103,13 +143,16 @@ impl Meter {
             None => seeded.fill_bytes(bytes),
         };
         let keys = self.link.security().keys().clone();
-        let server = self.connections.get_mut(&connection);
+        let (server, _) = self
+            .connections
+            .get_mut(&connection)
+            .expect("the caller has looked");
         let mut device = Device {
             settable: settable.then_some(self.interval_end),
             believed,
             ..device!(self, now.utc)
         };
-        let answer = server.expect("the caller has looked").handle_apdu(
+        let answer = server.handle_apdu(
             client,
             apdu,
             &mut device,

@@ -5,7 +5,7 @@
 //! setup says when it may leave and how it is repeated. A destination is served besides; what it
 //! does not take within the setup's retries is given up, as nobody acknowledges it.
 
-use gridloom_core::{Now, UtcTime};
+use gridloom_core::{Instant, Now, UtcTime};
 use gridloom_dlms::apdu::{DataNotification, LongInvokeId};
 use gridloom_dlms::association::Mechanism;
 use gridloom_dlms::axdr::Data;
@@ -75,7 +75,7 @@ impl Meter {
         let name = self.device_name();
         let shown = self.clock.time_at(now.utc);
         let push = self.supervision.alert(name, shown);
-        let number = self.supervision.alerts_mut().raise(push);
+        let number = self.supervision.raise(push);
         self.keeper.touch_cell(SUPERVISION_CELL, now);
         self.owe(Owed::Alert(number));
         number
@@ -83,7 +83,8 @@ impl Meter {
 
     /// The edge has passed an alert on.
     pub(super) fn confirmed_alert(&mut self, number: u32, now: Now) {
-        if self.supervision.alerts_mut().confirm(number) {
+        let alerts = self.supervision.alerts_mut();
+        if alerts.is_some_and(|alerts| alerts.confirm(number)) {
             self.counters.acknowledged += 1;
             self.keeper.touch_cell(SUPERVISION_CELL, now);
         } else {
@@ -93,16 +94,16 @@ impl Meter {
 
     /// Sends to the edge what may leave now.
     pub(super) fn send_to_edge(&mut self, now: Now) {
-        if self.may_leave(Pushes::Alert, now) {
+        if self.may_leave(Pushes::Alert, now) && self.schedule.is_usable(now.instant) {
             let patience = self.patience(Pushes::Alert);
-            while let Some((number, push)) =
-                self.supervision.alerts_mut().next(now.instant, patience)
+            while let Some(alerts) = self.supervision.alerts_mut()
+                && let Some((number, push)) = alerts.next(now.instant, patience)
             {
                 let mut apdu = Vec::with_capacity(96);
                 push.encode_notification(number, &mut apdu)
                     .expect("an alert has a name and a time that fit");
                 let Ok(frame) = self.link.seal(&apdu) else {
-                    self.supervision.alerts_mut().put_back(number);
+                    alerts.put_back(number);
                     break;
                 };
                 self.counters.alerts += 1;
@@ -127,7 +128,7 @@ impl Meter {
         let shown = self.clock.time_at(self.seen.utc);
         let waits = |push| match push {
             Pushes::Interval => self.profile.unacknowledged() > 0,
-            Pushes::Alert => self.supervision.alerts().len() > 0,
+            Pushes::Alert => self.supervision.alerts().is_some_and(|a| a.len() > 0),
         };
         [Pushes::Interval, Pushes::Alert]
             .into_iter()
@@ -135,6 +136,12 @@ impl Meter {
             .map(|push| self.fittings.push(push).opening(shown))
             .filter(|open| *open > shown)
             .min()
+    }
+
+    /// When an alert must be sent, given up or tried again.
+    pub(super) fn alert_due_at(&self) -> Option<(Instant, &'static str)> {
+        let from = self.schedule.starts()?;
+        self.supervision.alerts()?.wake(from, self.seen.instant)
     }
 
     fn may_leave(&self, push: Pushes, now: Now) -> bool {

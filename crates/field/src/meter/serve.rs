@@ -18,7 +18,7 @@ use crate::catalogue::rows::{Buffer, CounterOf, Holder, Kind};
 use crate::catalogue::table::Row;
 use crate::catalogue::{Client, ObjectTable};
 use crate::clock::{Clock, ClockStep};
-use crate::config::MeterConfig;
+use crate::config::{Line, MeterConfig};
 use crate::features::{Features, Switched};
 use crate::fittings::{Fitting, Fittings, Pushes, Scripts};
 use crate::load::Load;
@@ -343,6 +343,13 @@ impl Device<'_> {
                 destination.is_none() || self.config.reach.allows(&destination)
             }
             (Fitting::Tcp, 5) => usize::from(shape::unsigned(value)?) <= Meter::CONNECTIONS_MAX,
+            (Fitting::Tcp, 6) => {
+                self.config.reach.port.is_some() && is_timeout(shape::long_unsigned(value)?)
+            }
+            (Fitting::Hdlc, 8) => {
+                self.config.reach.line == Line::Hdlc && is_timeout(shape::long_unsigned(value)?)
+            }
+            (Fitting::Hdlc, _) => self.config.reach.line == Line::Hdlc,
             _ => true,
         };
         if fits {
@@ -600,6 +607,12 @@ impl Dial for Dialled<'_> {
     fn read(&self, time: &CosemDateTime) -> Option<UtcTime> {
         self.0.moment(time)
     }
+}
+
+/// The host hangs up after [`Meter::INACTIVITY_S_MAX`] anyway: a longer time-out, or none, would
+/// only look as if it held.
+fn is_timeout(seconds: u16) -> bool {
+    (1..=Meter::INACTIVITY_S_MAX).contains(&seconds)
 }
 
 /// When the first meters of this kind were made.

@@ -71,11 +71,9 @@ impl Meter {
         self.keeper.touch_cell(SURVEY_CELL, self.seen);
     }
 
-    /// A row of the block load profile. Without supply in all of its interval there is none.
+    /// A row of the block load profile. An interval of which a restart has forgotten the voltage
+    /// shows the one at its end.
     fn capture_row(&mut self, closed: &Closed, tap: Tap, totals: &[u64; CHANNELS]) {
-        if tap.millis == 0 {
-            return;
-        }
         let mut status = ReadingStatus::GOOD;
         if tap.interrupted {
             status = status.with(ReadingStatus::POWER_DOWN);
@@ -84,18 +82,23 @@ impl Meter {
             status = status.with(ReadingStatus::CLOCK_ADJUSTED);
         }
         let last = UtcTime::from_millis(self.metrology.cursor().as_millis() - 1);
-        let watts = self.instantaneous(last).active_mw / 1_000;
+        let seen = self.instantaneous(last);
+        let voltage_dv = if tap.millis == 0 {
+            u16::try_from(seen.voltage_mv[0] / 100).unwrap_or(u16::MAX)
+        } else {
+            tap.voltage_dv()
+        };
         let entry = Entry {
             end: closed.end,
             energies: closed
                 .energies
                 .map(|energy| u32::try_from(energy).unwrap_or(u32::MAX)),
-            voltage_dv: tap.voltage_dv(),
+            voltage_dv,
             status,
             // Nobody acknowledges it: the oldest rows make room.
             delivery: Delivery::Acknowledged,
             register_wh: totals[0],
-            power_w: i32::try_from(watts).unwrap_or(i32::MAX),
+            power_w: i32::try_from(seen.active_mw / 1_000).unwrap_or(i32::MAX),
             price_micro: None,
         };
         let period = self.survey.period(Span::Capture, self.config.period);
