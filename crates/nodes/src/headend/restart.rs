@@ -1,6 +1,7 @@
 //! What a start takes up again, and each meter's place in the schedule.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gridloom_core::{MeterId, Now};
 use gridloom_headend::backfill::{Order as GapOrder, Series};
@@ -107,6 +108,7 @@ impl HeadEndNode {
 
     /// Gives a meter its place in the schedule, or takes it out.
     pub(super) fn place(&mut self, meter: MeterId, now: Now) {
+        self.place_unciphered(meter);
         let Some(row) = self.registry.meter(meter) else {
             return;
         };
@@ -143,6 +145,12 @@ impl HeadEndNode {
             self.drain_schedule();
             if let Err(error) = planned {
                 tracing::error!(%error, "a meter is not read on time");
+            }
+            if let (None, Some(within)) = (last, self.config.first_read_within) {
+                let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX - 1);
+                let seed = self.config.seed.child("first read").nth(u64::from(meter.0));
+                let wait = Duration::from_millis(seed.get() % (millis + 1));
+                self.read_soon(meter, now.utc + wait, now);
             }
         }
     }
@@ -185,7 +193,7 @@ impl HeadEndNode {
         match moved {
             Ok(proposal) => {
                 let batch = proposal.batch.clone();
-                self.save(batch, Saved::Registry(Box::new(proposal), vec![meter]));
+                self.save(batch, Saved::Registry(None, Box::new(proposal), vec![meter]));
             }
             Err(faults) => tracing::warn!(%meter, ?faults, "a meter is not commissioned"),
         }
