@@ -10,7 +10,7 @@ mod confirm;
 
 use std::net::IpAddr;
 
-use gridloom_core::{IntervalReading, MeterId, Now, SystemTitle};
+use gridloom_core::{IntervalReading, MeterId, Now, Period, SystemTitle, UtcTime};
 use gridloom_dlms::apdu::{DataNotification, EventNotification};
 use gridloom_dlms::client::Layer;
 use gridloom_dlms::security::{
@@ -256,10 +256,9 @@ impl HeadEndNode {
             meter,
             period: template.capture_period,
         };
-        let oldest = readings.first().map_or(newest, |reading| reading.end);
         let purpose = Purpose::Pushed {
             series,
-            span: (oldest - series.period.duration(), newest),
+            span: (last_run(&readings, series.period), newest),
             confirm: for_readings,
         };
         self.deliver_pushed(purpose, readings, believed.counter, told, now);
@@ -269,7 +268,7 @@ impl HeadEndNode {
     fn plausible(
         &mut self,
         meter: MeterId,
-        period: gridloom_core::Period,
+        period: Period,
         mut readings: Vec<IntervalReading>,
         now: Now,
     ) -> Vec<IntervalReading> {
@@ -289,6 +288,7 @@ impl HeadEndNode {
             self.note_error(meter, Layer::Object, words, now);
         }
         readings.retain(|reading| reading.period == period && reading.end <= latest);
+        readings.sort_by_key(|reading| reading.end);
         readings
     }
 
@@ -350,4 +350,18 @@ impl HeadEndNode {
     pub fn refused_pushes(&self) -> impl Iterator<Item = &RefusedPush> {
         self.pushes.refused()
     }
+}
+
+/// The start of the last intervals that follow each other without a gap.
+fn last_run(readings: &[IntervalReading], period: Period) -> UtcTime {
+    let mut run: Option<(UtcTime, UtcTime)> = None;
+    for reading in readings {
+        let begin = reading.end - period.duration();
+        let start = match run {
+            Some((start, end)) if end == begin => start,
+            Some(_) | None => begin,
+        };
+        run = Some((start, reading.end));
+    }
+    run.map_or(UtcTime::from_secs(0), |(start, _)| start)
 }
