@@ -14,6 +14,7 @@ use gridloom_store::{CounterRow, DeviceState, KeyId, KeyKind, Transport, WorkRow
 use super::config::HeadEndError;
 use super::disk::Saved;
 use super::orders::{OrderId, OrderState, Part, What};
+use super::ways::place_of;
 use super::{HeadEndNode, PROFILE};
 
 impl HeadEndNode {
@@ -125,10 +126,15 @@ impl HeadEndNode {
             }
             return;
         }
-        let place = (row.link.transport, row.link.address.clone());
+        let place = place_of(&row.link);
         let next = u32::try_from(self.way_ids.len()).unwrap_or(u32::MAX);
         let known = self.way_ids.contains_key(&place);
         let way = *self.way_ids.entry(place.clone()).or_insert(WayId(next));
+        if place.0.is_hdlc() {
+            // HDLC links of several meters on one line take turns.
+            self.schedule.limit_link(way, 1);
+            self.drain_schedule();
+        }
         self.schedule.handle_meter(meter, way);
         self.drain_schedule();
         if !known && place.0 == Transport::Gateway && self.ways.utility().is_none() {
