@@ -30,6 +30,9 @@ pub struct HeadEndConfig {
     pub templates: Templates,
     /// When load profiles are read.
     pub reading: Recurrence,
+    /// When those of meters behind our own gateways are, which push by themselves; like the
+    /// others if `None`.
+    pub reading_of_pushers: Option<Recurrence>,
     /// How far back a meter is read that was never read before, as far as its profile goes.
     pub history: Duration,
     /// A meter that was never read is read at a moment of its own within this time, and not only
@@ -65,6 +68,7 @@ impl HeadEndConfig {
             title,
             templates,
             reading,
+            reading_of_pushers: None,
             history: Duration::from_hours(24),
             first_read_within: None,
             push_addresses: PushAddresses::Registered,
