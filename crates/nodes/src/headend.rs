@@ -62,13 +62,21 @@ use ways::{WayEvent, Ways};
 /// The recurrence of the load profile.
 const PROFILE: RecurrenceId = RecurrenceId(1);
 
+/// Keys for a meter: under which it is talked to, by which they are wrapped, which they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Handover {
+    under: KeySelection,
+    wrapped_by: KeyId,
+    keys: Vec<(KeyKind, KeyId)>,
+}
+
 /// A single job of the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Task {
     Reading(OrderId, MeterId),
     Command(CommandId, MeterId),
     Gap(ReadId, Series, Span),
-    Transfer(u64, KeySelection, Vec<(KeyKind, KeyId)>),
+    Transfer(u64, Handover),
     Probe(u64, KeySelection),
     Image(u64, MeterId, ImageRequest),
 }
