@@ -68,6 +68,14 @@ use ways::{WayEvent, Ways};
 /// The recurrence of the load profile.
 const PROFILE: RecurrenceId = RecurrenceId(1);
 
+/// Keys for a meter: under which it is talked to, by which they are wrapped, which they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Handover {
+    under: KeySelection,
+    wrapped_by: KeyId,
+    keys: Vec<(KeyKind, KeyId)>,
+}
+
 /// A single job of the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Task {
@@ -76,7 +84,7 @@ enum Task {
     Gap(ReadId, Series, Span),
     /// A read of the profile that no due time asks for.
     Profile(MeterId),
-    Transfer(u64, KeySelection, Vec<(KeyKind, KeyId)>),
+    Transfer(u64, Handover),
     Probe(u64, KeySelection),
     Image(u64, MeterId, ImageRequest),
 }

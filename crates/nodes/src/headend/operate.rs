@@ -75,7 +75,8 @@ impl HeadEndNode {
                     actor: by.to_owned(),
                     own: self.config.title,
                 };
-                let entropy: zeroize::Zeroizing<[u8; 64]> = self.entropy.bytes().into();
+                // Four keys of 32 bytes at most.
+                let entropy: zeroize::Zeroizing<[u8; 128]> = self.entropy.bytes().into();
                 let keys = self.keys.of(meter);
                 let mut next = self.keys.next_key();
                 let begun =

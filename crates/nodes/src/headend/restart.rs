@@ -155,7 +155,10 @@ impl HeadEndNode {
             if let Err(error) = planned {
                 tracing::error!(%error, "a meter is not read on time");
             }
-            if let (None, Some(within)) = (last, self.config.first_read_within) {
+            // Those behind our own gateways push by themselves what they hold.
+            if let (None, Some(within)) = (last, self.config.first_read_within)
+                && place.0 != Transport::Gateway
+            {
                 let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX - 1);
                 let seed = self.config.seed.child("first read").nth(u64::from(meter.0));
                 let wait = Duration::from_millis(seed.get() % (millis + 1));
