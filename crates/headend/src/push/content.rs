@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 
 use gridloom_core::{IntervalReading, MeterId, ObisCode, UtcTime, Watts};
 use gridloom_dlms::apdu::{ApduError, DataNotification, EventNotification, LongInvokeId};
+use gridloom_dlms::alert::{ALERT_SETUP, AlertPush};
 use gridloom_dlms::axdr::{AxdrError, Data};
 use gridloom_dlms::push::{BillingStatus, IntervalPush, PUSH_SETUP};
 use gridloom_dlms::selection::CaptureObject;
@@ -97,6 +98,10 @@ pub fn content_of(plain: &[u8], meaning: PushMeaning<'_>) -> Result<PushContent,
             let notification = DataNotification::decode(plain)?;
             let wants_answer = notification.invoke_id.0 & CONFIRMED != 0;
             content.confirm = wants_answer.then_some(notification.invoke_id);
+            if let Ok(alert) = AlertPush::decode(notification.body) {
+                content.events = alarms_of(&alert);
+                return Ok(content);
+            }
             if let Ok(push) = IntervalPush::decode(notification.body) {
                 content.readings.push(push.reading(meaning.meter));
                 content.now = Some((push.power, push.billing));
@@ -284,6 +289,22 @@ fn tells_events(object: &PushObject) -> bool {
         && object.instance != PUSH_SETUP
         && a == 0
         && (matches!((c, d), (97, 97 | 98) | (96, 11)) || (c, d, e) == (94, 91, 18))
+}
+
+/// The alarms of gridloom's own alert; that none is left is an event too.
+fn alarms_of(alert: &AlertPush) -> Vec<PushedEvent> {
+    let event = |value: &str, is_raised| PushedEvent {
+        object: ALERT_SETUP,
+        at: Some(alert.time),
+        value: value.to_owned(),
+        is_raised,
+    };
+    let alarms = alert.alarms().map(|alarm| event(alarm.text(), true));
+    let mut events: Vec<PushedEvent> = alarms.take(EVENTS_PER_PUSH_MAX).collect();
+    if events.is_empty() {
+        events.push(event("no alarm is left", false));
+    }
+    events
 }
 
 fn event_of(object: &PushObject, value: &Data, at: Option<UtcTime>) -> PushedEvent {

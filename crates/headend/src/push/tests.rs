@@ -1,4 +1,5 @@
 use gridloom_core::{MeterId, MilliwattHours, ObisCode, Period, UtcTime};
+use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::{
     AttributeDescriptor, DataNotification, DataNotificationConfirm, EventNotification,
     LongInvokeId,
@@ -202,6 +203,25 @@ fn events_are_told_by_their_own_service_too() {
         assert!(told.value.starts_with(words) && told.value.len() <= 80, "{told:?}");
         assert_eq!((told.is_raised, told.at), (is_raised, Some(end())));
         assert_eq!(content.confirm, None);
+    }
+}
+
+#[test]
+fn the_alarms_of_our_own_alert_are_events_by_name() {
+    for (descriptors, events) in [([1, 0], vec![true]), ([0, 0], vec![false])] {
+        let alert = AlertPush {
+            device_name: b"GLM".to_vec(),
+            time: end(),
+            descriptors,
+            status_word: 0,
+        };
+        let mut apdu = Vec::new();
+        alert.encode_notification(3, &mut apdu).unwrap();
+        let content = read(&template(&[]), None, &apdu).unwrap();
+        assert_eq!(content.confirm, Some(AlertPush::invoke_id(3)));
+        let raised: Vec<bool> = content.events.iter().map(|event| event.is_raised).collect();
+        assert_eq!(raised, events, "{content:?}");
+        assert_eq!(content.events[0].at, Some(end()));
     }
 }
 
