@@ -19,7 +19,8 @@ pub use edge::EdgeNode;
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;
+pub use gridloom_headend::Arrival;
 pub use node::{
-    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query, Wire,
+    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
 };
 pub use utility::{ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus};

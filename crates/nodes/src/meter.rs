@@ -86,7 +86,8 @@ impl Node for MeterNode {
             }
             // A client's connection begins with its first APDU.
             Input::LinkUp {
-                port: Port::Down, ..
+                port: Port::Down | Port::Push(_),
+                ..
             } => {}
             Input::LinkDown { link } => {
                 let connection = ConnectionId(link.0);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_dlms::hdlc::{Parameters, ServerLinkConfig};
+use gridloom_nodes::Arrival;
 use serial2_tokio::SerialPort;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -116,6 +117,14 @@ impl MeterListener {
     /// Lets each new HDLC connection over TCP agree to what `line` says then.
     pub fn set_line(&mut self, line: watch::Receiver<HdlcLine>) {
         self.line = Some(line);
+    }
+
+    /// Whether frames keep their order: on streams and lines, not as datagrams.
+    pub const fn arrival(&self) -> Arrival {
+        match self.socket {
+            Socket::Tcp(..) | Socket::Serial(..) => Arrival::InOrder,
+            Socket::Udp(..) => Arrival::Unordered,
+        }
     }
 
     /// Where it listens, with the port that the system chose; `None` on a serial line.
