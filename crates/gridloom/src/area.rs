@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use gridloom_billing::{SigmoidParameters, SigmoidTariff};
 use gridloom_core::{Day, MeterId, Millivolts, Seed, UtcTime, Watts};
+use gridloom_edge::Site;
 use gridloom_grid::Fleet;
 use gridloom_headend::{Channel, Templates};
 use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan};
@@ -13,23 +14,27 @@ use gridloom_store::{DeviceRow, DeviceState, KeyRow};
 
 use crate::config::Config;
 
-/// The largest fuse of a direct connected meter: a reading beyond it is an error, not a load.
-const FUSE_AMPS: u32 = 100;
-
-const NOMINAL: Millivolts = Millivolts::new(230_000);
-
 /// What a home draws in the mean, in watts; tariff and stations are fitted to it.
 const MEAN_W: i64 = 370;
 
-/// A meter as the utility serves it from `since` on. Retired meters are not served.
+/// A meter as the utility serves it from `since` on, and a retired one until it was retired: its
+/// last bill is still to be made. One that never was in service is not served.
 pub(crate) fn served(
     row: &DeviceRow,
     templates: &Templates,
     since: UtcTime,
 ) -> anyhow::Result<Option<ServedMeter>> {
-    if row.state == DeviceState::Retired {
+    let span = match row.state {
+        DeviceState::Retired => row
+            .retired_at
+            .and_then(|until| ServiceSpan::between(since, until)),
+        DeviceState::Enrolled | DeviceState::Commissioned | DeviceState::Suspended => {
+            Some(ServiceSpan::since(since))
+        }
+    };
+    let Some(span) = span else {
         return Ok(None);
-    }
+    };
     let triangle = [
         Channel::ReactiveQ1,
         Channel::ReactiveQ2,
@@ -44,13 +49,13 @@ pub(crate) fn served(
             .all(|channel| template.channels.contains_key(channel))
     });
     let limits = MeterLimits::new(
-        FUSE_AMPS,
+        row.fuse_a.into(),
         if row.phases == 1 {
             Phases::One
         } else {
             Phases::Three
         },
-        NOMINAL,
+        nominal(row),
         if captures_all {
             PowerTriangle::Captured
         } else {
@@ -62,8 +67,23 @@ pub(crate) fn served(
         title: row.title,
         name: row.name.clone(),
         limits,
-        span: ServiceSpan::since(since),
+        span,
     }))
+}
+
+fn nominal(row: &DeviceRow) -> Millivolts {
+    Millivolts::new(i64::from(row.voltage_v) * 1_000)
+}
+
+/// What the meter's service can carry, as its edge holds its readings against it: the fuse limits
+/// current, so power is reckoned at the upper end of the voltage band (EN 50160: + 10 %).
+pub(crate) fn site(row: &DeviceRow) -> Site {
+    let amperes = i64::from(row.phases) * i64::from(row.fuse_a);
+    Site {
+        power_max: Watts::new((amperes * i64::from(row.voltage_v) * 11 + 9) / 10),
+        voltage: nominal(row),
+        ..Site::default()
+    }
 }
 
 /// Since when each meter is served: from the start of the day before its first key was made on,

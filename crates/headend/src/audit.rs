@@ -55,8 +55,8 @@ pub enum Action {
     Command,
     /// A firmware campaign went on.
     Campaign,
-    /// A meter told something unasked.
-    MeterAlarm,
+    /// A meter told of an event.
+    Event,
 }
 
 impl Action {
@@ -71,7 +71,7 @@ impl Action {
         (Self::CounterHealing, "counter healing"),
         (Self::Command, "command"),
         (Self::Campaign, "campaign"),
-        (Self::MeterAlarm, "meter alarm"),
+        (Self::Event, "event"),
     ];
 }
 

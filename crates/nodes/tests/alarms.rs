@@ -268,7 +268,7 @@ impl Net {
         entries
             .iter()
             .map(|entry| AuditRecord::decode(&entry.record).unwrap())
-            .filter(|record| record.action == Action::MeterAlarm)
+            .filter(|record| record.action == Action::Event)
             .collect()
     }
 

@@ -60,7 +60,7 @@ impl HeadEndNode {
             let record = AuditRecord {
                 at: alarm.received,
                 actor: format!("meter {}", alarm.title),
-                action: Action::MeterAlarm,
+                action: Action::Event,
                 target: Target::Meter(alarm.key.meter),
                 before: String::new(),
                 after: format!("raised {}: {words}", alarm.key.time),

@@ -37,8 +37,17 @@ pub(super) struct Wanted {
     pub(super) sessions_max: usize,
 }
 
-/// A dialled connection: which transport, and to which address.
-type Place = (Transport, String);
+/// A dialled connection: which transport, and to which address; a serial line by its device,
+/// whatever its speed.
+pub(super) type Place = (Transport, String);
+
+pub(super) fn place_of(link: &DeviceLink) -> Place {
+    let address = match link.transport {
+        Transport::HdlcSerial => link.address.split('@').next().unwrap_or_default(),
+        Transport::Tcp | Transport::Udp | Transport::HdlcTcp | Transport::Gateway => &link.address,
+    };
+    (link.transport, address.to_owned())
+}
 
 #[derive(Debug)]
 enum Stage {
@@ -48,6 +57,8 @@ enum Stage {
 
 #[derive(Debug)]
 struct Connection {
+    /// As it was dialled.
+    address: String,
     stage: Stage,
     /// Who talks, or waits for the dial to succeed.
     users: BTreeMap<JobId, Wanted>,
@@ -125,35 +136,22 @@ impl Ways {
                 };
                 self.events.push_back((job, event));
             }
-            Transport::Tcp | Transport::HdlcTcp => self.open_dialled(job, wanted, now),
-            // The host dials streams only.
-            Transport::Udp | Transport::HdlcSerial => {
-                tracing::warn!(meter = %wanted.meter, transport = %wanted.link.transport,
-                    "the head-end cannot dial this transport; reach the meter over tcp or hdlc-tcp");
-                self.events.push_back((job, WayEvent::Down));
+            Transport::Tcp | Transport::Udp | Transport::HdlcTcp | Transport::HdlcSerial => {
+                self.open_dialled(job, wanted, now);
             }
         }
     }
 
     fn open_dialled(&mut self, job: JobId, wanted: Wanted, now: Instant) {
-        let place = (wanted.link.transport, wanted.link.address.clone());
+        let place = place_of(&wanted.link);
         self.at.insert(job, Where::Dialled(place.clone()));
         if !self.connections.contains_key(&place) {
-            self.last_dial += 1;
-            let dial = DialId(self.last_dial);
-            self.dials.insert(dial, place.clone());
-            self.outbox.push_back(Output::Dial {
-                dial,
-                address: place.1.clone(),
-                wire: if place.0.is_hdlc() {
-                    Wire::Bytes
-                } else {
-                    Wire::Wrapper
-                },
-            });
+            let address = wanted.link.address.clone();
+            self.dial(place.clone(), address.clone());
             self.connections.insert(
                 place.clone(),
                 Connection {
+                    address,
                     stage: Stage::Dialling,
                     users: BTreeMap::new(),
                     waiting: VecDeque::new(),
@@ -167,6 +165,24 @@ impl Ways {
         self.admit(&place, now);
     }
 
+    fn dial(&mut self, place: Place, address: String) {
+        self.last_dial += 1;
+        let dial = DialId(self.last_dial);
+        let wire = match place.0 {
+            Transport::Tcp => Wire::Wrapper,
+            Transport::Udp => Wire::Datagrams,
+            Transport::HdlcTcp => Wire::Bytes,
+            Transport::HdlcSerial => Wire::Serial,
+            Transport::Gateway => unreachable!("a tunnel is not dialled"),
+        };
+        self.dials.insert(dial, place);
+        self.outbox.push_back(Output::Dial {
+            dial,
+            address,
+            wire,
+        });
+    }
+
     /// Gives places to sessions that wait for one.
     fn admit(&mut self, place: &Place, now: Instant) {
         let Some(connection) = self.connections.get_mut(place) else {
@@ -176,6 +192,21 @@ impl Ways {
             return;
         };
         while let Some((_, wanted)) = connection.waiting.front() {
+            if wanted.link.address != connection.address {
+                // The line is the same one, at another speed: opened anew once it is free.
+                if connection.users.is_empty() && connection.hdlc.is_none() {
+                    let address = wanted.link.address.clone();
+                    connection.address.clone_from(&address);
+                    connection.stage = Stage::Dialling;
+                    connection.idle_since = None;
+                    self.links.remove(&link);
+                    let reason = "the next meter on the line has another speed";
+                    self.outbox.push_back(Output::Close { link, reason });
+                    self.dial(place.clone(), address);
+                    return;
+                }
+                break;
+            }
             let has_room = if place.0.is_hdlc() {
                 connection.hdlc.is_none()
             } else {
