@@ -76,6 +76,9 @@ fn row(meter: MeterId, title: SystemTitle, template: &str, address: &str) -> Dev
         groups: BTreeSet::new(),
         service_point: "somewhere".to_owned(),
         phases: 1,
+        fuse_a: 100,
+        voltage_v: 230,
+        retired_at: None,
     }
 }
 

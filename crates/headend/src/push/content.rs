@@ -3,8 +3,8 @@
 use core::fmt::Write as _;
 
 use gridloom_core::{IntervalReading, MeterId, ObisCode, UtcTime, Watts};
-use gridloom_dlms::apdu::{ApduError, DataNotification, EventNotification, LongInvokeId};
 use gridloom_dlms::alert::{ALERT_SETUP, AlertPush};
+use gridloom_dlms::apdu::{ApduError, DataNotification, EventNotification, LongInvokeId};
 use gridloom_dlms::axdr::{AxdrError, Data};
 use gridloom_dlms::push::{BillingStatus, IntervalPush, PUSH_SETUP};
 use gridloom_dlms::selection::CaptureObject;
@@ -191,8 +191,7 @@ fn take_members(
         .get(&Channel::Import)
         .is_some_and(|source| {
             row.iter().any(|(column, _)| {
-                (column.object.instance, column.object.attribute)
-                    == (source.obis, source.attribute)
+                (column.object.instance, column.object.attribute) == (source.obis, source.attribute)
             })
         });
     if has_import {

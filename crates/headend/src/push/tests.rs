@@ -1,8 +1,7 @@
 use gridloom_core::{MeterId, MilliwattHours, ObisCode, Period, UtcTime};
 use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::{
-    AttributeDescriptor, DataNotification, DataNotificationConfirm, EventNotification,
-    LongInvokeId,
+    AttributeDescriptor, DataNotification, DataNotificationConfirm, EventNotification, LongInvokeId,
 };
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::datetime::CosemDateTime;
@@ -31,7 +30,12 @@ fn time(at: UtcTime) -> Data {
 }
 
 fn list(objects: &[&str]) -> PushList {
-    PushList(objects.iter().map(|it| PushObject::parse(it).unwrap()).collect())
+    PushList(
+        objects
+            .iter()
+            .map(|it| PushObject::parse(it).unwrap())
+            .collect(),
+    )
 }
 
 fn template(pushes: &[&[&str]]) -> MeterTemplate {
@@ -98,7 +102,10 @@ fn a_push_of_named_objects_is_an_interval_and_its_events() {
     assert_eq!(reading.import_register, MilliwattHours::new(9_120_000));
     let event = &content.events[0];
     assert_eq!(event.object, ObisCode([0, 0, 97, 98, 0, 255]));
-    assert_eq!((event.value.as_str(), event.is_raised), ("4 (0x00000004)", true));
+    assert_eq!(
+        (event.value.as_str(), event.is_raised),
+        ("4 (0x00000004)", true)
+    );
     // Nobody waits for an answer to this one.
     let content = read(&template, None, &notification(5, &body)).unwrap();
     assert_eq!(content.confirm, None);
@@ -106,7 +113,14 @@ fn a_push_of_named_objects_is_an_interval_and_its_events() {
 
 #[test]
 fn a_push_may_name_its_own_objects() {
-    let objects = ["40 0-0:25.9.0.255 2", CLOCK, IMPORT, EXPORT, REGISTER, STATUS];
+    let objects = [
+        "40 0-0:25.9.0.255 2",
+        CLOCK,
+        IMPORT,
+        EXPORT,
+        REGISTER,
+        STATUS,
+    ];
     let own = list(&objects).0.into_iter().map(|object| {
         Data::Structure(vec![
             Data::LongUnsigned(object.class_id),
@@ -119,7 +133,10 @@ fn a_push_may_name_its_own_objects() {
     members.extend(row(end(), 7));
     let apdu = notification(1, &Data::Structure(members));
     let content = read(&template(&[]), None, &apdu).unwrap();
-    assert_eq!(content.readings[0].values.import, MilliwattHours::new(7_000));
+    assert_eq!(
+        content.readings[0].values.import,
+        MilliwattHours::new(7_000)
+    );
 }
 
 #[test]
@@ -153,7 +170,11 @@ fn rows_of_the_profile_need_its_columns() {
         period: Some(Period::QUARTER_HOUR.duration()),
     };
     let content = read(&template, Some(&shape), &apdu).unwrap();
-    let imports: Vec<i64> = content.readings.iter().map(|it| it.values.import.get()).collect();
+    let imports: Vec<i64> = content
+        .readings
+        .iter()
+        .map(|it| it.values.import.get())
+        .collect();
     assert_eq!(imports, [10_000, 20_000]);
 }
 
@@ -200,7 +221,10 @@ fn events_are_told_by_their_own_service_too() {
         let [told] = &content.events[..] else {
             panic!("{content:?}");
         };
-        assert!(told.value.starts_with(words) && told.value.len() <= 80, "{told:?}");
+        assert!(
+            told.value.starts_with(words) && told.value.len() <= 80,
+            "{told:?}"
+        );
         assert_eq!((told.is_raised, told.at), (is_raised, Some(end())));
         assert_eq!(content.confirm, None);
     }

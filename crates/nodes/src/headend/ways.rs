@@ -3,7 +3,7 @@
 //! Sessions share a dialled connection: wrapped APDUs of several at once, as far as their meters
 //! allow, HDLC one after the other. What has no place waits for one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId};
@@ -66,6 +66,8 @@ struct Connection {
     /// The HDLC link of the only user, or one that is being disconnected.
     hdlc: Option<(Option<JobId>, ClientLink)>,
     idle_since: Option<Instant>,
+    /// The key of this connection in [`Ways::wakes`].
+    armed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(super) struct Ways {
     utility: Option<LinkId>,
     tunnels: BTreeMap<MeterId, (JobId, u16)>,
     connections: BTreeMap<Place, Connection>,
+    /// When something is due on a connection: an HDLC timer, or the end of its idling.
+    wakes: BTreeSet<(Instant, Place)>,
     dials: BTreeMap<DialId, Place>,
     links: BTreeMap<LinkId, Place>,
     /// Where each session talks.
@@ -98,6 +102,7 @@ impl Ways {
             utility: None,
             tunnels: BTreeMap::new(),
             connections: BTreeMap::new(),
+            wakes: BTreeSet::new(),
             dials: BTreeMap::new(),
             links: BTreeMap::new(),
             at: BTreeMap::new(),
@@ -157,6 +162,7 @@ impl Ways {
                     waiting: VecDeque::new(),
                     hdlc: None,
                     idle_since: None,
+                    armed: None,
                 },
             );
         }
@@ -185,6 +191,11 @@ impl Ways {
 
     /// Gives places to sessions that wait for one.
     fn admit(&mut self, place: &Place, now: Instant) {
+        self.fill(place, now);
+        self.arm(place);
+    }
+
+    fn fill(&mut self, place: &Place, now: Instant) {
         let Some(connection) = self.connections.get_mut(place) else {
             return;
         };
@@ -272,6 +283,7 @@ impl Ways {
                         self.events.push_back((job, WayEvent::Down));
                     }
                     pump_hdlc(connection, link, &mut self.events, &mut self.outbox);
+                    self.arm(&place);
                 } else if let Some(user) = connection.users.get(&job) {
                     let frame = wrapper::Frame {
                         source: WPort(user.client),
@@ -358,6 +370,9 @@ impl Ways {
 
     fn drop_connection(&mut self, place: &Place) {
         if let Some(connection) = self.connections.remove(place) {
+            if let Some(at) = connection.armed {
+                self.wakes.remove(&(at, place.clone()));
+            }
             let waiting = connection.waiting.iter().map(|(job, _)| *job);
             for job in connection.users.keys().copied().chain(waiting) {
                 self.events.push_back((job, WayEvent::Down));
@@ -412,11 +427,14 @@ impl Ways {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        let places: Vec<Place> = self.connections.keys().cloned().collect();
-        for place in places {
+        while let Some((at, place)) = self.wakes.first().cloned()
+            && at <= now
+        {
+            self.wakes.pop_first();
             let Some(connection) = self.connections.get_mut(&place) else {
                 continue;
             };
+            connection.armed = None;
             let Stage::Up(link) = connection.stage else {
                 continue;
             };
@@ -425,12 +443,12 @@ impl Ways {
             {
                 hdlc.handle_timeout(now);
                 pump_hdlc(connection, link, &mut self.events, &mut self.outbox);
-                self.admit(&place, now);
             }
+            self.admit(&place, now);
             let connection = self.connections.get(&place);
             let idle = connection.and_then(|connection| connection.idle_since);
             if idle.is_some_and(|since| since + self.idle <= now) {
-                self.connections.remove(&place);
+                self.drop_connection(&place);
                 self.links.remove(&link);
                 let reason = "no session needs it";
                 self.outbox.push_back(Output::Close { link, reason });
@@ -438,16 +456,29 @@ impl Ways {
         }
     }
 
+    /// Keeps a connection's deadline.
+    fn arm(&mut self, place: &Place) {
+        let Some(connection) = self.connections.get_mut(place) else {
+            return;
+        };
+        let hdlc = connection.hdlc.as_ref();
+        let hdlc = hdlc.and_then(|(_, hdlc)| Some(hdlc.wake()?.0));
+        let idle = connection.idle_since.map(|since| since + self.idle);
+        let wanted = hdlc.into_iter().chain(idle).min();
+        if connection.armed == wanted {
+            return;
+        }
+        if let Some(at) = std::mem::replace(&mut connection.armed, wanted) {
+            self.wakes.remove(&(at, place.clone()));
+        }
+        if let Some(at) = wanted {
+            self.wakes.insert((at, place.clone()));
+        }
+    }
+
     pub(super) fn wake(&self) -> Option<(Instant, &'static str)> {
-        let hdlc = self.connections.values().filter_map(|connection| {
-            let (_, hdlc) = connection.hdlc.as_ref()?;
-            hdlc.wake()
-        });
-        let idle = self.connections.values().filter_map(|connection| {
-            let since = connection.idle_since?;
-            Some((since + self.idle, "idle connection"))
-        });
-        hdlc.chain(idle).min()
+        let (at, _) = self.wakes.first()?;
+        Some((*at, "a connection"))
     }
 
     fn push_send(&mut self, link: LinkId, frame: Vec<u8>) {
