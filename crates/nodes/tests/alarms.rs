@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gridloom_billing::{SigmoidParameters, SigmoidTariff};
 use gridloom_core::{
-    Currency, Day, Instant, MeterId, Month, Now, Period, Price, SystemTitle, UtcTime, Watts,
+    Currency, Day, Instant, MeterId, Month, Now, Period, Price, Seed, SystemTitle, UtcTime, Watts,
 };
 use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::DataNotificationConfirm;
@@ -22,6 +22,9 @@ use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
     Edge, EdgeConfig, EdgeMemory, HashKey, Registration, Registry, ScreeningConfig, Site, TrustPage,
 };
+use gridloom_field::load::{ConstantLoad, Power};
+use gridloom_field::meter::Output as MeterOutput;
+use gridloom_field::{Boot, Meter, MeterConfig};
 use gridloom_grid::station::Fleet;
 use gridloom_headend::audit::{Action, AuditRecord, Target};
 use gridloom_headend::schedule::Recurrence;
@@ -305,6 +308,96 @@ fn a_last_gasp_reaches_the_head_end_once_and_is_then_confirmed() {
     let page = net.edge.status_page(TrustPage::WORST);
     assert_eq!(page.gateways[0].name.as_deref(), Some("gateway-1"));
     assert_eq!(page.devices[0].meter, METER);
+}
+
+/// Carries between a meter and its gateway until neither has anything to say.
+fn talk(net: &mut Net, meter: &mut Meter) {
+    loop {
+        let now = Now {
+            instant: Instant::ZERO + net.now,
+            utc: RAISED + net.now,
+        };
+        let mut is_idle = true;
+        while let Some(output) = meter.poll_output() {
+            is_idle = false;
+            match output {
+                MeterOutput::Send { frame } => {
+                    let wrapped = wrapper::Frame {
+                        source: WPort::MANAGEMENT,
+                        destination: WPort::PRE_ESTABLISHED_CLIENT,
+                        apdu: &frame,
+                    };
+                    net.meter_says(wrapped.to_bytes());
+                }
+                MeterOutput::Remember { ticket, .. } => {
+                    meter.handle_remembered(ticket, Ok(()), now);
+                }
+                _ => {}
+            }
+        }
+        for frame in std::mem::take(&mut net.heard) {
+            is_idle = false;
+            let frame = wrapper::Frame::decode(&frame).unwrap();
+            meter.handle_frame(frame.apdu, now);
+        }
+        if is_idle {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_lights_go_out_and_the_head_end_knows() {
+    let mut net = Net::new();
+    net.head_end_comes();
+    let now = |net: &Net| Now {
+        instant: Instant::ZERO + net.now,
+        utc: RAISED + net.now,
+    };
+    let mut config = MeterConfig::new(
+        METER,
+        TITLE,
+        SystemTitle(*b"GLE00001"),
+        keys(),
+        Currency::new("EUR", 2).unwrap(),
+        Seed::new(7),
+    );
+    config.period = Period::HALF_HOUR;
+    let load = Box::new(ConstantLoad {
+        power: Power {
+            active_mw: [300_000, 0, 0],
+            reactive_mvar: [0; 3],
+        },
+    });
+    let start = now(&net);
+    let mut meter = Meter::start(config, load, &BTreeMap::new(), Boot::Reset, start).unwrap();
+    meter.handle_link_up(start);
+    talk(&mut net, &mut meter);
+    for _ in 0..40 {
+        net.pass(Duration::from_secs(60));
+        meter.handle_timeout(now(&net));
+        talk(&mut net, &mut meter);
+    }
+    let before = net.shown().len();
+    meter.handle_power_off(now(&net));
+    talk(&mut net, &mut meter);
+    let shown = net.shown();
+    let gasps = |from: usize| {
+        let gasp = StatusBit::LastGasp.text();
+        shown[from..]
+            .iter()
+            .filter(|(_, words)| words.contains(gasp))
+            .count()
+    };
+    assert_eq!((gasps(0), gasps(before)), (1, 1), "{shown:?}");
+    assert_eq!(net.edge.status().alarms.waiting, 0, "it is written down");
+    let page = net.edge.status_page(TrustPage::WORST);
+    assert_eq!(
+        page.edge.verdicts.dropped,
+        0,
+        "{:?}",
+        page.edge.reasons.by_step()
+    );
 }
 
 #[test]
