@@ -458,6 +458,7 @@ fn datagrams_may_overtake_each_other_and_streams_may_not() {
     }
     bench.push(30, &interval(1, 0));
     bench.push(29, &interval(1, 0));
+    assert_eq!(bench.readings.len(), 5, "a stream keeps its order");
     assert_eq!(bench.last_refusal(), PushRefusal::Replayed);
     bench.wrapped(datagrams, 1, &sealed(TITLE, 29, &interval(1, 0)));
     assert_eq!(bench.readings.len(), 6);
