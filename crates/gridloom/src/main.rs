@@ -3,6 +3,7 @@
 mod area;
 mod audit;
 mod bill;
+mod books;
 mod capture;
 mod check;
 mod client;
