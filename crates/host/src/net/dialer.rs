@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::address::DialAddress;
@@ -9,6 +10,7 @@ use super::backoff::{Backoff, spread};
 use super::counters::count;
 use super::link::{self, LinkLimits, LinkSpec};
 use crate::framing::Framing;
+use crate::tls::{Secured, Seeking};
 
 /// An attempt to connect is given up after this time.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,10 +44,31 @@ impl DialOptions {
     }
 }
 
-/// Keeps a connection to `target` until `stop` turns true.
+/// A connection that stands.
+enum Connected {
+    Plain(TcpStream),
+    Secured(Box<Secured>),
+}
+
+impl Connected {
+    /// Runs the link until it ends.
+    async fn run(self, spec: &LinkSpec) {
+        count(&spec.net.counters().dialled);
+        match self {
+            Self::Plain(stream) => link::run(stream, spec).await,
+            Self::Secured(secured) => {
+                count(&spec.net.counters().handshakes);
+                link::run_secured(*secured, spec).await;
+            }
+        }
+    }
+}
+
+/// Keeps a connection to `target` until `stop` turns true; over TLS where it seeks somebody.
 pub(crate) async fn dial(
     target: DialAddress,
     options: DialOptions,
+    seeking: Option<Seeking>,
     spec: LinkSpec,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -55,13 +78,12 @@ pub(crate) async fn dial(
     loop {
         let connected = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            connected = connect_after(pause, &target) => connected,
+            connected = connect_after(pause, &target, seeking.as_ref()) => connected,
         };
         match connected {
-            Ok(stream) => {
-                count(&spec.net.counters().dialled);
+            Ok(connected) => {
                 let up_at = spec.net.clock().now().instant;
-                link::run(stream, &spec).await;
+                connected.run(&spec).await;
                 if spec.net.clock().now().instant.since(up_at) >= STABLE_AFTER {
                     failures = 0;
                 }
@@ -82,12 +104,11 @@ pub(crate) async fn dial_once(
 ) -> Result<(), String> {
     let connected = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        connected = connect_after(Duration::ZERO, &target) => connected,
+        connected = connect_after(Duration::ZERO, &target, None) => connected,
     };
     match connected {
-        Ok(stream) => {
-            count(&spec.net.counters().dialled);
-            link::run(stream, &spec).await;
+        Ok(connected) => {
+            connected.run(&spec).await;
             Ok(())
         }
         Err(error) => {
@@ -100,11 +121,22 @@ pub(crate) async fn dial_once(
 async fn connect_after(
     pause: Duration,
     target: &DialAddress,
-) -> Result<tokio::net::TcpStream, String> {
+    seeking: Option<&Seeking>,
+) -> Result<Connected, String> {
     tokio::time::sleep(pause).await;
-    match tokio::time::timeout(CONNECT_TIMEOUT, target.connect()).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(error.to_string()),
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect(target, seeking)).await {
+        Ok(connected) => connected,
         Err(_elapsed) => Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
+    }
+}
+
+async fn connect(target: &DialAddress, seeking: Option<&Seeking>) -> Result<Connected, String> {
+    let stream = target.connect().await.map_err(|error| error.to_string())?;
+    match seeking {
+        None => Ok(Connected::Plain(stream)),
+        Some(seeking) => match seeking.connect(stream, &target.host()).await {
+            Ok(secured) => Ok(Connected::Secured(Box::new(secured))),
+            Err(fault) => Err(fault.to_string()),
+        },
     }
 }
