@@ -36,7 +36,7 @@ pub use entropy::EntropyError;
 pub use framing::{FrameError, Framing};
 pub use net::{
     Backoff, DialAddress, DialOptions, LinkLimits, ListenOptions, Listener, Net, NetCounts,
-    NetError,
+    NetError, TlsRefusal,
 };
 pub use runner::{Handle, NodeIndex, Runner, Running, Stopped};
 pub use throttle::LOG_GAP;

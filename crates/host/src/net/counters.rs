@@ -1,16 +1,31 @@
 //! What happened on the links, counted.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use gridloom_core::Seed;
+use gridloom_core::{Seed, UtcTime};
 use gridloom_nodes::LinkId;
 
 use crate::clock::Clock;
 use crate::framing::FrameError;
 use crate::throttle::LogThrottle;
 use crate::tls::TlsFault;
+
+/// Refusals that are kept for people to look at; the oldest makes way for one more.
+pub const REFUSALS_MAX: usize = 64;
+
+/// A peer that TLS kept out or cut off, or that refused us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsRefusal {
+    /// When, by the system's clock.
+    pub at: UtcTime,
+    /// The peer's address, while it was known.
+    pub peer: Option<SocketAddr>,
+    /// Why.
+    pub fault: TlsFault,
+}
 
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +129,7 @@ struct Shared {
     ended_log: LogThrottle,
     dial_log: LogThrottle,
     tls_log: LogThrottle,
+    refusals: Mutex<VecDeque<TlsRefusal>>,
 }
 
 impl Net {
@@ -129,6 +145,7 @@ impl Net {
                 ended_log: LogThrottle::default(),
                 dial_log: LogThrottle::default(),
                 tls_log: LogThrottle::default(),
+                refusals: Mutex::default(),
             }),
         }
     }
@@ -136,6 +153,13 @@ impl Net {
     /// What happened since the start.
     pub fn counts(&self) -> NetCounts {
         self.shared.counters.read()
+    }
+
+    /// The latest peers that TLS kept out or cut off, oldest first, at most [`REFUSALS_MAX`].
+    pub fn tls_refusals(&self) -> Vec<TlsRefusal> {
+        let refusals = self.shared.refusals.lock();
+        let refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+        refusals.iter().cloned().collect()
     }
 
     /// The clock.
@@ -184,7 +208,7 @@ impl Net {
         }
     }
 
-    /// A peer that dialled did not get through the handshake.
+    /// A handshake failed.
     pub(crate) fn note_tls_fault(&self, peer: Option<SocketAddr>, fault: &TlsFault) {
         let counters = self.counters();
         let is_silent = matches!(fault, TlsFault::TimedOut | TlsFault::CrowdedOut);
@@ -197,6 +221,18 @@ impl Net {
     }
 
     fn tell_of_tls(&self, peer: Option<SocketAddr>, reason: &TlsFault, what: &str) {
+        {
+            let refusals = self.shared.refusals.lock();
+            let mut refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+            if refusals.len() == REFUSALS_MAX {
+                refusals.pop_front();
+            }
+            refusals.push_back(TlsRefusal {
+                at: self.clock().wall(),
+                peer,
+                fault: reason.clone(),
+            });
+        }
         if let Some(left_out) = self.shared.tls_log.admit(self.clock().now().instant) {
             let peer = peer.map(tracing::field::display);
             tracing::warn!(peer, %reason, left_out, "{what}");

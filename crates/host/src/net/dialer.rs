@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::address::DialAddress;
 use super::backoff::{Backoff, spread};
-use super::counters::count;
+use super::counters::{Net, count};
 use super::link::{self, LinkLimits, LinkSpec};
 use crate::framing::Framing;
 use crate::tls::{Secured, Seeking};
@@ -78,7 +78,7 @@ pub(crate) async fn dial(
     loop {
         let connected = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            connected = connect_after(pause, &target, seeking.as_ref()) => connected,
+            connected = connect_after(pause, &target, seeking.as_ref(), &spec.net) => connected,
         };
         match connected {
             Ok(connected) => {
@@ -104,7 +104,7 @@ pub(crate) async fn dial_once(
 ) -> Result<(), String> {
     let connected = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        connected = connect_after(Duration::ZERO, &target, None) => connected,
+        connected = connect_after(Duration::ZERO, &target, None, &spec.net) => connected,
     };
     match connected {
         Ok(connected) => {
@@ -122,21 +122,30 @@ async fn connect_after(
     pause: Duration,
     target: &DialAddress,
     seeking: Option<&Seeking>,
+    net: &Net,
 ) -> Result<Connected, String> {
     tokio::time::sleep(pause).await;
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect(target, seeking)).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect(target, seeking, net)).await {
         Ok(connected) => connected,
         Err(_elapsed) => Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
     }
 }
 
-async fn connect(target: &DialAddress, seeking: Option<&Seeking>) -> Result<Connected, String> {
+async fn connect(
+    target: &DialAddress,
+    seeking: Option<&Seeking>,
+    net: &Net,
+) -> Result<Connected, String> {
     let stream = target.connect().await.map_err(|error| error.to_string())?;
+    let address = stream.peer_addr().ok();
     match seeking {
         None => Ok(Connected::Plain(stream)),
         Some(seeking) => match seeking.connect(stream, &target.host()).await {
             Ok(secured) => Ok(Connected::Secured(Box::new(secured))),
-            Err(fault) => Err(fault.to_string()),
+            Err(fault) => {
+                net.note_tls_fault(address, &fault);
+                Err(fault.to_string())
+            }
         },
     }
 }

@@ -10,7 +10,7 @@ use super::address::Listener;
 use super::counters::{Net, count};
 use super::link::{self, LinkLimits, LinkSpec};
 use crate::framing::Framing;
-use crate::tls::{Admission, Crowd, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, Secured, TlsFault};
+use crate::tls::{Admission, Crowd, HANDSHAKES_MAX, Secured, TlsFault};
 
 /// Connections of one listener; one more is closed as soon as it is accepted.
 pub const CONNECTIONS_MAX: usize = 20_000;
@@ -95,7 +95,7 @@ impl Door {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => None,
             () = place.pushed_out() => Some(Err(TlsFault::CrowdedOut)),
-            done = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.admission.accept(stream)) => {
+            done = tokio::time::timeout(self.admission.patience(), self.admission.accept(stream)) => {
                 Some(done.unwrap_or(Err(TlsFault::TimedOut)))
             }
         }

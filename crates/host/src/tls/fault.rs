@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use gridloom_core::UtcTime;
 use rustls::{CertificateError, PeerIncompatible};
 
-use super::crowd::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX};
+use super::crowd::HANDSHAKES_MAX;
 use super::identity::{NodeName, Serial};
 
 /// Why a peer was refused, or refused us. Every message names layer, field and remedy.
@@ -155,7 +155,7 @@ pub enum TlsFault {
     #[error("TLS: the connection ended in the handshake ({0:?})")]
     Broken(io::ErrorKind),
     /// The handshake took too long.
-    #[error("TLS: no whole handshake within {:?}", HANDSHAKE_TIMEOUT)]
+    #[error("TLS: the handshake took too long: the peer says nothing, or too slowly")]
     TimedOut,
     /// The oldest unfinished handshake makes way when there are too many.
     #[error("TLS: more than {} handshakes were under way", HANDSHAKES_MAX)]

@@ -12,6 +12,7 @@ use gridloom_nodes::envelope::Role;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 
+use super::crowd::HANDSHAKE_TIMEOUT;
 use super::fault::{TlsError, TlsFault};
 use super::files::{Mark, TlsFiles};
 use super::identity::{CertificateInfo, NodeName, Serial};
@@ -71,6 +72,7 @@ pub struct PeerSeen {
 pub struct Admission {
     tls: Tls,
     roles: Vec<Role>,
+    patience: Duration,
 }
 
 /// How a dialer makes sure of its peer: over TLS, and by role.
@@ -143,6 +145,7 @@ impl Tls {
         Admission {
             tls: self.clone(),
             roles: roles.to_vec(),
+            patience: HANDSHAKE_TIMEOUT,
         }
     }
 
@@ -198,6 +201,17 @@ impl Tls {
 }
 
 impl Admission {
+    /// Closes a peer whose handshake takes longer than `patience` instead of
+    /// [`HANDSHAKE_TIMEOUT`].
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(super) const fn tls(&self) -> &Tls {
         &self.tls
     }
