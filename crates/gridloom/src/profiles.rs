@@ -47,6 +47,9 @@ struct RawTemplate {
     invocation_counter: Option<String>,
     answer_timeout_seconds: Option<u64>,
     connections: Option<u8>,
+    phases: Option<u8>,
+    fuse_a: Option<u16>,
+    voltage_v: Option<u16>,
     channels: Option<BTreeMap<String, RawSource>>,
 }
 
@@ -134,6 +137,9 @@ fn parse(name: &str, text: &str) -> anyhow::Result<MeterTemplate> {
     let mut template = MeterTemplate::standard(name);
     put(&mut template.max_pdu, raw.max_pdu);
     put(&mut template.connections, raw.connections);
+    put(&mut template.phases, raw.phases);
+    put(&mut template.fuse_a, raw.fuse_a);
+    put(&mut template.voltage_v, raw.voltage_v);
     let supports = &mut template.supports;
     put(&mut supports.range_access, raw.range_access);
     put(&mut supports.entry_access, raw.entry_access);
@@ -262,6 +268,9 @@ mod tests {
             ("load_profile = \"1.8.0\"", "load_profile"),
             ("answer_timeout_seconds = 0", "answer_timeout"),
             ("connections = 0", "connections"),
+            ("phases = 4", "phases = 4"),
+            ("fuse_a = 0", "fuse_a = 0"),
+            ("voltage_v = 12", "voltage_v = 12"),
             ("[channels]", "channels.import"),
             (
                 "[channels]\nimprot = { obis = \"1-0:1.8.0.255\", kind = \"register\" }",

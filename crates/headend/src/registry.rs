@@ -10,7 +10,7 @@ use gridloom_store::operations::{GROUPS_PER_METER_MAX, ROLES_PER_METER_MAX, SERI
 use gridloom_store::{Batch, Change, DeviceRow, DeviceState, Transport};
 
 use crate::audit::{Action, AuditOutcome, AuditRecord, Target};
-use crate::template::{MeterTemplate, is_template_name};
+use crate::template::{MeterTemplate, is_template_name, service_faults};
 
 /// Meters of one registry; one more is refused.
 pub const METERS_MAX: usize = 1_000_000;
@@ -127,9 +127,18 @@ pub enum RowFault {
         /// What is possible.
         wanted: &'static str,
     },
-    /// Phases out of range.
-    #[error("phases = {0}; a meter measures 1 to 3")]
-    Phases(u8),
+    /// No service is like that.
+    #[error("{field} = {got}; give {least} to {most}")]
+    Service {
+        /// `phases`, `fuse_a` or `voltage_v`.
+        field: &'static str,
+        /// What it says.
+        got: u16,
+        /// The least it may say.
+        least: u16,
+        /// The most.
+        most: u16,
+    },
     /// A role makes no sense.
     #[error("client {client}: {fault}")]
     Role {
@@ -168,12 +177,13 @@ impl RowFault {
     /// The column of an import where the remedy belongs.
     pub const fn column(&self) -> &'static str {
         match self {
-            Self::Length { field, .. } | Self::Server { field, .. } => field,
+            Self::Length { field, .. }
+            | Self::Server { field, .. }
+            | Self::Service { field, .. } => field,
             Self::UnknownTemplate(_) => "template",
             Self::GroupName(_) => "groups",
             Self::TooMany { field, .. } => field,
             Self::Address { .. } => "address",
-            Self::Phases(_) => "phases",
             Self::Role { .. } => "roles",
             Self::Taken { what, .. } => what.column(),
             Self::State { .. } => "state",
@@ -279,10 +289,11 @@ impl Registry {
     /// Everything that is wrong with it.
     pub fn write(
         &self,
-        row: DeviceRow,
+        mut row: DeviceRow,
         templates: &Templates,
         by: By<'_>,
     ) -> Result<Proposal, Vec<RowFault>> {
+        date_retirement(&mut row, by.at);
         let faults = self.check(&row, templates);
         if !faults.is_empty() {
             return Err(faults);
@@ -364,6 +375,14 @@ impl Registry {
     }
 }
 
+/// A meter that is retired now is billed until now.
+pub(crate) fn date_retirement(row: &mut DeviceRow, now: UtcTime) {
+    row.retired_at = match row.state {
+        DeviceState::Retired => row.retired_at.or(Some(now)),
+        DeviceState::Enrolled | DeviceState::Commissioned | DeviceState::Suspended => None,
+    };
+}
+
 /// One line for the audit log.
 fn summary(row: &DeviceRow) -> String {
     let groups: Vec<_> = row.groups.iter().map(String::as_str).collect();
@@ -413,9 +432,13 @@ fn row_faults(row: &DeviceRow, templates: &Templates) -> Vec<RowFault> {
             faults.push(RowFault::TooMany { field, got, max });
         }
     }
-    if !(1..=3).contains(&row.phases) {
-        faults.push(RowFault::Phases(row.phases));
-    }
+    let of_service = service_faults(row.phases, row.fuse_a, row.voltage_v);
+    faults.extend(of_service.map(|(field, got, range)| RowFault::Service {
+        field,
+        got,
+        least: *range.start(),
+        most: *range.end(),
+    }));
     faults.extend(link_faults(row));
     faults.extend(role_faults(row));
     faults

@@ -192,19 +192,21 @@ impl UtilityNode {
         node
     }
 
-    /// Serves one more meter from now on, or one of them under another name, title or limits.
+    /// Serves one more meter from now on, or one of them under another name, title, limits or end
+    /// of service. When its service began stays as it is.
     ///
     /// # Panics
     ///
     /// If there are more meters than the settlement bears, which is more than a registry holds.
-    pub fn enrol(&mut self, meter: ServedMeter, now: Now) {
-        if !self.meters.contains_key(&meter.meter) {
-            self.settlement
-                .enrol(meter.meter, meter.span)
-                .expect("a registry stays below the settlement's bound");
-            self.cycle.enrol(meter.meter, meter.span);
-            self.presence.register(meter.meter);
+    pub fn enrol(&mut self, mut meter: ServedMeter, now: Now) {
+        match self.meters.get(&meter.meter) {
+            Some(held) => meter.span = held.span.ending(meter.span.until()).unwrap_or(held.span),
+            None => self.presence.register(meter.meter),
         }
+        self.settlement
+            .enrol(meter.meter, meter.span)
+            .expect("a registry stays below the settlement's bound");
+        self.cycle.enrol(meter.meter, meter.span);
         self.meters.insert(meter.meter, meter);
         self.settle();
         self.flush(now);
@@ -353,7 +355,10 @@ impl UtilityNode {
     /// One verified reading: into the journal, and if it is valid, into price and account.
     fn take(&mut self, link: LinkId, accepted: &AcceptedReading, now: Now) {
         let reading = accepted.reading;
-        let Some(meter) = self.meters.get(&reading.meter) else {
+        // An edge whose registry is another one may call two devices by one number.
+        let Some(meter) =
+            (self.meters.get(&reading.meter)).filter(|served| served.title == accepted.title)
+        else {
             self.counters.unregistered += 1;
             return;
         };

@@ -37,7 +37,8 @@ const SPLIT_MAX: usize = 256;
 #[derive(Clone)]
 pub(crate) struct HeadEndDesk {
     head_end: Handle<HeadEndNode>,
-    utility: Handle<UtilityNode>,
+    /// Of this process, if it runs one.
+    utility: Option<Handle<UtilityNode>>,
     templates: Arc<Templates>,
     /// Operators wait by the wall, the node by its own clock.
     speed: u32,
@@ -56,7 +57,7 @@ struct Split {
 impl HeadEndDesk {
     pub(crate) fn new(
         head_end: Handle<HeadEndNode>,
-        utility: Handle<UtilityNode>,
+        utility: Option<Handle<UtilityNode>>,
         templates: Templates,
         speed: u32,
     ) -> Self {
@@ -194,32 +195,36 @@ impl HeadEndDesk {
                             .alarms()
                             .find(|alarm| alarm.at >= since && alarm.meter.is_none())
                             .map(|alarm| alarm.words.clone());
-                        let is_there = wanted.iter().all(|row| {
-                            node.registry().meter(row.meter).is_some_and(|held| {
-                                (held.title, &held.link) == (row.title, &row.link)
-                            })
+                        let held = wanted.iter().map(|row| {
+                            node.registry()
+                                .meter(row.meter)
+                                .cloned()
+                                .filter(|held| (held.title, &held.link) == (row.title, &row.link))
                         });
-                        (is_there, refused)
+                        (held.collect::<Option<Vec<DeviceRow>>>(), refused)
                     })
                     .await?;
                 match outcome {
                     (_, Some(words)) => return Err(DeskError::Refused(words)),
-                    (true, None) => return Ok(()),
-                    (false, None) => tokio::time::sleep(LOOK_EVERY).await,
+                    (Some(held), None) => return Ok(held),
+                    (None, None) => tokio::time::sleep(LOOK_EVERY).await,
                 }
             }
         };
-        tokio::time::timeout(DURABLE_WITHIN, durable)
+        let held = tokio::time::timeout(DURABLE_WITHIN, durable)
             .await
             .map_err(|_| {
                 DeskError::Down("the import is not durable yet; look at the meters again".into())
             })??;
+        let Some(utility) = &self.utility else {
+            return Ok(report);
+        };
         // Its readings are billed from today on.
         let first = Day::from_epoch_days(since.day().epoch_days()).start();
-        for row in rows.iter() {
+        for row in &held {
             let served = area::served(row, &self.templates, first);
             if let Ok(Some(meter)) = served {
-                self.utility
+                utility
                     .call(ONLY, move |node, now| node.enrol(meter, now))
                     .await
                     .map_err(down)?;

@@ -1,6 +1,5 @@
 //! The head-end's node at work, above a utility of the same process.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use gridloom_core::{Now, Period, Seed};
 use gridloom_headend::Templates;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
-    DialOptions, Disk, DiskParts, Framing, Handle, LinkLimits, Net, NodeIndex, Runner, Running,
-    entropy,
+    DialAddress, Disk, DiskParts, Handle, Net, NodeIndex, Runner, Running, entropy,
 };
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
 use super::{HeadEndDesk, NODE, Office};
+use crate::links::Links;
 
 /// A read begins so long after its interval: a meter needs a moment to capture it.
 const READ_AFTER: Duration = Duration::from_secs(5);
@@ -41,7 +40,7 @@ pub(crate) struct Work {
 /// Who brings the profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// The head-end reads every meter once in every period.
+    /// The head-end reads every meter once in every period; those behind our own gateways push.
     OnTime,
     /// The meters push; the head-end looks once a year.
     Pushed,
@@ -60,25 +59,22 @@ impl HeadEnd {
     /// meter once in `period`.
     pub(crate) fn start(
         office: Office,
-        utility: SocketAddr,
+        utility: DialAddress,
         work: Work,
         net: &Net,
+        links: &Links,
         now: Now,
     ) -> anyhow::Result<Self> {
         let memory = HeadEndMemory::read(office.disk.store())?;
         let meters = office.disk.store().devices()?.len();
         let reading = match work.reads {
             Reads::OnTime => reading(work.period, meters)?,
-            Reads::Pushed => Recurrence::new(
-                Recurrence::PERIOD_MAX,
-                Duration::ZERO,
-                Recurrence::PERIOD_MAX,
-                Duration::ZERO,
-            )?,
+            Reads::Pushed => rarely()?,
         };
         let templates = office.templates.clone();
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
+        config.reading_of_pushers = Some(rarely()?);
         be_patient(&mut config, work.speed);
         let seed = entropy::bytes()?;
         let node = HeadEndNode::new(config, memory, Box::new(office.keys), seed, now)
@@ -92,12 +88,7 @@ impl HeadEnd {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add(NODE, node);
-        let dial = DialOptions {
-            limits: LinkLimits::trunk(),
-            first_within: Duration::from_millis(100),
-            ..DialOptions::new(Framing::Envelope)
-        };
-        runner.dial(index, utility.into(), dial);
+        links.dial(&mut runner, index, utility);
         runner.disk(disk.handle());
         Ok(Self {
             templates,
@@ -108,7 +99,9 @@ impl HeadEnd {
     }
 
     /// Where the API asks and orders.
-    pub(crate) fn desk(&self, utility: Handle<UtilityNode>) -> Arc<HeadEndDesk> {
+    /// Without a utility in this process a meter that is imported is not priced and billed until
+    /// the utility's registry has it.
+    pub(crate) fn desk(&self, utility: Option<Handle<UtilityNode>>) -> Arc<HeadEndDesk> {
         let desk = HeadEndDesk::new(
             self.running.handle(),
             utility,
@@ -145,6 +138,17 @@ fn be_patient(config: &mut HeadEndConfig, speed: u32) {
     ] {
         *time *= speed;
     }
+}
+
+/// When profiles are read that come by themselves.
+fn rarely() -> anyhow::Result<Recurrence> {
+    let longest = Recurrence::PERIOD_MAX;
+    Ok(Recurrence::new(
+        longest,
+        Duration::ZERO,
+        longest,
+        Duration::ZERO,
+    )?)
 }
 
 /// When profiles are read: soon after each interval, until the next one is due.

@@ -29,6 +29,9 @@ pub struct HeadEndConfig {
     pub templates: Templates,
     /// When load profiles are read.
     pub reading: Recurrence,
+    /// When those of meters behind our own gateways are, which push by themselves; like the
+    /// others if `None`.
+    pub reading_of_pushers: Option<Recurrence>,
     /// How far back a meter is read that was never read before.
     pub history: Duration,
     /// How many sessions at once, and how they are repeated.
@@ -59,6 +62,7 @@ impl HeadEndConfig {
             title,
             templates,
             reading,
+            reading_of_pushers: None,
             history: Duration::from_hours(24),
             schedule: ScheduleConfig {
                 sessions_max: 256,

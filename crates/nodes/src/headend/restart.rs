@@ -134,7 +134,10 @@ impl HeadEndNode {
             self.drain_schedule();
         }
         if self.placed.insert(meter) {
-            let reading: Recurrence = self.config.reading;
+            let reading: Recurrence = match self.config.reading_of_pushers {
+                Some(pushed) if place.0 == Transport::Gateway => pushed,
+                Some(_) | None => self.config.reading,
+            };
             let last = self
                 .collected
                 .get(&meter)

@@ -25,7 +25,7 @@ pub struct UtilityCounters {
     pub conflicts: u64,
     /// Readings that validation refused; stored, never billed.
     pub exceptions: u64,
-    /// Readings of meters that are not in the registry.
+    /// Readings of meters that are not in the registry, or stand there under another title.
     pub unregistered: u64,
     /// Records that the journal refused; their meters push again.
     pub journal_refused: u64,
@@ -118,7 +118,7 @@ pub struct UtilityStatus {
     pub price: Option<PricePoint>,
     /// Decided prices of the last day, in order.
     pub trend: Vec<PricePoint>,
-    /// Every meter.
+    /// Every meter in service.
     pub meters: Vec<MeterStanding>,
     /// Closed months, newest first.
     pub bills: Vec<ClosedBill>,
@@ -167,8 +167,9 @@ impl UtilityNode {
                 .collect(),
             meters: self
                 .meters
-                .keys()
-                .map(|meter| self.standing(*meter, now.utc))
+                .values()
+                .filter(|served| served.span.until().is_none_or(|until| until > now.utc))
+                .map(|served| self.standing(served.meter, now.utc))
                 .collect(),
             bills: self.closed_bills(),
             exceptions: self.exceptions.iter().copied().collect(),
