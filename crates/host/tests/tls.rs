@@ -88,8 +88,16 @@ async fn within<T>(wait: impl Future<Output = T>) -> T {
 }
 
 /// Waits until the node hears something of this kind.
-async fn until(hears: &mut mpsc::UnboundedReceiver<Input>, is_it: fn(&Input) -> bool) {
-    within(async { while !is_it(&hears.recv().await.expect("the node lives")) {} }).await;
+async fn until(hears: &mut mpsc::UnboundedReceiver<Input>, is_it: fn(&Input) -> bool) -> Input {
+    within(async {
+        loop {
+            let input = hears.recv().await.expect("the node lives");
+            if is_it(&input) {
+                return input;
+            }
+        }
+    })
+    .await
 }
 
 fn is_up(input: &Input) -> bool {
@@ -289,7 +297,7 @@ async fn tiers_meet_and_know_each_other() {
     let big = Message::Object {
         ticket: 1,
         name: "big".into(),
-        bytes: vec![7; 3_000_000],
+        bytes: vec![7; 1_000_000],
     };
     let frame = big.encode();
     let handle = client.running.handle();
