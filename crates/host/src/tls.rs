@@ -24,6 +24,7 @@ pub use fault::{TlsError, TlsFault};
 pub use files::{FILE_BYTES_MAX, TlsFiles};
 pub use identity::{CertificateInfo, NAME_BYTES_MAX, NameError, NodeName, Serial};
 pub use node::{Admission, PeerSeen, RELOAD_EVERY, SEEN_MAX, Seeking, Tls};
+pub use p256::SecretKey;
 
 pub(crate) use crowd::Crowd;
 pub(crate) use fault::refusal_of;

@@ -433,7 +433,7 @@ async fn roles_and_hosts_must_fit() {
     assert_eq!(
         words,
         "certificate of archive/archive-1: role archive is not taken on this link, which is for \
-         gateway, head-end: dial the listener of the right tier, or enrol the node under its role"
+         gateway, headend: dial the listener of the right tier, or enrol the node under its role"
     );
     within(client.running.stop()).await;
 

@@ -10,6 +10,7 @@ use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
     DialAddress, Disk, DiskParts, Handle, Net, NodeIndex, Runner, Running, entropy,
 };
+use gridloom_nodes::envelope::Role;
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
@@ -88,7 +89,7 @@ impl HeadEnd {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add(NODE, node);
-        links.dial(&mut runner, index, utility);
+        links.dial(&mut runner, index, Role::HeadEnd, utility);
         runner.disk(disk.handle());
         Ok(Self {
             templates,

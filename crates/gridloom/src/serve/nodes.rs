@@ -9,6 +9,7 @@ use gridloom_host::{
     ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener, Net,
     NodeIndex, Runner, Running,
 };
+use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
 use gridloom_nodes::{ArchiveNode, GatewayNode, UtilityConfig};
 use gridloom_web::{Desk, Snapshot};
@@ -19,8 +20,9 @@ use super::utility::{Ground, RunningUtility};
 use crate::area;
 use crate::config::{Config, Role, Tiers};
 use crate::console::{Console, ConsolePort, Token};
-use crate::headend::{HeadEnd, MasterKeyOption, Office, Reads, Work};
+use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Work};
 use crate::links::Links;
+use crate::pki;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -105,10 +107,10 @@ impl Nodes {
         let at = [&ports.gateway, &ports.edge, &ports.utility, &ports.archive]
             .map(|port| address(port.as_ref()));
         let [at_gateway, at_edge, at_utility, at_archive] = at;
-        let links = Links;
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
+        let links = links_of(config, tiers, &clock)?;
         let now = clock.now();
-        let mut lines = Vec::new();
+        let mut lines = vec![("links", links.summary()?)];
         let directory = || {
             basis
                 .directory
@@ -172,7 +174,7 @@ impl Nodes {
             let node = runner.add(name, GatewayNode::new(name.clone()));
             runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
             if let Some(edge) = dial_address(&tiers.gateway_to_edge, at_edge) {
-                links.dial(&mut runner, node, edge);
+                links.dial(&mut runner, node, NodeRole::Gateway, edge);
             }
             runner.start()
         });
@@ -309,6 +311,26 @@ impl Nodes {
     }
 }
 
+/// How the tiers of this process reach others.
+fn links_of(config: &Config, tiers: &Tiers, clock: &Clock) -> anyhow::Result<Links> {
+    let Some(directory) = &config.pki else {
+        return Ok(Links::in_the_clear());
+    };
+    let names = [
+        (Role::Gateway, NodeRole::Gateway, tiers.gateway.as_str()),
+        (Role::Edge, NodeRole::Edge, tiers.edge.as_str()),
+        (Role::Utility, NodeRole::Utility, pki::UTILITY),
+        (Role::Headend, NodeRole::HeadEnd, headend::NODE),
+        (Role::Archive, NodeRole::Archive, tiers.archive.as_str()),
+    ];
+    let nodes: anyhow::Result<Vec<_>> = names
+        .into_iter()
+        .filter(|(tier, ..)| tiers.has(*tier))
+        .map(|(_, role, name)| pki::node_name(role, name))
+        .collect();
+    Links::over_tls(directory, &nodes?, clock)
+}
+
 fn start_archive(
     name: &str,
     directory: &DataDirectory,
@@ -325,7 +347,7 @@ fn start_archive(
     )?;
     let mut runner = Runner::new(net.clone());
     let node = runner.add(name, ArchiveNode::new(name.to_owned()));
-    links.listen(&mut runner, node, port);
+    links.listen(&mut runner, node, NodeRole::Archive, port);
     runner.disk(disk.handle());
     Ok((runner.start(), disk))
 }

@@ -24,7 +24,7 @@ const ROLES: [(&str, Role); 5] = [
     ("edge", Role::Edge),
     ("utility", Role::Utility),
     ("archive", Role::Archive),
-    ("head-end", Role::HeadEnd),
+    ("headend", Role::HeadEnd),
 ];
 
 /// The word for a role.
@@ -53,7 +53,7 @@ pub struct NodeName {
 #[non_exhaustive]
 pub enum NameError {
     /// There is no such role.
-    #[error("role {text:?} is unknown: give gateway, edge, utility, archive or head-end")]
+    #[error("role {text:?} is unknown: give gateway, edge, utility, archive or headend")]
     Role {
         /// What was given.
         text: String,
@@ -285,7 +285,7 @@ mod tests {
     fn nodes_are_named_by_role_and_name() {
         let cases = [
             ("edge/edge-1", true),
-            ("head-end/head-end", true),
+            ("headend/headend-1", true),
             ("gateway/GW_7.north", true),
             ("edge", false),
             ("edge/", false),
