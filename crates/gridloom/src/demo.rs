@@ -168,6 +168,7 @@ async fn serve(
     });
     let mut plant = Plant::start(&config, &directory, began).await?;
     writeln!(out, "{}", plant.addresses())?;
+    writeln!(out, "{:<18} {}", "links", plant.links())?;
     let token = Token::of(directory.path())?;
     writeln!(out, "console  http://{}/", plant.console())?;
     writeln!(out, "token    {}", token.path.display())?;

@@ -48,6 +48,7 @@ pub(super) struct Plant {
     console: Option<ConsolePort>,
     addresses: [(&'static str, SocketAddr); 5],
     texting: Option<Texting>,
+    links: String,
 }
 
 impl Plant {
@@ -222,6 +223,7 @@ impl Plant {
             console: Some(console),
             addresses,
             texting,
+            links: links.summary()?,
         })
     }
 
@@ -233,6 +235,11 @@ impl Plant {
     /// Where the console is served.
     pub(super) fn console(&self) -> SocketAddr {
         self.addresses[4].1
+    }
+
+    /// What protects the links between the tiers.
+    pub(super) fn links(&self) -> &str {
+        &self.links
     }
 
     /// Where the layers listen, as aligned lines.
