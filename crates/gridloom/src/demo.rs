@@ -168,10 +168,10 @@ async fn serve(
     });
     let mut plant = Plant::start(&config, &directory, began).await?;
     writeln!(out, "{}", plant.addresses())?;
-    writeln!(out, "{:<18} {}", "links", plant.links())?;
     let token = Token::of(directory.path())?;
     writeln!(out, "console  http://{}/", plant.console())?;
     writeln!(out, "token    {}", token.path.display())?;
+    writeln!(out, "links    {}", plant.links())?;
     out.flush()?;
 
     let first = plant.snapshot().await?;

@@ -158,3 +158,73 @@ fn row(node: &NodeName, serial: &Serial, standing: Standing) -> CertificateRow {
         seen_from: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(node: &str, serial: u8) -> CertificateInfo {
+        CertificateInfo {
+            node: node.parse().unwrap(),
+            serial: Serial::new(&[serial]).unwrap(),
+            not_before: UtcTime::from_secs(0),
+            not_after: UtcTime::from_secs(300),
+            hosts: Vec::new(),
+        }
+    }
+
+    fn seen(node: &str, serial: u8, at: i64) -> PeerSeen {
+        PeerSeen {
+            node: node.parse().unwrap(),
+            serial: Serial::new(&[serial]).unwrap(),
+            at: UtcTime::from_secs(at),
+            address: "10.0.0.7:4060".parse().ok(),
+        }
+    }
+
+    #[test]
+    fn without_a_register_nodes_show_themselves_and_whom_they_have_seen() {
+        let own = [info("edge/edge-1", 1)];
+        let peers = [seen("gateway/gw-1", 2, 60), seen("edge/edge-1", 1, 61)];
+        let cases = [
+            (100, Standing::Valid),
+            (201, Standing::Due),
+            (300, Standing::Expired),
+        ];
+        for (now, standing) in cases {
+            let rows = certificates(None, &own, &peers, UtcTime::from_secs(now)).unwrap();
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            assert_eq!(names, ["edge-1", "gw-1"]);
+            assert_eq!(rows[0].standing, standing, "{now}");
+            assert_eq!(rows[0].seen_at.as_deref(), Some("1970-01-01T00:01:01Z"));
+            assert_eq!(rows[1].seen_from.as_deref(), Some("10.0.0.7:4060"));
+            assert_eq!(rows[1].not_after, None, "a peer's end is not ours to know");
+        }
+    }
+
+    #[test]
+    fn a_register_knows_more_and_peers_add_when_they_were_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let issued = |serial: u8| super::super::register::Issued {
+            node: "gateway/gw-1".parse().unwrap(),
+            serial: Serial::new(&[serial]).unwrap(),
+            hosts: Vec::new(),
+            not_before: UtcTime::from_secs(0),
+            not_after: UtcTime::from_secs(300 + i64::from(serial)),
+            revoked: None,
+        };
+        let register = Register {
+            issued: vec![issued(1), issued(2)],
+            list_number: 1,
+        };
+        std::fs::create_dir(folder.path().join("authority")).unwrap();
+        register.write(&register_path(folder.path())).unwrap();
+        let peers = [seen("gateway/gw-1", 2, 60)];
+        let now = UtcTime::from_secs(100);
+        let rows = certificates(Some(folder.path()), &[], &peers, now).unwrap();
+        let standings: Vec<Standing> = rows.iter().map(|row| row.standing).collect();
+        assert_eq!(standings, [Standing::Replaced, Standing::Valid]);
+        assert_eq!(rows[0].seen_at, None);
+        assert_eq!(rows[1].seen_at.as_deref(), Some("1970-01-01T00:01:00Z"));
+    }
+}

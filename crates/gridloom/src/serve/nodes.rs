@@ -111,6 +111,9 @@ impl Nodes {
         let links = links_of(config, tiers, &clock)?;
         let now = clock.now();
         let mut lines = vec![("links", links.summary()?)];
+        if let Some(words) = open_to_others(config, &at) {
+            lines.push(("warning", words));
+        }
         let directory = || {
             basis
                 .directory
@@ -309,6 +312,19 @@ impl Nodes {
             disk.close();
         }
     }
+}
+
+/// What to say where others may reach a tier whose links are in the clear; the gateway's meters
+/// come without TLS anyway.
+fn open_to_others(config: &Config, at: &[Option<SocketAddr>; 4]) -> Option<String> {
+    let [_gateway, tiers @ ..] = at;
+    let open = tiers.iter().flatten().find(|at| !at.ip().is_loopback())?;
+    config.pki.is_none().then(|| {
+        format!(
+            "{open} is open to other machines, and whoever reaches it can speak as a tier: name \
+             certificates with pki.directory"
+        )
+    })
 }
 
 /// How the tiers of this process reach others.
