@@ -52,10 +52,53 @@ fn refresh(
         office.renew(&node, None)?;
     }
     for node in nodes {
-        // One that an operator has revoked stays out.
-        if office.register().newest(node).is_none() {
-            office.enrol(node, DAYS, &[])?;
+        match office.register().newest(node) {
+            None => {
+                office.enrol(node, DAYS, &[])?;
+            }
+            // A demo that was killed here had registered the certificate and not yet written it.
+            Some(known) if known.revoked.is_none() && !office.files(node).own.is_file() => {
+                office.renew(node, None)?;
+            }
+            // One that an operator has revoked stays out.
+            Some(_) => {}
         }
     }
     office.write_list()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::register::Why;
+
+    #[test]
+    fn what_is_missing_is_made_and_what_is_due_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let node: NodeName = "edge/edge-1".parse().unwrap();
+        let start = UtcTime::from_secs(1_700_000_000);
+        let days = |days: u64| start + Duration::from_hours(24 * days);
+        let at = |now| {
+            refresh(folder.path(), "Elm", std::slice::from_ref(&node), now).unwrap();
+            let office = Office::open(folder.path(), now).unwrap();
+            let own = office.files(&node).own;
+            let newest = office.register().newest(&node).unwrap().clone();
+            (newest, office.register().issued.len(), own)
+        };
+        let (first, count, own) = at(start);
+        assert_eq!((count, first.not_after), (1, days(30)));
+        assert_eq!(at(days(19)).1, 1, "two thirds have not passed");
+        let (second, count, _) = at(days(21));
+        assert_eq!((count, second.not_after), (2, days(51)));
+        // As a kill between register and file would leave it.
+        std::fs::remove_file(&own).unwrap();
+        assert_eq!(at(days(22)).1, 3);
+        assert!(own.is_file());
+        let mut office = Office::open(folder.path(), days(22)).unwrap();
+        office.revoke("edge-1", Why::Unspecified).unwrap();
+        drop(office);
+        let (last, count, _) = at(days(60));
+        assert_eq!(count, 3);
+        assert!(last.revoked.is_some());
+    }
 }
