@@ -187,3 +187,151 @@ fn widest() -> anyhow::Result<MeterLimits> {
         PowerTriangle::NotCaptured,
     )?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use gridloom_core::{
+        IntervalReading, IntervalValues, MilliwattHours, Price, ReadingStatus, Watts,
+    };
+    use gridloom_host::DataDirectory;
+    use gridloom_mdm::REGISTER_AGREED;
+    use gridloom_store::{
+        Batch, Change, CommitBatch, DeviceLink, DeviceRow, DeviceState, KeyId, KeyKind, KeyRow,
+        KeyState, MeterDay, PricePoint, StoredReading, Transport,
+    };
+
+    use super::*;
+
+    const METER: MeterId = MeterId(7);
+
+    fn at(text: &str) -> UtcTime {
+        UtcTime::parse(text).unwrap()
+    }
+
+    fn retired(until: UtcTime) -> DeviceRow {
+        DeviceRow {
+            meter: METER,
+            title: SystemTitle::new(*b"GLM", 7),
+            serial: "S7".into(),
+            name: "Mill Lane 7".into(),
+            state: DeviceState::Retired,
+            link: DeviceLink {
+                transport: Transport::Gateway,
+                address: "gateway-1".into(),
+                server: 1,
+                physical: 0,
+            },
+            roles: Vec::new(),
+            template: "gridloom".into(),
+            groups: BTreeSet::new(),
+            service_point: "SP7".into(),
+            phases: 1,
+            fuse_a: 63,
+            voltage_v: 230,
+            retired_at: Some(until),
+        }
+    }
+
+    fn reading(end: UtcTime) -> StoredReading {
+        StoredReading {
+            reading: IntervalReading {
+                meter: METER,
+                period: Period::HOUR,
+                end,
+                status: ReadingStatus::default().with(REGISTER_AGREED),
+                values: IntervalValues {
+                    import: MilliwattHours::new(1_000_000),
+                    voltage: Millivolts::new(230_000),
+                    ..IntervalValues::default()
+                },
+                import_register: MilliwattHours::ZERO,
+            },
+            title: SystemTitle::new(*b"GLM", 7),
+            counter: 1,
+        }
+    }
+
+    /// A directory of serve that began in March; its only meter came in May and went in May.
+    #[test]
+    fn a_directory_of_serve_has_books_too() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("serve.toml"),
+            "period_seconds = 3600\ncurrency = \"EUR\"\nminor_digits = 2\nbegan = \"2026-03-01\"\n",
+        )
+        .unwrap();
+        let directory = DataDirectory::open("--data", folder.path()).unwrap();
+        let until = at("2026-05-10T04:30:00Z");
+        let mut operations = OperationsDisk::open(&directory).unwrap();
+        let key = KeyRow {
+            key: KeyId(1),
+            meter: METER,
+            kind: KeyKind::Authentication,
+            client: 0,
+            state: KeyState::Retired,
+            master: 1,
+            wrapped: Vec::new(),
+            made_at: at("2026-05-11T00:00:00Z"),
+        };
+        let changes = vec![Change::Device(retired(until)), Change::Key(key)];
+        let answers = operations
+            .store_mut()
+            .commit(&[Batch::new(changes)])
+            .unwrap();
+        assert_eq!(answers, [Ok(())]);
+        let ends = ["01", "02", "04", "05"].map(|hour| at(&format!("2026-05-10T{hour}:00:00Z")));
+        let price = Price::parse("0.2000").unwrap();
+        let (mut disk, _) = LedgerDisk::open(&directory).unwrap();
+        let bill = BillRow {
+            meter: METER,
+            month: Month::parse("2026-05").unwrap(),
+            version: 0,
+            currency: Currency::new("EUR", 2).unwrap(),
+            amount_minor: 60,
+            energy: MilliwattHours::new(3_000_000),
+            intervals: 3,
+            gaps: 1,
+            charge: price.charge(MilliwattHours::new(3_000_000)),
+            issued_at: at("2026-06-01T00:00:00Z"),
+        };
+        let batch = CommitBatch {
+            meter_days: vec![MeterDay {
+                meter: METER,
+                period: Period::HOUR,
+                day: Day::parse("2026-05-10").unwrap(),
+                readings: ends.map(reading).to_vec(),
+            }],
+            prices: ends
+                .iter()
+                .map(|end| PricePoint {
+                    end: *end,
+                    period: Period::HOUR,
+                    price,
+                    total: Watts::new(1_000),
+                    stations_on: 1,
+                    missing: 0,
+                })
+                .collect(),
+            bills: vec![bill],
+            ..CommitBatch::default()
+        };
+        disk.backend_mut().commit(batch).unwrap();
+        drop(disk);
+
+        let books = Books::open(folder.path()).unwrap();
+        assert_eq!(
+            books.bills().unwrap(),
+            [bill],
+            "months without meters come before"
+        );
+        assert!(books.is_final(&bill));
+        assert_eq!(books.name_of(METER), "Mill Lane 7");
+        // The hour in which it was retired is not whole, and is not billed.
+        let billed = ends.map(|end| books.in_service(METER, end));
+        assert_eq!(billed, [true, true, true, false]);
+        let invoice = books.invoice(METER, bill.month).unwrap();
+        assert_eq!((invoice.amount.minor(), invoice.missing()), (60, 1));
+    }
+}

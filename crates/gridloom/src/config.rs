@@ -402,7 +402,21 @@ impl Config {
             }
         };
         let path = |value: &PathBuf| value.display().to_string();
-        let serve_data = flags.data.clone().or(raw.serve.data);
+        let serve_data = match flags.defaults {
+            Defaults::Demo => None,
+            Defaults::Serve => p.pick(
+                "serve.data",
+                flags.data.clone().map(Some),
+                raw.serve.data.map(Some),
+                None,
+                |data| {
+                    data.as_ref().map_or_else(
+                        || "none".into(),
+                        |data: &PathBuf| data.display().to_string(),
+                    )
+                },
+            ),
+        };
         let data = p.pick(
             "demo.data",
             flags.data,
@@ -633,6 +647,19 @@ mod tests {
             ..Overrides::default()
         };
         Config::resolve(toml::from_str(text)?, flags)
+    }
+
+    #[test]
+    fn the_example_of_all_tiers_is_right_for_each() {
+        use Role::{Archive, Edge, Gateway, Headend, Utility};
+        let text = include_str!("../../../docs/howto/tiers.toml");
+        for role in [Gateway, Edge, Utility, Headend, Archive] {
+            let tiers = serve(text, &[role]).unwrap().tiers.unwrap();
+            for other in [Gateway, Edge, Utility, Headend, Archive] {
+                assert_eq!(tiers.has(other), other == role, "{role:?}");
+            }
+        }
+        assert!(serve(text, &[]).is_ok());
     }
 
     #[test]
