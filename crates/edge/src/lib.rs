@@ -35,13 +35,14 @@ pub mod score;
 pub mod screen;
 mod shards;
 mod sketch;
+pub mod status;
 pub mod tariff;
 pub mod trust;
 
 pub use balance::{BalanceCounters, Imbalance, ImbalanceKind, Suspect};
 pub use behaviour::{Features, Model};
 pub use config::{ConfigError, ScreeningConfig, ScreeningSettings, Weights};
-pub use edge::{Edge, EdgeConfig, EdgeStatus, Effect};
+pub use edge::{Edge, EdgeConfig, Effect};
 pub use identity::Path;
 pub use incident::{Evidence, Incident, IncidentId, IncidentKind, Subject};
 pub use index::HashKey;
@@ -56,5 +57,5 @@ pub use registry::{
     DeviceIndex, GatewayId, Placement, Registration, Registry, RegistryError, Site, TransformerId,
 };
 pub use score::{Score, Scores};
-pub use screen::{GatewayStatus, VerdictCounters};
+pub use status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage, VerdictCounters};
 pub use trust::{Screening, Verdict};

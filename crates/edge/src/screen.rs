@@ -21,6 +21,7 @@ use crate::reason::{Reason, ReasonCounters};
 use crate::registry::{DeviceIndex, GatewayId, Registry};
 use crate::score::{Score, Scores, Smoothed};
 use crate::sketch::Strangers;
+use crate::status::{GatewayStatus, VerdictCounters};
 use crate::trust::{self, Screening, Verdict};
 
 /// What is known of one device, in one cache line.
@@ -42,30 +43,6 @@ struct Gateway {
     packets: u64,
     trust: Smoothed,
     shift: Cusum,
-}
-
-/// What an operator sees of a gateway's link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GatewayStatus {
-    /// The link.
-    pub link: u64,
-    /// The gateway, if it gave its name.
-    pub id: Option<GatewayId>,
-    /// Packets by it.
-    pub packets: u64,
-    /// Their smoothed scores.
-    pub trust: Scores,
-}
-
-/// Packets by verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct VerdictCounters {
-    /// They continued.
-    pub forwarded: u64,
-    /// They were judged worth an analyst's look, be there room for them or not.
-    pub quarantined: u64,
-    /// They were dropped.
-    pub dropped: u64,
 }
 
 /// A believed packet; what it says is [`Screen::said`].
@@ -238,6 +215,10 @@ impl Screen {
         self.devices[device.at()].is_revoked = is_revoked;
     }
 
+    pub(crate) fn is_revoked(&self, device: DeviceIndex) -> bool {
+        self.devices[device.at()].is_revoked
+    }
+
     /// Counts a packet that was refused before it got here.
     pub(crate) fn refuse(&mut self, reason: Reason) {
         self.reasons.count(reason);
@@ -273,9 +254,11 @@ impl Screen {
     pub(crate) fn gateways(&self) -> impl Iterator<Item = GatewayStatus> {
         self.gateways.iter().map(|(link, seat)| {
             let gateway = &self.seats[*seat];
+            let name = self.names.iter().find(|(_, id)| Some(**id) == gateway.id);
             GatewayStatus {
                 link: *link,
                 id: gateway.id,
+                name: name.map(|(name, _)| name.clone()),
                 packets: gateway.packets,
                 trust: gateway.trust.scores(),
             }

@@ -16,7 +16,6 @@ use crate::objects::demand_register::{DemandPeriod, ScalerUnit};
 use crate::objects::disconnect_control::{
     Cause, ControlState, DisconnectConfig, DisconnectControl, DisconnectEvent, SwitchPosition,
 };
-use crate::objects::event_code::IndianEvent;
 use crate::objects::limiter::{
     Limiter, LimiterConfig, LimiterEvent, MonitoredValue, ThresholdType,
 };
@@ -24,6 +23,7 @@ use crate::objects::maximum_demand::{MaximumDemand, Peak};
 use crate::objects::retained::RetainedError;
 use crate::objects::script_table::{Script, ScriptAction, ScriptName, ScriptService, ScriptTable};
 use crate::objects::special_days::SpecialDays;
+use gridloom_dlms::companion::IndianEvent;
 
 /// Tariffs of a meter.
 pub const TARIFFS: usize = 8;

@@ -8,7 +8,6 @@ pub mod communication_setup;
 pub mod debounce;
 pub mod demand_register;
 pub mod disconnect_control;
-pub mod event_code;
 pub mod event_log;
 mod event_naming;
 pub mod firmware;

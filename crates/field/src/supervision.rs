@@ -12,13 +12,13 @@ use crate::metrology::Instantaneous;
 use crate::objects::alarm::{
     AlarmBit, AlarmConfig, AlarmEvent, AlarmObject, Alarms, Condition, StatusBit,
 };
-use crate::objects::event_code::IndianEvent;
 use crate::objects::power_quality::{
     Disturbance, PowerQuality, PowerQualityConfig, PowerQualityEvent,
 };
 use crate::objects::retained::RetainedError;
 use crate::objects::tamper::{Feeding, Tamper, TamperConfig, TamperEvent, TamperWatch};
 use crate::objects::terminals::Terminals;
+use gridloom_dlms::companion::IndianEvent;
 
 /// Every alarm passes from the factory; of the event status word a client chooses.
 const ALARMS: AlarmConfig = AlarmConfig {

@@ -1,6 +1,7 @@
 //! Configuration: a TOML file becomes `RawConfig`, flags override it, and only a checked
 //! [`Config`] goes on. Every error names the key and the remedy.
 
+mod headend;
 mod listen;
 mod tiers;
 
@@ -17,6 +18,7 @@ use crate::{profiles, table};
 use listen::{Beside, RawListen};
 use tiers::{RawArchive, RawEdge, RawGateway, RawHeadEnd, RawServe, RawTiers};
 
+pub(crate) use headend::HeadEndSettings;
 pub(crate) use listen::Listen;
 pub(crate) use tiers::{Role, Tiers, Upper};
 
@@ -160,6 +162,7 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// What `gridloom serve` runs in this process; nothing of it in a demo.
     pub(crate) tiers: Option<Tiers>,
+    pub(crate) head_end: HeadEndSettings,
     /// Where `gridloom serve` keeps what it keeps, if anything says so.
     pub(crate) serve_data: Option<PathBuf>,
     pub(crate) data: PathBuf,
@@ -387,6 +390,8 @@ impl Config {
             archive: flags.archive,
         };
         let listen = Listen::resolve(said, raw.listen, beside, &mut p)?;
+        let push = std::mem::take(&mut raw.headend.push);
+        let head_end = HeadEndSettings::resolve(raw.headend.history_days, push, &mut p)?;
         let tiers = match flags.defaults {
             Defaults::Demo => None,
             Defaults::Serve => {
@@ -552,6 +557,7 @@ impl Config {
             tariff,
             listen,
             tiers,
+            head_end,
             serve_data,
             data,
             houses,
@@ -739,6 +745,16 @@ mod tests {
             ("[tariff]\np_min = \"cheap\"", "tariff.p_min"),
             ("[sms]\nto = [\"+49301234567\"]", "sms.device"),
             ("[sms]\ndevice = \"/dev/ttyUSB0\"", "sms.to"),
+            ("[headend]\nhistory_days = 0", "headend.history_days"),
+            ("[headend.push]\ntcp = \"here\"", "headend.push.tcp"),
+            (
+                "[headend.push]\nconnections = 0",
+                "headend.push.connections",
+            ),
+            (
+                "[headend.push]\naddresses = \"all\"",
+                "headend.push.addresses",
+            ),
             ("[lisen]\n", "lisen"),
         ];
         for (text, key) in cases {

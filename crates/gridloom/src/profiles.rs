@@ -10,8 +10,8 @@ use anyhow::{Context, bail, ensure};
 use gridloom_core::{ObisCode, Period};
 use gridloom_headend::Templates;
 use gridloom_headend::template::{
-    Channel, ChannelSource, CipheringForm, ColumnKind, DeviationRule, MeterTemplate, ReleaseForm,
-    ScalerSource,
+    Channel, ChannelSource, CipheringForm, ColumnKind, DeviationRule, MeterTemplate, PushList,
+    PushObject, ReleaseForm, ScalerSource,
 };
 use serde::Deserialize;
 
@@ -51,6 +51,14 @@ struct RawTemplate {
     fuse_a: Option<u16>,
     voltage_v: Option<u16>,
     channels: Option<BTreeMap<String, RawSource>>,
+    push: Option<Vec<RawPush>>,
+}
+
+/// One kind of push: its push_object_list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPush {
+    objects: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,6 +224,19 @@ fn parse(name: &str, text: &str) -> anyhow::Result<MeterTemplate> {
             };
             template.channels.insert(channel, source);
         }
+    }
+    for (index, push) in raw.push.into_iter().flatten().enumerate() {
+        let objects = push.objects.iter().map(|text| {
+            PushObject::parse(text).with_context(|| {
+                format!(
+                    "push {}: {text:?}; give class, object and attribute, such as \"8 \
+                     0-0:1.0.0.255 2\"",
+                    index + 1
+                )
+            })
+        });
+        let objects = objects.collect::<anyhow::Result<Vec<_>>>()?;
+        template.pushes.push(PushList(objects));
     }
     template.check()?;
     Ok(template)

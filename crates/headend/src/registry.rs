@@ -117,6 +117,11 @@ pub enum RowFault {
         /// The transport.
         transport: Transport,
     },
+    /// The address is no serial device.
+    #[error(
+        "address {0:?} is no serial device; give its path and speed, such as /dev/ttyUSB0@9600"
+    )]
+    Device(String),
     /// The logical device or HDLC address is out of range.
     #[error("{field} = {got}; {wanted}")]
     Server {
@@ -183,7 +188,7 @@ impl RowFault {
             Self::UnknownTemplate(_) => "template",
             Self::GroupName(_) => "groups",
             Self::TooMany { field, .. } => field,
-            Self::Address { .. } => "address",
+            Self::Address { .. } | Self::Device(_) => "address",
             Self::Role { .. } => "roles",
             Self::Taken { what, .. } => what.column(),
             Self::State { .. } => "state",
@@ -457,6 +462,12 @@ fn link_faults(row: &DeviceRow) -> Vec<RowFault> {
             transport: link.transport,
         });
     }
+    if link.transport == Transport::HdlcSerial
+        && !is_device(&link.address)
+        && !link.address.is_empty()
+    {
+        faults.push(RowFault::Device(link.address.clone()));
+    }
     let mut server = |field, got, wanted| {
         faults.push(RowFault::Server { field, got, wanted });
     };
@@ -507,6 +518,24 @@ fn role_faults(row: &DeviceRow) -> Vec<RowFault> {
     }
     faults
 }
+
+/// Whether it is a device's absolute path, with or without a speed of 300 to 921,600 baud.
+fn is_device(address: &str) -> bool {
+    let (path, baud) = match address.rsplit_once('@') {
+        Some((path, baud)) => (path, Some(baud)),
+        None => (address, None),
+    };
+    path.len() > 1
+        && path.starts_with('/')
+        && !path.contains(['@', ' '])
+        && baud.is_none_or(|baud| {
+            let is_number = baud.bytes().all(|byte| byte.is_ascii_digit());
+            is_number && baud.parse::<u32>().is_ok_and(|baud| BAUD.contains(&baud))
+        })
+}
+
+/// Speeds of a serial line, in bits per second.
+const BAUD: core::ops::RangeInclusive<u32> = 300..=921_600;
 
 fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else {

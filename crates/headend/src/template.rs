@@ -3,11 +3,15 @@
 //! The files are `profiles/*.toml`; the configuration reads them, this module checks what they
 //! say ([`MeterTemplate::check`]). A session asks the template and nothing else.
 
+mod pushes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gridloom_core::{ObisCode, Period};
+
+pub use pushes::{PUSH_OBJECTS_MAX, PushList, PushObject};
 
 /// Bytes of a template's name; a longer one is refused.
 pub const TEMPLATE_NAME_BYTES_MAX: usize = 60;
@@ -54,6 +58,8 @@ pub struct MeterTemplate {
     pub answer_timeout: Duration,
     /// How many connections the meter serves at a time; most serve one.
     pub connections: u8,
+    /// What it pushes, beside pushes that name their own objects; at most [`PUSHES_MAX`].
+    pub pushes: Vec<PushList>,
     /// Measured phases of a meter whose row does not say them: [`PHASES`].
     pub phases: u8,
     /// Its fuse of each phase, in amperes: [`FUSES_A`].
@@ -61,6 +67,9 @@ pub struct MeterTemplate {
     /// Its nominal voltage between phase and neutral, in volts: [`VOLTAGES_V`].
     pub voltage_v: u16,
 }
+
+/// Kinds of pushes of one template; more are refused.
+pub const PUSHES_MAX: usize = 16;
 
 /// How requests of a ciphered association are protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -248,6 +257,19 @@ pub enum TemplateError {
         /// What it says.
         got: Duration,
     },
+    /// A push without objects, or too many.
+    #[error(
+        "template {name}: push {push} has {got} objects; give 1 to {PUSH_OBJECTS_MAX} to each of \
+         at most {PUSHES_MAX}"
+    )]
+    Push {
+        /// Which template.
+        name: String,
+        /// Which push, from 1.
+        push: usize,
+        /// Its objects.
+        got: usize,
+    },
     /// No connection at all.
     #[error("template {0}: connections = 0; a meter that serves nobody cannot be read")]
     NoConnection(String),
@@ -312,6 +334,7 @@ impl MeterTemplate {
             invocation_counter: ObisCode([0, 0, 43, 1, 0, 255]),
             answer_timeout: Duration::from_secs(20),
             connections: 1,
+            pushes: Vec::new(),
             phases: 1,
             fuse_a: 100,
             voltage_v: 230,
@@ -346,6 +369,16 @@ impl MeterTemplate {
         }
         if self.connections == 0 {
             return Err(TemplateError::NoConnection(name()));
+        }
+        for (index, push) in self.pushes.iter().enumerate() {
+            let got = push.0.len();
+            if !(1..=PUSH_OBJECTS_MAX).contains(&got) || index >= PUSHES_MAX {
+                return Err(TemplateError::Push {
+                    name: name(),
+                    push: index + 1,
+                    got,
+                });
+            }
         }
         let mut faults = service_faults(self.phases, self.fuse_a, self.voltage_v);
         if let Some((field, got, range)) = faults.next() {

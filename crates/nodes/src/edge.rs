@@ -7,7 +7,7 @@ use gridloom_core::{Instant, MeterId, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
     AcceptedReading, Edge, EdgeStatus, Effect, Incident, PacketId, Path, Quarantine,
-    QuarantineError, Verdict,
+    QuarantineError, StatusPage, TrustPage, Verdict,
 };
 
 use crate::envelope::{LIST_MAX, Message, Role};
@@ -54,6 +54,11 @@ impl EdgeNode {
     /// What an operator sees of its edge.
     pub fn status(&self) -> EdgeStatus {
         self.edge.status()
+    }
+
+    /// What a page about the screening shows. Made on demand: it looks at every registered meter.
+    pub fn status_page(&self, page: TrustPage) -> StatusPage {
+        self.edge.status_page(page)
     }
 
     /// What waits for an analyst.
@@ -292,7 +297,7 @@ impl Node for EdgeNode {
             }
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_),
+                port: Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}

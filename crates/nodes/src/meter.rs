@@ -53,7 +53,7 @@ impl Node for MeterNode {
             }
             // A client's connection begins with its first APDU.
             Input::LinkUp {
-                port: Port::Down | Port::Dialled(_),
+                port: Port::Down | Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}

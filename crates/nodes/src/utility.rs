@@ -663,7 +663,7 @@ impl Node for UtilityNode {
             } => {}
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_),
+                port: Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}

@@ -5,9 +5,9 @@ use gridloom_core::{Now, UtcTime};
 use super::{Event, Meter, Output, Owed};
 use crate::fittings::{BILLING_SCRIPTS, IMAGE_SCRIPTS, PUSH_SCRIPTS};
 use crate::memory::{FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, SEGMENT_CELLS};
-use crate::objects::event_code::IndianEvent;
 use crate::objects::image_transfer::ImageEvent;
 use crate::objects::script_table::ScriptName;
+use gridloom_dlms::companion::IndianEvent;
 
 impl Meter {
     /// The end of the month that is over by `shown`, unless a client has made a schedule.

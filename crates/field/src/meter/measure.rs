@@ -11,9 +11,9 @@ use crate::keeper::Urgency;
 use crate::load::{DayPrices, Load as _};
 use crate::memory::{FEATURES_CELL, LOGS_CELL, PRICE_DAYS};
 use crate::metrology::Instantaneous;
-use crate::objects::event_code::IndianEvent;
 use crate::profile::{Delivery, Entry};
 use crate::status::MonthBill;
+use gridloom_dlms::companion::IndianEvent;
 
 const CAPTURE: &str = "capture";
 

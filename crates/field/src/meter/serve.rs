@@ -30,7 +30,6 @@ use crate::logs::Logs;
 use crate::memory::{IMAGE_CELL, LOGS_CELL, SUPERVISION_CELL};
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
-use crate::objects::event_code::IndianEvent;
 use crate::objects::event_log::Dial;
 use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
 use crate::objects::script_table::ScriptName;
@@ -38,6 +37,7 @@ use crate::objects::shape;
 use crate::profile::{Entry, Profile};
 use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
+use gridloom_dlms::companion::IndianEvent;
 
 /// A client's connection, numbered by whoever hosts the meter and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,6 +7,7 @@ use gridloom_host::DialAddress;
 use serde::Deserialize;
 
 use super::Picker;
+use super::headend::RawPush;
 
 /// A tier of the network that runs in this process or in another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -85,6 +86,8 @@ pub(super) struct RawArchive {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawHeadEnd {
     utility: Option<String>,
+    pub(super) history_days: Option<u32>,
+    pub(super) push: RawPush,
 }
 
 /// What the file says about tiers.

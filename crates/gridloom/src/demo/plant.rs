@@ -207,6 +207,8 @@ impl Plant {
             period: config.period,
             reads: Reads::Pushed,
             speed,
+            settings: config.head_end.clone(),
+            pushes: Vec::new(),
         };
         let utility = utility_runner.start();
         let head_end = HeadEnd::start(office, addresses[2].1.into(), work, &net, &links, now)?;

@@ -58,6 +58,12 @@ pub(crate) struct EmulatedMeters {
     /// How frames lie on the wire
     #[arg(long, value_enum, default_value_t = Transport::Wrapper)]
     transport: Transport,
+    /// Serial device to answer on with HDLC, instead of listening
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["listen", "transport"])]
+    serial: Option<PathBuf>,
+    /// Its speed, in bits per second
+    #[arg(long, value_name = "N", default_value_t = 9_600, requires = "serial")]
+    baud: u32,
     /// Number of meters: server 1 to N
     #[arg(long, default_value_t = 1)]
     meters: u32,
@@ -119,16 +125,11 @@ const FIRST_DIAL_WITHIN: Duration = Duration::from_millis(500);
 
 impl EmulatedMeters {
     pub(crate) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let listener = match self.transport {
-            Transport::Wrapper => {
-                MeterListener::tcp("--listen", &self.listen, MeterWire::Wrapper).await?
-            }
-            Transport::Hdlc => {
-                MeterListener::tcp("--listen", &self.listen, MeterWire::Hdlc).await?
-            }
-            Transport::Udp => MeterListener::udp("--listen", &self.listen).await?,
+        let listener = self.listener().await?;
+        let address = match (&self.serial, listener.address()) {
+            (Some(device), _) => device.display().to_string(),
+            (None, address) => address.context("a socket has an address")?.to_string(),
         };
-        let address = listener.address().context("a socket has an address")?;
         let plan = usage(self.plan())?;
         let net = Net::new(plan.clock.clone(), gridloom_host::entropy::seed()?);
         let directory = match &self.data {
@@ -206,7 +207,7 @@ impl EmulatedMeters {
         };
         runner.listen_for_clients(listener, MeterListenOptions::default());
         let running = runner.start();
-        self.announce(&address.to_string(), &plan, out)?;
+        self.announce(&address, &plan, out)?;
         out.flush()?;
         stop_asked().await?;
         running.stop().await;
@@ -214,6 +215,30 @@ impl EmulatedMeters {
             disk.close();
         }
         Ok(())
+    }
+
+    async fn listener(&self) -> anyhow::Result<MeterListener> {
+        if let Some(device) = &self.serial {
+            return Ok(MeterListener::serial(device.clone(), self.baud)?);
+        }
+        let (key, text) = ("--listen", &self.listen);
+        Ok(match self.transport {
+            Transport::Wrapper => MeterListener::tcp(key, text, MeterWire::Wrapper).await?,
+            Transport::Hdlc => MeterListener::tcp(key, text, MeterWire::Hdlc).await?,
+            Transport::Udp => MeterListener::udp(key, text).await?,
+        })
+    }
+
+    /// How frames lie on the wire, as `--json` says it.
+    const fn transport_name(&self) -> &'static str {
+        if self.serial.is_some() {
+            return "hdlc-serial";
+        }
+        match self.transport {
+            Transport::Wrapper => "wrapper",
+            Transport::Hdlc => "hdlc",
+            Transport::Udp => "udp",
+        }
     }
 
     fn plan(&self) -> anyhow::Result<Plan> {
@@ -332,11 +357,7 @@ impl EmulatedMeters {
                 .collect();
             let served = serde_json::json!({
                 "address": address,
-                "transport": match self.transport {
-                    Transport::Wrapper => "wrapper",
-                    Transport::Hdlc => "hdlc",
-                    Transport::Udp => "udp",
-                },
+                "transport": self.transport_name(),
                 "durable": self.data.is_some(),
                 "meters": meters,
             });
@@ -394,11 +415,15 @@ impl EmulatedMeters {
         } else {
             ("…", "…")
         };
+        let serial = match self.serial {
+            Some(_) => "--serial ",
+            None => "",
+        };
         writeln!(
             out,
-            "read it      gridloom read {address}{transport} --obis 0.0.42.0.0.255\n\
-             \x20            gridloom read {address}{transport} --client 17 --auth lls --password {secret} --browse\n\
-             \x20            gridloom read {address}{transport} --client 1 --auth gmac --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
+            "read it      gridloom read {serial}{address}{transport} --obis 0.0.42.0.0.255\n\
+             \x20            gridloom read {serial}{address}{transport} --client 17 --auth lls --password {secret} --browse\n\
+             \x20            gridloom read {serial}{address}{transport} --client 1 --auth gmac --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
         )?;
         Ok(())
     }

@@ -8,13 +8,15 @@ use gridloom_core::{Now, Period, Seed};
 use gridloom_headend::Templates;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
-    DialAddress, Disk, DiskParts, Handle, Net, NodeIndex, Runner, Running, entropy,
+    DialAddress, Disk, DiskParts, Handle, LinkLimits, MeterListenOptions, MeterListener, Net,
+    NodeIndex, Runner, Running, entropy,
 };
 use gridloom_nodes::envelope::Role;
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
 use super::{HeadEndDesk, NODE, Office};
+use crate::config::HeadEndSettings;
 use crate::links::Links;
 
 /// A read begins so long after its interval: a meter needs a moment to capture it.
@@ -27,8 +29,14 @@ const SPREAD_PER_METER: Duration = Duration::from_millis(20);
 /// The shortest time that reads are spread over.
 const SPREAD_MIN: Duration = Duration::from_secs(2);
 
+/// Senders that say nothing for so long are closed.
+const PUSH_SILENCE_MAX: Duration = Duration::from_mins(5);
+
+/// A pushed frame that has begun must end within this time.
+const PUSH_FRAME_MAX: Duration = Duration::from_secs(10);
+
 /// How a head-end works.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Work {
     /// The interval that meters capture.
     pub(crate) period: Period,
@@ -36,6 +44,9 @@ pub(crate) struct Work {
     pub(crate) reads: Reads,
     /// How many times faster than the wall time passes: patience grows with it.
     pub(crate) speed: u32,
+    pub(crate) settings: HeadEndSettings,
+    /// Where meters push to it.
+    pub(crate) pushes: Vec<MeterListener>,
 }
 
 /// Who brings the profiles.
@@ -76,6 +87,11 @@ impl HeadEnd {
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
         config.reading_of_pushers = Some(rarely()?);
+        config.history = work.settings.history;
+        config.push_addresses = work.settings.push.addresses;
+        if work.reads == Reads::OnTime {
+            config.first_read_within = Some(spread(work.period, meters));
+        }
         be_patient(&mut config, work.speed);
         let seed = entropy::bytes()?;
         let node = HeadEndNode::new(config, memory, Box::new(office.keys), seed, now)
@@ -90,6 +106,17 @@ impl HeadEnd {
         let mut runner = Runner::new(net.clone());
         let index = runner.add(NODE, node);
         links.dial(&mut runner, index, Role::HeadEnd, utility);
+        for listener in work.pushes {
+            let options = MeterListenOptions {
+                limits: LinkLimits {
+                    partial_frame: PUSH_FRAME_MAX,
+                    idle: Some(PUSH_SILENCE_MAX),
+                    ..LinkLimits::default()
+                },
+                connections_max: work.settings.push.connections_max,
+            };
+            runner.listen_for_pushes(index, listener, options);
+        }
         runner.disk(disk.handle());
         Ok(Self {
             templates,
@@ -154,15 +181,16 @@ fn rarely() -> anyhow::Result<Recurrence> {
 
 /// When profiles are read: soon after each interval, until the next one is due.
 fn reading(period: Period, meters: usize) -> anyhow::Result<Recurrence> {
+    let jitter = spread(period, meters);
+    let period = period.duration();
+    Ok(Recurrence::new(period, READ_AFTER, period, jitter)?)
+}
+
+/// Over how long the reads of so many meters are spread.
+fn spread(period: Period, meters: usize) -> Duration {
     let meters = u32::try_from(meters).unwrap_or(u32::MAX);
     let spread = SPREAD_PER_METER.saturating_mul(meters).max(SPREAD_MIN);
-    let period = period.duration();
-    Ok(Recurrence::new(
-        period,
-        READ_AFTER,
-        period,
-        spread.min(period / 3),
-    )?)
+    spread.min(period.duration() / 3)
 }
 
 #[cfg(test)]

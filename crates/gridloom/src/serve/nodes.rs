@@ -6,12 +6,12 @@ use anyhow::Context;
 use gridloom_core::{Day, Now};
 use gridloom_headend::Templates;
 use gridloom_host::{
-    ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener, Net,
-    NodeIndex, Runner, Running,
+    ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener,
+    MeterListener, Net, NodeIndex, Runner, Running, dlms::MeterWire,
 };
 use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
-use gridloom_nodes::{ArchiveNode, GatewayNode, UtilityConfig};
+use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
 use gridloom_web::{Desk, Snapshot};
 
 use super::edge::{EdgeTier, RunningEdge};
@@ -64,6 +64,8 @@ struct Ports {
     edge: Option<Listener>,
     utility: Option<Listener>,
     archive: Option<Listener>,
+    /// Where meters push to the head-end itself.
+    pushes: Vec<MeterListener>,
 }
 
 impl Ports {
@@ -79,8 +81,25 @@ impl Ports {
             edge: bind(tiers, Role::Edge, "--edge", &listen.edge).await?,
             utility: bind(tiers, Role::Utility, "--utility", &listen.utility).await?,
             archive: bind(tiers, Role::Archive, "--archive", &listen.archive).await?,
+            pushes: match tiers.has(Role::Headend) {
+                true => bind_pushes(config).await?,
+                false => Vec::new(),
+            },
         })
     }
+}
+
+async fn bind_pushes(config: &Config) -> anyhow::Result<Vec<MeterListener>> {
+    let push = &config.head_end.push;
+    let mut listeners = Vec::new();
+    if let Some(address) = &push.tcp {
+        let wire = MeterWire::Wrapper;
+        listeners.push(MeterListener::tcp("headend.push.tcp", address, wire).await?);
+    }
+    if let Some(address) = &push.udp {
+        listeners.push(MeterListener::udp("headend.push.udp", address).await?);
+    }
+    Ok(listeners)
 }
 
 async fn bind(
@@ -107,6 +126,15 @@ impl Nodes {
         let at = [&ports.gateway, &ports.edge, &ports.utility, &ports.archive]
             .map(|port| address(port.as_ref()));
         let [at_gateway, at_edge, at_utility, at_archive] = at;
+        let mut pushes_at = Vec::new();
+        for listener in &ports.pushes {
+            let how = match listener.arrival() {
+                Arrival::InOrder => "TCP",
+                Arrival::Unordered => "UDP",
+            };
+            let at = listener.address();
+            pushes_at.extend(at.map(|at| ("pushes", format!("{at} over {how}"))));
+        }
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
         let links = links_of(config, tiers, &clock)?;
         let now = clock.now();
@@ -187,6 +215,8 @@ impl Nodes {
                     period: config.period,
                     reads: Reads::OnTime,
                     speed: 1,
+                    settings: config.head_end.clone(),
+                    pushes: ports.pushes,
                 };
                 let utility = dial_address(&tiers.headend_to_utility, at_utility)
                     .context("headend.utility: a head-end needs its utility")?;
@@ -201,6 +231,7 @@ impl Nodes {
         ] {
             lines.extend(at.map(|at| (name, at.to_string())));
         }
+        lines.append(&mut pushes_at);
         Ok(Self {
             elsewhere: elsewhere(area::utility(config, 1)?, now),
             clock,

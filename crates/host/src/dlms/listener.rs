@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_dlms::hdlc::ServerLinkConfig;
+use gridloom_nodes::Arrival;
 use serial2_tokio::SerialPort;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -98,6 +99,14 @@ impl MeterListener {
         Ok(Self {
             socket: Socket::Serial(Box::new(port), device),
         })
+    }
+
+    /// Whether frames keep their order: on streams and lines, not as datagrams.
+    pub const fn arrival(&self) -> Arrival {
+        match self.socket {
+            Socket::Tcp(..) | Socket::Serial(..) => Arrival::InOrder,
+            Socket::Udp(..) => Arrival::Unordered,
+        }
     }
 
     /// Where it listens, with the port that the system chose; `None` on a serial line.

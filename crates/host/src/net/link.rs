@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gridloom_core::Instant;
 use gridloom_nodes::envelope::Message;
-use gridloom_nodes::{DialId, LinkId, Port};
+use gridloom_nodes::{DialId, LinkId, Port, Pusher};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -119,6 +119,19 @@ pub(crate) struct LinkSpec {
     pub(crate) events: mpsc::Sender<LinkEvent>,
 }
 
+impl LinkSpec {
+    /// The port of a link with `peer`: who pushes is only known then.
+    pub(crate) fn port_of(&self, peer: Option<SocketAddr>) -> Port {
+        match (self.port, peer) {
+            (Port::Push(pusher), Some(peer)) => Port::Push(Pusher {
+                address: peer.ip().to_canonical(),
+                ..pusher
+            }),
+            (port, _) => port,
+        }
+    }
+}
+
 /// Puts frames into a link's queue. Dropping it closes the link once the queue has left,
 /// or after [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
@@ -223,9 +236,58 @@ fn refusal<T>(sent: Result<(), mpsc::error::TrySendError<T>>) -> Result<(), Send
     })
 }
 
-struct Queue {
+pub(super) struct Queue {
     frames: mpsc::Receiver<Vec<u8>>,
     queued_bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// The next frame; `None` once nobody will queue one any more.
+    pub(super) async fn next(&mut self) -> Option<Vec<u8>> {
+        let frame = self.frames.recv().await?;
+        self.queued_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        Some(frame)
+    }
+}
+
+/// The end of a link that its task holds.
+pub(super) struct Begun {
+    pub(super) link: LinkId,
+    pub(super) queue: Queue,
+    pub(super) hang_up: oneshot::Receiver<()>,
+}
+
+/// Numbers a link of a connection to `peer` and tells the runner of it; `None` if the runner is
+/// gone, and the node with it.
+pub(super) async fn begin(spec: &LinkSpec, peer: Option<SocketAddr>) -> Option<Begun> {
+    let link = spec.net.next_link();
+    let (frames_in, frames) = mpsc::channel(spec.limits.queue_frames);
+    let (cut, hang_up) = oneshot::channel();
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
+    let queue = Queue {
+        frames,
+        queued_bytes: Arc::clone(&queued_bytes),
+    };
+    let up = LinkEvent::Up {
+        route: spec.route,
+        port: spec.port_of(peer),
+        link,
+        writer: LinkWriter {
+            framing: spec.framing,
+            queued_bytes,
+            queue_bytes: spec.limits.queue_bytes,
+            sink: Sink::Own {
+                frames: frames_in,
+                cut,
+            },
+        },
+    };
+    spec.events.send(up).await.ok()?;
+    Some(Begun {
+        link,
+        queue,
+        hang_up,
+    })
 }
 
 /// Runs a connection until it ends. Tells the runner of its beginning and its end.
@@ -233,7 +295,7 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
     let address = stream.peer_addr().ok();
     send_at_once(&stream);
     let (reader, writer) = stream.split();
-    let Some((link, ending)) = converse(reader, writer, None, spec).await else {
+    let Some((link, ending)) = converse(reader, writer, address, None, spec).await else {
         return;
     };
     drop(stream);
@@ -247,7 +309,7 @@ pub(crate) async fn run_secured(secured: Secured, spec: &LinkSpec) {
     let address = stream.get_ref().0.peer_addr().ok();
     send_at_once(stream.get_ref().0);
     let (reader, writer) = tokio::io::split(stream);
-    let Some((link, ending)) = converse(reader, writer, Some(&peer), spec).await else {
+    let Some((link, ending)) = converse(reader, writer, address, Some(&peer), spec).await else {
         return;
     };
     conclude(link, address, &ending, spec).await;
@@ -263,33 +325,15 @@ fn send_at_once(stream: &TcpStream) {
 async fn converse(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
+    address: Option<SocketAddr>,
     peer: Option<&Peer>,
     spec: &LinkSpec,
 ) -> Option<(LinkId, Ending)> {
-    let link = spec.net.next_link();
-    let (frames_in, frames) = mpsc::channel(spec.limits.queue_frames);
-    let (cut, hang_up) = oneshot::channel();
-    let queued_bytes = Arc::new(AtomicUsize::new(0));
-    let queue = Queue {
-        frames,
-        queued_bytes: Arc::clone(&queued_bytes),
-    };
-    let up = LinkEvent::Up {
-        route: spec.route,
-        port: spec.port,
+    let Begun {
         link,
-        writer: LinkWriter {
-            framing: spec.framing,
-            queued_bytes,
-            queue_bytes: spec.limits.queue_bytes,
-            sink: Sink::Own {
-                frames: frames_in,
-                cut,
-            },
-        },
-    };
-    // Without the runner the node is gone, too.
-    spec.events.send(up).await.ok()?;
+        queue,
+        hang_up,
+    } = begin(spec, address).await?;
     let ending = tokio::select! {
         biased; // A link that is cut has lost its queue too; the cut is the reason.
         ending = hung_up(hang_up) => ending,
@@ -319,7 +363,7 @@ fn broken(error: &std::io::Error) -> Ending {
 }
 
 /// Waits for the writer's owner to cut the link, or to drop it and a flush to take too long.
-async fn hung_up(hang_up: oneshot::Receiver<()>) -> Ending {
+pub(super) async fn hung_up(hang_up: oneshot::Receiver<()>) -> Ending {
     match hang_up.await {
         Ok(()) => Ending::SlowReader,
         Err(_dropped) => {
