@@ -212,7 +212,8 @@ async fn reach(
         return Ok(Upward::Plain(stream));
     };
     let address = stream.peer_addr().ok();
-    let shaking = seeking.connect(stream, &target.host());
+    let host = target.host();
+    let shaking = seeking.connect(stream, &host);
     let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await;
     match shaken.unwrap_or(Err(TlsFault::TimedOut)) {
         Ok(secured) => Ok(Upward::Secured(Box::new(secured))),
