@@ -1,5 +1,7 @@
 //! Tiers that meet over TLS on real sockets. Every wait is for an event, never for time to pass.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -52,7 +54,11 @@ impl Node for Probe {
                 };
                 Some((*link, answer))
             }
-            _ => None,
+            Input::Frame { .. }
+            | Input::LinkDown { .. }
+            | Input::DialFailed { .. }
+            | Input::Disk(_)
+            | Input::Timeout => None,
         };
         if let Some((link, frame)) = answer {
             self.outbox.push_back(Output::Send { link, frame });

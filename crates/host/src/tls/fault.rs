@@ -216,10 +216,8 @@ impl TlsFault {
 /// The peer's refusal of us, where a read or write failed for one: in TLS 1.3 the client is done
 /// before the server has looked at its certificate.
 pub(crate) fn refusal_of(error: &io::Error) -> Option<TlsFault> {
-    match rustls_error(error)? {
-        rustls::Error::AlertReceived(_) => Some(TlsFault::of_handshake(error)),
-        _ => None,
-    }
+    let is_alert = matches!(rustls_error(error)?, rustls::Error::AlertReceived(_));
+    is_alert.then(|| TlsFault::of_handshake(error))
 }
 
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {

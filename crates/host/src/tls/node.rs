@@ -101,11 +101,9 @@ impl Tls {
         match trust.check(trust.own_chain(), End::Dialler, now) {
             Ok(_) => {}
             Err(fault) => {
+                let is_stale = matches!(fault, TlsFault::StaleList { .. });
                 return Err(TlsError::Own {
-                    path: match &fault {
-                        TlsFault::StaleList { .. } => files.revoked,
-                        _ => files.own,
-                    },
+                    path: if is_stale { files.revoked } else { files.own },
                     fault: Box::new(fault),
                 });
             }
