@@ -84,6 +84,11 @@ pub(crate) fn site(row: &DeviceRow) -> Site {
     Site {
         power_max: Watts::new((amperes * i64::from(row.voltage_v) * 11 + 9) / 10),
         voltage: nominal(row),
+        phases: if row.phases == 1 {
+            gridloom_edge::Phases::One
+        } else {
+            gridloom_edge::Phases::Three
+        },
         ..Site::default()
     }
 }

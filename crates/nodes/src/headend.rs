@@ -8,6 +8,7 @@
 //! - Keys are unwrapped for one session and dropped with it.
 //! - How far a meter is read advances only when the utility has acknowledged the readings.
 
+mod alerts;
 mod changes;
 mod collect;
 mod config;
@@ -55,6 +56,7 @@ pub use push::{PushAddresses, PushCounts, PushRefusal, RefusedPush};
 pub use rows::RowDamage;
 pub use status::{Alarm, HeadEndStatus, LastError, ReadRate};
 
+use alerts::Alerts;
 use changes::Changes;
 use deliveries::Deliveries;
 use disk::{Saved, Saving};
@@ -167,6 +169,7 @@ pub struct HeadEndNode {
     changes: Changes,
     pushes: Pushes,
     alarms: VecDeque<Alarm>,
+    alerts: Alerts,
     errors: BTreeMap<MeterId, LastError>,
     reads: ReadRate,
     last_reads: ReadRate,
@@ -251,6 +254,7 @@ impl HeadEndNode {
             changes: Changes::default(),
             pushes: Pushes::default(),
             alarms: VecDeque::new(),
+            alerts: Alerts::default(),
             errors: BTreeMap::new(),
             reads: ReadRate::default(),
             last_reads: ReadRate::default(),
@@ -414,6 +418,7 @@ impl HeadEndNode {
                 client,
                 apdu,
             }) => self.ways.handle_from_meter(meter, client, apdu),
+            Ok(Message::Alarms(alarms)) => self.take_alarms(alarms, now),
             Ok(Message::MeterUnreachable { meter }) => self.ways.handle_unreachable(meter),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {

@@ -23,4 +23,6 @@ pub use meter::MeterNode;
 pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
 };
-pub use utility::{ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus};
+pub use utility::{
+    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now};
+use gridloom_edge::AlarmKey;
 use gridloom_headend::Proposal;
 use gridloom_store::{Batch, Change, CounterRow, KeyKind, Refused};
 
@@ -23,6 +24,8 @@ pub(super) enum Saved {
     Rotation(u64),
     Campaign(u64),
     Collected,
+    /// Alarms of meters, to be confirmed.
+    Alarms(Vec<AlarmKey>),
     /// What a meter told; it is to hear so, if it wants to.
     Pushed(Option<Confirm>),
     /// The registry's rows, and the meters to place anew; who waits for it, if anybody does.
@@ -179,6 +182,7 @@ impl HeadEndNode {
                 }
             }
             Saved::Collected => self.saving_collected = false,
+            Saved::Alarms(keys) => self.alarms_saved(keys),
             Saved::Pushed(confirm) => self.pushes_confirmed(confirm),
             Saved::Registry(id, proposal, meters) => {
                 self.registry.apply(*proposal);
@@ -218,6 +222,7 @@ impl HeadEndNode {
                 }
             }
             Saved::Collected => self.saving_collected = false,
+            Saved::Alarms(keys) => self.alarms_not_saved(&keys),
         }
     }
 }
