@@ -684,8 +684,14 @@ mod tests {
             ("[sms]\ndevice = \"/dev/ttyUSB0\"", "sms.to"),
             ("[headend]\nhistory_days = 0", "headend.history_days"),
             ("[headend.push]\ntcp = \"here\"", "headend.push.tcp"),
-            ("[headend.push]\nconnections = 0", "headend.push.connections"),
-            ("[headend.push]\naddresses = \"all\"", "headend.push.addresses"),
+            (
+                "[headend.push]\nconnections = 0",
+                "headend.push.connections",
+            ),
+            (
+                "[headend.push]\naddresses = \"all\"",
+                "headend.push.addresses",
+            ),
             ("[lisen]\n", "lisen"),
         ];
         for (text, key) in cases {

@@ -10,8 +10,8 @@ use anyhow::{Context, bail, ensure};
 use gridloom_core::{ObisCode, Period};
 use gridloom_headend::Templates;
 use gridloom_headend::template::{
-    Channel, ChannelSource, CipheringForm, ColumnKind, DeviationRule, MeterTemplate, PushList, PushObject, ReleaseForm,
-    ScalerSource,
+    Channel, ChannelSource, CipheringForm, ColumnKind, DeviationRule, MeterTemplate, PushList,
+    PushObject, ReleaseForm, ScalerSource,
 };
 use serde::Deserialize;
 

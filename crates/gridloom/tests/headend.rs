@@ -53,7 +53,11 @@ struct Running {
 impl Running {
     fn start(mut command: Command, log: &Path) -> Self {
         let errors = std::fs::File::create(log).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let log = log.to_owned();
         Self { child, out, log }
@@ -64,7 +68,11 @@ impl Running {
         loop {
             let mut line = String::new();
             let length = self.out.read_line(&mut line).unwrap();
-            assert!(length > 0, "{}", std::fs::read_to_string(&self.log).unwrap());
+            assert!(
+                length > 0,
+                "{}",
+                std::fs::read_to_string(&self.log).unwrap()
+            );
             if let Some(rest) = line.strip_prefix(prefix) {
                 return rest.trim().to_owned();
             }
@@ -205,7 +213,10 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
         ("tcp", any.to_vec()),
         ("udp", [&any[..], &["--transport", "udp"]].concat()),
         ("hdlc-tcp", [&any[..], &["--transport", "hdlc"]].concat()),
-        ("hdlc-serial", vec!["--serial", text(&far), "--baud", "115200"]),
+        (
+            "hdlc-serial",
+            vec!["--serial", text(&far), "--baud", "115200"],
+        ),
     ];
     let mut meters = Vec::new();
     let mut csv = "title,serial,name,transport,address,roles,template,groups,service_point,guek,\
@@ -225,9 +236,7 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
     }
     // It answers nobody; it only pushes.
     let title: String = FOREIGN.0.iter().map(|byte| format!("{byte:02X}")).collect();
-    csv += &format!(
-        "{title},S9,Home 9,tcp,127.0.0.1:9,1:hls5/0,foreign,pushers,P9,{EK},{AK},\n"
-    );
+    csv += &format!("{title},S9,Home 9,tcp,127.0.0.1:9,1:hls5/0,foreign,pushers,P9,{EK},{AK},\n");
 
     let mut serve = gridloom();
     serve.args(["serve", "--console", "127.0.0.1:0"]);
@@ -243,14 +252,28 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
         serve.args([key, "127.0.0.1:0"]);
     }
     let mut served = Running::start(serve, &at("served"));
-    let tcp: SocketAddr = served.line("pushes ").replace(" over TCP", "").parse().unwrap();
-    let udp: SocketAddr = served.line("pushes ").replace(" over UDP", "").parse().unwrap();
+    let tcp: SocketAddr = served
+        .line("pushes ")
+        .replace(" over TCP", "")
+        .parse()
+        .unwrap();
+    let udp: SocketAddr = served
+        .line("pushes ")
+        .replace(" over UDP", "")
+        .parse()
+        .unwrap();
     let url = served.line("console ");
     let console: SocketAddr = url["http://".len()..url.len() - 1].parse().unwrap();
     let token = std::fs::read_to_string(at("data/operator.token")).unwrap();
     let token = token.trim();
     let import = |csv: &str| {
-        post(console, "/api/v1/headend/meters/import", token, "text/csv", csv)
+        post(
+            console,
+            "/api/v1/headend/meters/import",
+            token,
+            "text/csv",
+            csv,
+        )
     };
 
     // Faults by line and column, with the remedy; no row of the file is taken.
@@ -260,10 +283,17 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
     let said = faults.to_string();
     assert!(said.contains("/dev/ttyUSB0@9600"), "{said}");
     assert!(!said.contains(EK), "{said}");
-    let listed = faults["faults"].as_array().unwrap_or_else(|| panic!("{faults}"));
+    let listed = faults["faults"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{faults}"));
     let places: Vec<_> = listed
         .iter()
-        .map(|fault| (fault["line"].as_u64().unwrap(), fault["column"].as_str().unwrap()))
+        .map(|fault| {
+            (
+                fault["line"].as_u64().unwrap(),
+                fault["column"].as_str().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(places, [(3, "serial"), (5, "address")], "{faults}");
     let (_, body) = http_get(console, "/api/v1/headend/meters");
@@ -280,7 +310,9 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
         let (_, body) = http_get(console, "/api/v1/headend/meters?group=all");
         let meters: Value = serde_json::from_str(&body).unwrap();
         let read = meters.as_array().unwrap();
-        let all = read.iter().all(|meter| !meter["collected_through"].is_null());
+        let all = read
+            .iter()
+            .all(|meter| !meter["collected_through"].is_null());
         (all && stored >= 4 * 190).then_some(())
     });
     let order = [
@@ -297,7 +329,11 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
     .map(str::to_owned);
     let output = run(&order.each_ref().map(String::as_str));
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&read["done"], &read["failed"]), (&4.into(), &0.into()), "{read}");
+    assert_eq!(
+        (&read["done"], &read["failed"]),
+        (&4.into(), &0.into()),
+        "{read}"
+    );
 
     // A push is answered once it is durable; a replay and a stranger's are not.
     let mut stream = TcpStream::connect(tcp).unwrap();
@@ -307,7 +343,10 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
         let mut header = [0; HEADER_LEN];
         stream.read_exact(&mut header).unwrap();
         let mut frame = header.to_vec();
-        frame.resize(HEADER_LEN + usize::from(u16::from_be_bytes([header[6], header[7]])), 0);
+        frame.resize(
+            HEADER_LEN + usize::from(u16::from_be_bytes([header[6], header[7]])),
+            0,
+        );
         stream.read_exact(&mut frame[HEADER_LEN..]).unwrap();
         frame
     };
@@ -315,7 +354,11 @@ fn meters_come_in_while_it_runs_over_every_transport_and_push_to_it() {
     assert_eq!(confirmed(&answer(&first)), LongInvokeId::confirmed(7));
     let mut both = first;
     both.extend(push(2, 8));
-    assert_eq!(confirmed(&answer(&both)), LongInvokeId::confirmed(8), "the replay has no answer");
+    assert_eq!(
+        confirmed(&answer(&both)),
+        LongInvokeId::confirmed(8),
+        "the replay has no answer"
+    );
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(WELL_BEFORE)).unwrap();
     for (counter, id) in [(9, 1), (6, 2)] {

@@ -8,8 +8,8 @@
 //! - Keys are unwrapped for one session and dropped with it.
 //! - How far a meter is read advances only when the utility has acknowledged the readings.
 
-mod collect;
 mod changes;
+mod collect;
 mod config;
 mod deliveries;
 mod disk;

@@ -18,7 +18,9 @@ use gridloom_dlms::apdu::{
 };
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::datetime::CosemDateTime;
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection, SecurityControl};
+use gridloom_dlms::security::{
+    CipherContext, CipheredApdu, Keys, Policy, Protection, SecurityControl,
+};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_headend::push::EVENTS_PER_PUSH_MAX;
 use gridloom_headend::schedule::Recurrence;
@@ -115,9 +117,19 @@ impl Bench {
         };
         let master = || Box::new(LocalMasterKeys::single(MasterKey::Aes256(MASTER)));
         let (mut vault, mut changes) = Vault::open(master(), &[], &[], now.utc).unwrap();
-        changes.push(Change::Device(row(METER, TITLE, "foreign", "10.0.0.7:4059")));
+        changes.push(Change::Device(row(
+            METER,
+            TITLE,
+            "foreign",
+            "10.0.0.7:4059",
+        )));
         let second = SystemTitle(*b"FOR00002");
-        changes.push(Change::Device(row(MeterId(2), second, "plain", "10.0.0.8:4059")));
+        changes.push(Change::Device(row(
+            MeterId(2),
+            second,
+            "plain",
+            "10.0.0.8:4059",
+        )));
         for (key, kind, byte) in [
             (1, KeyKind::UnicastEncryption, 1),
             (2, KeyKind::Authentication, 2),
@@ -134,7 +146,9 @@ impl Bench {
             changes.push(Change::Key(vault.seal(new, &secret).unwrap()));
         }
         let mut store = MemoryOperations::new();
-        store.commit(&[Batch::new(changes)]).unwrap()[0].clone().unwrap();
+        store.commit(&[Batch::new(changes)]).unwrap()[0]
+            .clone()
+            .unwrap();
         let mut plain = template("plain");
         plain.ciphering = CipheringForm::None;
         let templates = BTreeMap::from([
@@ -184,7 +198,10 @@ impl Bench {
                     let result = Ok(self.store.commit(&[batch]).unwrap().remove(0));
                     self.give(Input::Disk(DiskReply::Operations { ticket, result }));
                 }
-                Output::Send { link: UTILITY, frame } => match Message::decode(&frame).unwrap() {
+                Output::Send {
+                    link: UTILITY,
+                    frame,
+                } => match Message::decode(&frame).unwrap() {
                     Message::Hello { role, .. } => assert_eq!(role, Role::HeadEnd),
                     Message::Readings(list) => {
                         for accepted in list {
@@ -319,7 +336,10 @@ fn a_push_is_confirmed_once_it_is_durable_and_never_before() {
     bench.push(12, &interval(7, 0));
     assert_eq!(bench.confirmations(), [(2, LongInvokeId(CONFIRMED | 6))]);
     let counts = bench.counts();
-    assert_eq!((counts.accepted, counts.readings, counts.confirmed), (3, 3, 2));
+    assert_eq!(
+        (counts.accepted, counts.readings, counts.confirmed),
+        (3, 3, 2)
+    );
     // The counter is durable: a head-end that starts again refuses it.
     let rows = bench.store.counters(None).unwrap();
     let believed = rows.iter().find(|row| row.title == TITLE).unwrap();
@@ -371,7 +391,12 @@ fn what_is_not_the_meters_word_is_refused_by_name() {
     assert_eq!(bench.readings.len(), 2);
     let counts = bench.counts();
     assert_eq!(
-        (counts.replayed, counts.bad_tags, counts.unknown_titles, counts.plaintext),
+        (
+            counts.replayed,
+            counts.bad_tags,
+            counts.unknown_titles,
+            counts.plaintext
+        ),
         (2, 4, 1, 2)
     );
     assert_eq!(counts.others, 3);
@@ -394,7 +419,11 @@ fn title_meter_address_and_connection_belong_together() {
     bench.wrapped(elsewhere, 1, &sealed(TITLE, 1, &interval(1, 0)));
     assert_eq!(bench.readings.len(), 1);
     // One port of a connection is one meter's.
-    bench.wrapped(elsewhere, 1, &sealed(SystemTitle(*b"FOR00002"), 1, &event(1)));
+    bench.wrapped(
+        elsewhere,
+        1,
+        &sealed(SystemTitle(*b"FOR00002"), 1, &event(1)),
+    );
     assert_eq!(bench.last_refusal(), PushRefusal::OtherTitle);
     // Known by its address alone, where its template says that it is not ciphered.
     let plain = LinkId(6);
@@ -412,7 +441,15 @@ fn datagrams_may_overtake_each_other_and_streams_may_not() {
     let mut bench = Bench::new(PushAddresses::Registered);
     let datagrams = LinkId(5);
     bench.connect(datagrams, HOME, Arrival::Unordered);
-    for (counter, stored) in [(20, 1), (23, 2), (22, 3), (22, 3), (21, 4), (19, 4), (20, 4)] {
+    for (counter, stored) in [
+        (20, 1),
+        (23, 2),
+        (22, 3),
+        (22, 3),
+        (21, 4),
+        (19, 4),
+        (20, 4),
+    ] {
         bench.wrapped(datagrams, 1, &sealed(TITLE, counter, &interval(1, 0)));
         assert_eq!(bench.readings.len(), stored, "{counter}");
     }
@@ -431,7 +468,10 @@ fn events_are_alarms_and_records_and_bounded() {
     let alarms: Vec<_> = bench.node.alarms().collect();
     assert_eq!(alarms.len(), 1, "a zero tells that nothing is the matter");
     assert_eq!(alarms[0].meter, Some(METER));
-    assert!(alarms[0].words.contains("0-0:96.11.4.255 says 7"), "{alarms:?}");
+    assert!(
+        alarms[0].words.contains("0-0:96.11.4.255 says 7"),
+        "{alarms:?}"
+    );
     for counter in 3..200 {
         bench.push(counter, &event(9));
     }

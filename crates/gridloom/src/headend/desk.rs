@@ -188,7 +188,9 @@ impl HeadEndDesk {
             .await??;
         let durable = async {
             loop {
-                let state = self.ask(move |node, _| node.change(change).cloned()).await?;
+                let state = self
+                    .ask(move |node, _| node.change(change).cloned())
+                    .await?;
                 match state {
                     Some(ChangeState::Durable) => return Ok(()),
                     Some(ChangeState::Refused(words)) => return Err(DeskError::Refused(words)),
@@ -211,7 +213,9 @@ impl HeadEndDesk {
         // As the registry holds them now: a row may leave to it what it says itself.
         let held = self
             .ask(move |node, _| {
-                let held = rows.iter().filter_map(|row| node.registry().meter(row.meter));
+                let held = rows
+                    .iter()
+                    .filter_map(|row| node.registry().meter(row.meter));
                 held.cloned().collect::<Vec<DeviceRow>>()
             })
             .await?;

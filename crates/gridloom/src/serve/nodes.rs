@@ -10,7 +10,7 @@ use gridloom_host::{
     MeterListener, Net, NodeIndex, Runner, Running, dlms::MeterWire,
 };
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
-use gridloom_nodes::{Arrival, ArchiveNode, GatewayNode, UtilityConfig};
+use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
 use gridloom_web::{Desk, Snapshot};
 
 use super::edge::{EdgeTier, RunningEdge};

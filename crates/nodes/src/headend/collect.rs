@@ -79,7 +79,14 @@ impl HeadEndNode {
     pub(super) fn read_soon(&mut self, meter: MeterId, at: UtcTime, now: Now) {
         if self.placed.contains(&meter) && self.reading_soon.insert(meter) {
             let deadline = at.max(now.utc) + SOON_PATIENCE;
-            self.submit_task(meter, Lane::Backfill, Task::Profile(meter), at, deadline, now);
+            self.submit_task(
+                meter,
+                Lane::Backfill,
+                Task::Profile(meter),
+                at,
+                deadline,
+                now,
+            );
         }
     }
 
@@ -155,13 +162,7 @@ impl HeadEndNode {
     }
 
     /// What a meter that is read for the first time holds from before `from`.
-    fn older_rows(
-        &self,
-        series: Series,
-        from: UtcTime,
-        talked: &Talked,
-        now: Now,
-    ) -> Option<Span> {
+    fn older_rows(&self, series: Series, from: UtcTime, talked: &Talked, now: Now) -> Option<Span> {
         let Some(Ok(StepValue::Profile(oldest))) = talked.results.get(1) else {
             return None;
         };

@@ -117,7 +117,11 @@ impl HeadEndNode {
         if apdu.key() != KeyUse::Unicast {
             return Err(PushRefusal::Form(tag));
         }
-        if self.pushes.bound(link, source).is_some_and(|it| it != meter) {
+        if self
+            .pushes
+            .bound(link, source)
+            .is_some_and(|it| it != meter)
+        {
             return Err(PushRefusal::OtherTitle);
         }
         let registered = row.link.address.rsplit_once(':').map(|(host, _)| host);
@@ -134,7 +138,11 @@ impl HeadEndNode {
         let mut plain = Zeroizing::new(Vec::new());
         for selection in self.push_keys(meter) {
             let key = selection.encryption;
-            if self.counters.check(key, apdu.counter, from.arrival).is_err() {
+            if self
+                .counters
+                .check(key, apdu.counter, from.arrival)
+                .is_err()
+            {
                 refusal = PushRefusal::Replayed;
                 continue;
             }
@@ -334,10 +342,7 @@ impl HeadEndNode {
         let row = self.registry.meter(meter);
         let place = row.and_then(|row| {
             let template = self.templates.get(&row.template)?;
-            let is_served = matches!(
-                row.state,
-                DeviceState::Enrolled | DeviceState::Commissioned
-            );
+            let is_served = matches!(row.state, DeviceState::Enrolled | DeviceState::Commissioned);
             let (host, _) = row.link.address.rsplit_once(':')?;
             let address = host.parse::<IpAddr>().ok()?;
             (is_served && template.ciphering == CipheringForm::None)

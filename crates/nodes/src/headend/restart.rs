@@ -205,7 +205,10 @@ impl HeadEndNode {
         match moved {
             Ok(proposal) => {
                 let batch = proposal.batch.clone();
-                self.save(batch, Saved::Registry(None, Box::new(proposal), vec![meter]));
+                self.save(
+                    batch,
+                    Saved::Registry(None, Box::new(proposal), vec![meter]),
+                );
             }
             Err(faults) => tracing::warn!(%meter, ?faults, "a meter is not commissioned"),
         }
