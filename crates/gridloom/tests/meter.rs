@@ -244,6 +244,66 @@ fn pushes_are_heard_while_logs_are_followed() {
 }
 
 #[test]
+fn a_destination_that_is_set_hears_the_push() {
+    let state = tempfile::tempdir().expect("a folder");
+    let state = state.path();
+    let meters = Meters::start("wrapper", &["--meters", "2", "--days", "0"]);
+    // One meter is followed, under a title of its own; the other one pushes, with the same keys.
+    let mut child = gridloom()
+        .env("XDG_STATE_HOME", state)
+        .args(["capture-events", &meters.address.to_string()])
+        .args(with(
+            manager(),
+            &[
+                "--server",
+                "2",
+                "--title",
+                "474C480000000002",
+                "--listen",
+                "127.0.0.1:0",
+            ],
+        ))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("another line").expect("text");
+    assert!(line().starts_with("following "));
+    let listens = line();
+    let address = listens.strip_prefix("pushes to ").expect("an address");
+    let destination = |transport: u8, address: &str| {
+        let octets: String = address.bytes().map(|b| format!("{b:02X}")).collect();
+        format!(
+            "axdr:020316{transport:02X}09{:02X}{octets}1600",
+            address.len()
+        )
+    };
+    let push = ["--obis", "0.0.25.9.0.255"];
+    let set = |value: &str| {
+        let arguments = with(manager(), &push);
+        let arguments = with(arguments, &["--attribute", "3", "--value", value]);
+        meters.ask(state, "write", &arguments)
+    };
+    let (code, _, errors) = set(&destination(0, "192.0.2.1:4059"));
+    assert_ne!(code, 0, "beyond the loopback");
+    assert!(
+        errors.contains("OtherReason") || errors.contains("other"),
+        "{errors}"
+    );
+    for transport in [0, 1] {
+        let (code, _, errors) = set(&destination(transport, address));
+        assert_eq!(code, 0, "{errors}");
+        let arguments = with(manager(), &push);
+        meters.ask_well(state, "invoke", &with(arguments, &["--method", "1"]));
+        let said = line();
+        assert!(said.contains("notified by 474C4D"), "{said}");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    meters.stop();
+}
+
+#[test]
 fn errors_name_the_layer() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path();

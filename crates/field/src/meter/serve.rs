@@ -305,24 +305,26 @@ impl Device<'_> {
         let Ok((row, _)) = self.table.readable(Client::Management, asked) else {
             return Data::Null;
         };
-        let whole = match row.kind {
-            _ if asked.attribute == 1 => shape::name_value(row.name),
-            Kind::Association | Kind::SecuritySetup => Data::Null,
+        let whole = if asked.attribute == 1 {
+            shape::name_value(row.name)
+        } else if matches!(row.kind, Kind::Association | Kind::SecuritySetup) {
+            Data::Null
+        } else if let (Kind::Profile(buffer), 2) = (row.kind, asked.attribute) {
             // The newest row: a whole buffer does not fit a push.
-            Kind::Profile(buffer) if asked.attribute == 2 => self.source().newest(buffer),
-            _ => self
-                .value(row, asked.attribute, None, caller, Client::Management)
-                .unwrap_or(Data::Null),
+            self.source().newest(buffer)
+        } else {
+            self.value(row, asked.attribute, None, caller, Client::Management)
+                .unwrap_or(Data::Null)
         };
         let Some(index) = usize::from(object.data_index).checked_sub(1) else {
             return whole;
         };
-        match whole {
-            Data::Array(members) | Data::Structure(members) => {
-                members.into_iter().nth(index).unwrap_or(Data::Null)
-            }
-            _ => Data::Null,
-        }
+        let member = if let Data::Array(members) | Data::Structure(members) = whole {
+            members.into_iter().nth(index)
+        } else {
+            None
+        };
+        member.unwrap_or(Data::Null)
     }
 
     /// Whether a meter can do what a client writes: what it would only store it refuses.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
 use gridloom_dlms::security::Keys;
-use gridloom_field::Client;
 use gridloom_field::meter::{Boot, Meter, Output};
+use gridloom_field::{Client, Line, PushReach, Reach};
 use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
 use gridloom_host::{
     CellDisk, Clock, DataDirectory, DialAddress, DialOptions, Disk, DiskParts, Framing, Net,
@@ -100,6 +101,9 @@ pub(crate) struct EmulatedMeters {
     /// How many times faster than the wall the meters' time runs
     #[arg(long, default_value = "1")]
     speed: String,
+    /// Let clients have meters push to other machines than this one
+    #[arg(long)]
+    allow_remote: bool,
     /// Print what is served as JSON
     #[arg(long)]
     json: bool,
@@ -125,7 +129,8 @@ const FIRST_DIAL_WITHIN: Duration = Duration::from_millis(500);
 
 impl EmulatedMeters {
     pub(crate) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let listener = self.listener().await?;
+        let mut listener = self.listener().await?;
+        let reach = self.reach(listener.address());
         let address = match (&self.serial, listener.address()) {
             (Some(device), _) => device.display().to_string(),
             (None, address) => address.context("a socket has an address")?.to_string(),
@@ -153,6 +158,7 @@ impl EmulatedMeters {
             if let Some(edge) = &plan.edge {
                 config.edge_title = edge.title;
             }
+            config.reach = reach;
             let password = self.llspassword.as_deref().unwrap_or(PUBLISHED_PASSWORD);
             config.access = config
                 .access
@@ -176,14 +182,18 @@ impl EmulatedMeters {
             if is_new {
                 catch_up(&mut meter, plan.clock.now(), &mut written);
             }
-            let node = Kept::new(MeterNode::new(meter), cells.is_none());
-            let index = runner.add(&name, node);
+            let mut node = Kept::new(MeterNode::new(meter), cells.is_none());
+            // One line leads to all meters: it is as the first one is set.
+            if index == 0 && reach.line == Line::Hdlc {
+                listener.set_line(node.line());
+            }
+            let number = runner.add(&name, node);
             if let Some(edge) = &plan.edge {
                 let options = DialOptions {
                     first_within: FIRST_DIAL_WITHIN,
                     ..DialOptions::new(Framing::DlmsWrapper)
                 };
-                runner.dial(index, edge.gateway.clone(), options);
+                runner.dial(number, edge.gateway.clone(), options);
             }
             if let Some(cells) = &mut cells {
                 cells.install(&name, &written)?;
@@ -215,6 +225,27 @@ impl EmulatedMeters {
             disk.close();
         }
         Ok(())
+    }
+
+    /// The meters' own connection, as they show it and may use it.
+    fn reach(&self, address: Option<SocketAddr>) -> Reach {
+        Reach {
+            port: address.map(|address| address.port()),
+            address: address.and_then(|address| match address.ip() {
+                IpAddr::V4(ip) => Some(ip),
+                IpAddr::V6(_) => None,
+            }),
+            line: match self.transport {
+                // A serial line stands for ever: nothing is agreed to again.
+                Transport::Hdlc if self.serial.is_none() => Line::Hdlc,
+                Transport::Hdlc | Transport::Wrapper | Transport::Udp => Line::Wrapper,
+            },
+            pushes: if self.allow_remote {
+                PushReach::Anywhere
+            } else {
+                PushReach::Loopback
+            },
+        }
     }
 
     async fn listener(&self) -> anyhow::Result<MeterListener> {

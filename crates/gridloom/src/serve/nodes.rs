@@ -402,7 +402,6 @@ fn start_archive(
 /// The status of a utility that runs in another process: what this one knows by its configuration.
 fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
     UtilityStatus {
-        trust: Default::default(),
         name: config.name,
         currency: config.currency,
         period: config.period,
