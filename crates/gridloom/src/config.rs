@@ -44,6 +44,7 @@ struct RawConfig {
     archive: RawArchive,
     demo: RawDemo,
     sms: RawSms,
+    pki: RawPki,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +80,13 @@ struct RawDemo {
     speed: Option<u32>,
     start: Option<String>,
     seed: Option<u64>,
+    tls: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPki {
+    directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +117,10 @@ pub(crate) struct Overrides {
     pub(crate) roles: Vec<Role>,
     pub(crate) modem: Option<PathBuf>,
     pub(crate) sms_to: Vec<String>,
+    /// The directory of certificates.
+    pub(crate) pki: Option<PathBuf>,
+    /// The demo's tiers talk in the clear.
+    pub(crate) no_tls: bool,
 }
 
 /// Whose usual values hold where neither file nor flag says one.
@@ -161,6 +173,10 @@ pub(crate) struct Config {
     pub(crate) start: Day,
     pub(crate) seed: u64,
     pub(crate) sms: Option<SmsConfig>,
+    /// Where the nodes' certificates are, if the configuration names a directory.
+    pub(crate) pki: Option<PathBuf>,
+    /// Whether the tiers of the demo talk over TLS.
+    pub(crate) demo_tls: bool,
     /// Every effective value and where it comes from, in the order of the file.
     origins: Vec<(String, String, Origin)>,
 }
@@ -391,7 +407,21 @@ impl Config {
             }
         };
         let path = |value: &PathBuf| value.display().to_string();
-        let serve_data = flags.data.clone().or(raw.serve.data);
+        let serve_data = match flags.defaults {
+            Defaults::Demo => None,
+            Defaults::Serve => p.pick(
+                "serve.data",
+                flags.data.clone().map(Some),
+                raw.serve.data.map(Some),
+                None,
+                |data| {
+                    data.as_ref().map_or_else(
+                        || "none".into(),
+                        |data: &PathBuf| data.display().to_string(),
+                    )
+                },
+            ),
+        };
         let data = p.pick(
             "demo.data",
             flags.data,
@@ -472,6 +502,24 @@ impl Config {
             format!("demo.start = {start:?}: give a day such as \"2026-04-01\"")
         })?;
         let seed = p.pick("demo.seed", flags.seed, raw.demo.seed, 7, number);
+        let demo_tls = p.pick(
+            "demo.tls",
+            flags.no_tls.then_some(false),
+            raw.demo.tls,
+            true,
+            bool::to_string,
+        );
+        let pki = p.pick(
+            "pki.directory",
+            flags.pki.map(Some),
+            raw.pki.directory.map(Some),
+            None,
+            |value| {
+                value
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            },
+        );
         let device = flags.modem.or(raw.sms.device);
         let to = if flags.sms_to.is_empty() {
             raw.sms.to.unwrap_or_default()
@@ -519,6 +567,8 @@ impl Config {
             start,
             seed,
             sms,
+            pki,
+            demo_tls,
             origins: p.0,
         })
     }
@@ -603,6 +653,19 @@ mod tests {
             ..Overrides::default()
         };
         Config::resolve(toml::from_str(text)?, flags)
+    }
+
+    #[test]
+    fn the_example_of_all_tiers_is_right_for_each() {
+        use Role::{Archive, Edge, Gateway, Headend, Utility};
+        let text = include_str!("../../../docs/howto/tiers.toml");
+        for role in [Gateway, Edge, Utility, Headend, Archive] {
+            let tiers = serve(text, &[role]).unwrap().tiers.unwrap();
+            for other in [Gateway, Edge, Utility, Headend, Archive] {
+                assert_eq!(tiers.has(other), other == role, "{role:?}");
+            }
+        }
+        assert!(serve(text, &[]).is_ok());
     }
 
     #[test]

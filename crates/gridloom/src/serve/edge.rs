@@ -14,6 +14,7 @@ use gridloom_host::{
     entropy,
 };
 use gridloom_nodes::EdgeNode;
+use gridloom_nodes::envelope::Role;
 use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, Transport};
 use serde::Deserialize;
 
@@ -56,13 +57,23 @@ impl EdgeTier {
         let disk = OperationsDisk::open(directory)?;
         let store = disk.store();
         let (rows, keys, masters) = (store.devices()?, store.keys(None)?, store.masters()?);
-        let is_used = !masters.is_empty() || !keys.is_empty();
-        let holder = master.read(directory.path(), is_used, news)?;
-        let (mut vault, _) = Vault::open(Box::new(holder), &masters, &keys, now)?;
+        // Where no key is, no master key is made: one may still come with the keys.
+        let mut vault = match keys.is_empty() {
+            true => None,
+            false => {
+                let holder = master.read(directory.path(), true, news)?;
+                let (vault, _) = Vault::open(Box::new(holder), &masters, &keys, now)?;
+                Some(vault)
+            }
+        };
         let mut registrations = Vec::new();
         let mut keyless = 0_usize;
         for row in rows.iter().filter(|row| is_carried(row)) {
-            match shared_keys(row, &keys, &mut vault)? {
+            let shared = match &mut vault {
+                Some(vault) => shared_keys(row, &keys, vault)?,
+                None => None,
+            };
+            match shared {
                 Some(shared) => registrations.push(registration(row, shared, templates)?),
                 None => keyless += 1,
             }
@@ -119,9 +130,9 @@ impl EdgeTier {
         )?;
         let mut runner = Runner::new(net.clone());
         let node = runner.add(&self.name, EdgeNode::new(self.name.clone(), edge));
-        links.listen(&mut runner, node, port);
+        links.listen(&mut runner, node, Role::Edge, port);
         if let Some(utility) = dial_address(utility, here) {
-            links.dial(&mut runner, node, utility);
+            links.dial(&mut runner, node, Role::Edge, utility);
         }
         runner.disk(disk.handle());
         Ok(RunningEdge {
