@@ -402,7 +402,7 @@ fn start_archive(
 /// The status of a utility that runs in another process: what this one knows by its configuration.
 fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
     UtilityStatus {
-        trust: Default::default(),
+        trust: Vec::new(),
         name: config.name,
         currency: config.currency,
         period: config.period,
@@ -419,7 +419,6 @@ fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
         stored: 0,
         open_readings: 0,
         edges: 0,
-        trust: Vec::new(),
         archive: false,
         archived_before: now.utc.day(),
         poisoned: None,
