@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use gridloom_core::{Now, SystemTitle};
-use gridloom_dlms::counter::ReceiveCounter;
-use gridloom_dlms::security::CipherContext;
+use gridloom_dlms::counter::{FreshCounter, ReceiveCounter};
+use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys};
 
 use crate::behaviour::{self, Features, Model, Trail};
 use crate::config::ScreeningConfig;
@@ -19,6 +19,7 @@ use crate::quality::{self, LinkQuality};
 use crate::rate::{Budgets, Cusum, DeviceBudget, Lanes, Refill, Shift, Tick};
 use crate::reason::{Reason, ReasonCounters};
 use crate::registry::{DeviceIndex, GatewayId, Registry};
+use crate::rekeying::{CounterKept, Rekeying, Until};
 use crate::score::{Score, Scores, Smoothed};
 use crate::sketch::Strangers;
 use crate::status::{GatewayStatus, VerdictCounters};
@@ -87,6 +88,7 @@ pub(crate) struct Screen {
     reasons: ReasonCounters,
     verdicts: VerdictCounters,
     model: Option<Box<dyn Model>>,
+    rekeying: Rekeying,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
     /// What the last believed packet says; kept here so that no step moves it.
@@ -143,6 +145,7 @@ impl Screen {
             reasons: ReasonCounters::default(),
             verdicts: VerdictCounters::default(),
             model: None,
+            rekeying: Rekeying::default(),
             plain: Vec::new(),
             said: Said::Nothing,
             config,
@@ -341,6 +344,60 @@ impl Screen {
         self.seats[seat].trust.follow(screening.scores);
     }
 
+    /// Counter and tag, under the device's keys; while they change, under the others as well.
+    fn verify(
+        &mut self,
+        device: DeviceIndex,
+        packet: &CipheredApdu<'_>,
+        now: Now,
+    ) -> Result<FreshCounter, Reason> {
+        let reason = match integrity::fresh(&self.devices[device.at()].believed, packet) {
+            Ok(fresh) => {
+                let context = self.context(device);
+                match integrity::open(&context, packet, &mut self.plain) {
+                    Ok(_) => return Ok(fresh),
+                    Err(reason) => reason,
+                }
+            }
+            Err(reason) => reason,
+        };
+        let other = self.rekeying.try_other(device, packet, &mut self.plain, now);
+        let Some((fresh, keys, believed)) = other else {
+            return Err(reason);
+        };
+        // What goes down to the meter is sealed under what it talks under.
+        let keys = self.registry.replace_keys(device, keys);
+        let place = &mut self.devices[device.at()].believed;
+        let believed = std::mem::replace(place, believed);
+        self.rekeying.swapped(device, keys, believed);
+        Ok(fresh)
+    }
+
+    /// A device may talk under these keys from now on; `false` if too many change at a time.
+    pub(crate) fn offer_keys(&mut self, device: DeviceIndex, keys: Keys) -> bool {
+        self.registry.keys(device) == keys || self.rekeying.offer(device, keys)
+    }
+
+    /// A device talks under these keys; its others are good until then, if at all.
+    pub(crate) fn settle_keys(&mut self, device: DeviceIndex, keys: Keys, now: Now, until: Until) {
+        if self.registry.keys(device) == keys {
+            self.rekeying.settle(device, now, until);
+            return;
+        }
+        let believed = self.rekeying.believed_under(device, &keys);
+        let old = self.registry.replace_keys(device, keys);
+        let place = &mut self.devices[device.at()].believed;
+        match until {
+            Until::AtOnce(CounterKept::Yes) => {}
+            Until::AtOnce(CounterKept::No) => *place = ReceiveCounter::new(),
+            Until::Later(_) => {
+                let believed = std::mem::replace(place, believed.unwrap_or_default());
+                self.rekeying.put(device, old, believed);
+            }
+        }
+        self.rekeying.settle(device, now, until);
+    }
+
     /// Everything up to the point where the packet is the meter's own word.
     #[allow(
         clippy::type_complexity,
@@ -381,14 +438,10 @@ impl Screen {
             Ok(packet) => packet,
             Err(reason) => return Err(charge(self, reason)),
         };
-        let fresh = match integrity::fresh(&self.devices[device.at()].believed, &packet) {
+        let fresh = match self.verify(device, &packet, now) {
             Ok(fresh) => fresh,
             Err(reason) => return Err(charge(self, reason)),
         };
-        let context = self.context(device);
-        if let Err(reason) = integrity::open(&context, &packet, &mut self.plain) {
-            return Err(charge(self, reason));
-        }
         let state = &mut self.devices[device.at()];
         let skipped = state
             .believed

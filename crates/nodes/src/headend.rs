@@ -21,6 +21,7 @@ mod restart;
 mod rows;
 mod status;
 mod talk;
+mod tidings;
 mod ways;
 mod work;
 
@@ -57,6 +58,7 @@ use entropy::Entropy;
 use keys::KeyRing;
 use rows::Collected;
 use talk::Running;
+use tidings::Tidings;
 use ways::{WayEvent, Ways};
 
 /// The recurrence of the load profile.
@@ -146,6 +148,7 @@ pub struct HeadEndNode {
     journal_through: Option<u64>,
     saving_journal: bool,
     rotations: BTreeMap<u64, Rotation>,
+    tidings: Tidings,
     campaigns: BTreeMap<u64, Campaign>,
     campaign_reports: BTreeMap<u64, CampaignReport>,
     images: BTreeMap<u64, ImageName>,
@@ -228,6 +231,7 @@ impl HeadEndNode {
             journal_through: None,
             saving_journal: false,
             rotations: BTreeMap::new(),
+            tidings: Tidings::default(),
             campaigns: BTreeMap::new(),
             campaign_reports: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -265,6 +269,7 @@ impl HeadEndNode {
         node.set_tunnels(false);
         node.restore_gaps(now);
         node.restore_work(memory.entries, &memory.rotations, &memory.campaigns, now)?;
+        node.restore_tidings(&memory.news, now);
         let keys: Vec<_> = node.keys.rows().cloned().collect();
         let retired = retire_previous(&keys, now.utc);
         if !retired.changes.is_empty() {
@@ -400,6 +405,7 @@ impl HeadEndNode {
                 apdu,
             }) => self.ways.handle_from_meter(meter, client, apdu),
             Ok(Message::MeterUnreachable { meter }) => self.ways.handle_unreachable(meter),
+            Ok(Message::KeysTaken { meter, number }) => self.handle_keys_taken(meter, number, now),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
                 self.malformed += 1;
@@ -428,6 +434,7 @@ impl HeadEndNode {
         self.drain_backfill();
         self.commands.handle_timeout(now.utc);
         self.drain_commands();
+        self.send_tidings(now);
         for over in self.deliveries.handle_timeout(now.instant) {
             self.delivered(over, now);
         }
@@ -457,6 +464,7 @@ impl Node for HeadEndNode {
                 let waiting = self.deliveries.waiting();
                 self.send_readings(&waiting);
                 self.set_tunnels(true);
+                self.tidings_again(now);
             }
             Input::LinkUp {
                 link,
@@ -499,10 +507,13 @@ impl Node for HeadEndNode {
         let sessions = self.wakes.first().map(|(at, _)| (*at, "a session"));
         let rotations = self.rotations.values().filter_map(Rotation::wake).min();
         let paused = self.counters_paused.map(|at| (at, "counters again"));
+        // Without the utility there is nobody to tell.
+        let told = self.ways.utility().and_then(|_| self.tidings.wake());
         let instant = [
             sessions,
             rotations,
             paused,
+            told,
             self.ways.wake(),
             self.deliveries.wake(),
             self.saving.wake(),

@@ -10,7 +10,7 @@ use gridloom_headend::command::{CommandConfig, CommandId, Entry};
 use gridloom_headend::registry::Templates;
 use gridloom_headend::schedule::{Recurrence, RetryPolicy, ScheduleConfig};
 use gridloom_headend::vault::{KeyWrapper, Vault};
-use gridloom_headend::{VaultError, campaign};
+use gridloom_headend::{EdgeKey, VaultError, campaign};
 use gridloom_store::{
     CounterRow, DeviceRow, KeyId, KeyRow, MasterRow, OperationsStore, StoreError, WhichWork,
     WorkKind, WorkRow,
@@ -45,6 +45,9 @@ pub struct HeadEndConfig {
     pub link_idle: Duration,
     /// How long readings wait for the utility before their meter is read again.
     pub delivery_timeout: Duration,
+    /// What this head-end shares with the edges that verify its meters' pushes; without it edges
+    /// are not told of changed keys.
+    pub edge_key: Option<EdgeKey>,
     /// Firmware images, by their SHA-256: those of campaigns under way must be among them.
     pub images: BTreeMap<[u8; 32], Arc<[u8]>>,
     /// Of jitter and of the order of campaigns; the same after every start.
@@ -85,6 +88,7 @@ impl HeadEndConfig {
             session_timeout: Duration::from_mins(10),
             link_idle: Duration::from_secs(30),
             delivery_timeout: Duration::from_mins(2),
+            edge_key: None,
             images: BTreeMap::new(),
             seed: Seed::new(0),
         }
@@ -131,6 +135,7 @@ pub struct HeadEndMemory {
     pub(super) entries: Vec<Entry>,
     pub(super) rotations: Vec<WorkRow>,
     pub(super) campaigns: Vec<Vec<WorkRow>>,
+    pub(super) news: Vec<WorkRow>,
 }
 
 impl HeadEndMemory {
@@ -159,6 +164,7 @@ impl HeadEndMemory {
             entries: entries(store)?,
             rotations: store.work(WorkKind::Rotation, WhichWork::Unfinished)?,
             campaigns,
+            news: store.work(WorkKind::KeyNews, WhichWork::Unfinished)?,
         })
     }
 
@@ -182,7 +188,8 @@ impl HeadEndMemory {
             Entry::Confirmed(command) => command.id.0,
             Entry::Sending(id, _) | Entry::Settled(id, ..) | Entry::Cancelled(id) => id.0,
         });
-        let rows = self.rotations.iter().chain(self.campaigns.iter().flatten());
+        let rows = self.rotations.iter().chain(&self.news);
+        let rows = rows.chain(self.campaigns.iter().flatten());
         commands
             .chain(rows.map(|row| row.number))
             .max()
