@@ -10,6 +10,7 @@ use gridloom_core::{Currency, Day, Period, Price, Watts};
 use gridloom_host::Speed;
 use serde::Deserialize;
 
+use crate::headend::ANSWER_WITHIN;
 use crate::{profiles, table};
 
 /// Where a value comes from.
@@ -29,6 +30,7 @@ struct RawConfig {
     listen: RawListen,
     demo: RawDemo,
     sms: RawSms,
+    vault: RawVault,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,6 +82,13 @@ struct RawSms {
     device: Option<PathBuf>,
     to: Option<Vec<String>>,
     pin: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawVault {
+    command: Option<Vec<String>>,
+    timeout_seconds: Option<u64>,
 }
 
 /// What flags of the command line say instead of the file.
@@ -148,6 +157,7 @@ pub(crate) struct Config {
     pub(crate) start: Day,
     pub(crate) seed: u64,
     pub(crate) sms: Option<SmsConfig>,
+    pub(crate) vault: VaultConfig,
     /// Every effective value and where it comes from, in the order of the file.
     origins: Vec<(String, String, Origin)>,
 }
@@ -184,6 +194,15 @@ pub(crate) struct Listen {
     pub(crate) edge: String,
     pub(crate) utility: String,
     pub(crate) archive: String,
+}
+
+/// The program that holds the master key, if one does.
+#[derive(Debug, Clone)]
+pub(crate) struct VaultConfig {
+    /// Its path and its arguments; empty if there is none.
+    pub(crate) command: Vec<String>,
+    /// How long it may take for one answer.
+    pub(crate) answer_within: std::time::Duration,
 }
 
 /// Whom the modem tells.
@@ -232,6 +251,31 @@ impl Config {
             None => RawConfig::default(),
         };
         Self::resolve(raw, flags)
+    }
+
+    fn vault(raw: RawVault, p: &mut Picker) -> anyhow::Result<VaultConfig> {
+        let command = p.pick("vault.command", None, raw.command, Vec::new(), |words| {
+            words.join(" ")
+        });
+        let seconds = p.pick(
+            "vault.timeout_seconds",
+            None,
+            raw.timeout_seconds,
+            ANSWER_WITHIN.as_secs(),
+            u64::to_string,
+        );
+        ensure!(
+            command.first().is_none_or(|program| !program.is_empty()),
+            "vault.command begins with an empty word; give the program's path and its arguments"
+        );
+        ensure!(
+            (1..=60).contains(&seconds),
+            "vault.timeout_seconds = {seconds}: give 1 to 60"
+        );
+        Ok(VaultConfig {
+            command,
+            answer_within: std::time::Duration::from_secs(seconds),
+        })
     }
 
     fn resolve(raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
@@ -317,6 +361,7 @@ impl Config {
                 "{key} = {value}: give 1 to {max}"
             );
         }
+        let vault = Self::vault(raw.vault, &mut p)?;
         let price = |key: &str, text: String| {
             Price::parse(&text).with_context(|| {
                 format!("{key} = {text:?}: give a price per kWh such as \"0.0800\"")
@@ -519,6 +564,7 @@ impl Config {
             start,
             seed,
             sms,
+            vault,
             origins: p.0,
         })
     }

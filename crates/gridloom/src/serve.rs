@@ -68,6 +68,8 @@ async fn serve(config: Config, place: Place, out: &mut impl Write) -> anyhow::Re
     );
     let clock = Clock::realtime();
     let founding = Founding::open(directory.path(), &config, clock.now().utc)?;
+    let mut place = place;
+    place.master.or_configured(&config.vault);
     let office = Office::open(&directory, place.profiles.as_deref(), &place.master)?;
     for news in &office.news {
         writeln!(out, "{news}")?;

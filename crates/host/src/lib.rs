@@ -16,6 +16,7 @@ pub mod dlms;
 pub mod entropy;
 pub mod framing;
 pub mod net;
+pub mod program;
 pub mod runner;
 pub mod serial;
 mod throttle;
@@ -35,5 +36,6 @@ pub use net::{
     Backoff, DialAddress, DialOptions, LinkLimits, ListenOptions, Listener, Net, NetCounts,
     NetError,
 };
+pub use program::{LineProgram, ProgramError};
 pub use runner::{Handle, NodeIndex, Runner, Running, Stopped};
 pub use throttle::LOG_GAP;

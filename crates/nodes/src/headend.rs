@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use gridloom_core::{Instant, MeterId, Now, ObisCode, Wake};
 use gridloom_headend::backfill::{self, Backfill, ReadId, Series, Span};
-use gridloom_headend::campaign::{CampaignOutput, CampaignReport, ImageRequest};
+use gridloom_headend::campaign::{CampaignOutput, CampaignReport, Image, ImageRequest};
 use gridloom_headend::command::{self, Command, CommandBook, CommandId, Entry};
 use gridloom_headend::profile::ProfileShape;
 use gridloom_headend::registry::Registry;
@@ -107,9 +107,6 @@ enum Todo {
     Way(JobId, WayEvent),
 }
 
-/// A campaign's image: its digest, what it is called, its bytes.
-type ImageName = ([u8; 32], Vec<u8>, u32);
-
 /// A head-end node.
 #[derive(Debug)]
 pub struct HeadEndNode {
@@ -151,7 +148,7 @@ pub struct HeadEndNode {
     tidings: Tidings,
     campaigns: BTreeMap<u64, Campaign>,
     campaign_reports: BTreeMap<u64, CampaignReport>,
-    images: BTreeMap<u64, ImageName>,
+    images: BTreeMap<u64, Image>,
     orders: BTreeMap<OrderId, OrderReport>,
     /// The steps of orders to read.
     steps: BTreeMap<OrderId, Vec<session::Step>>,

@@ -371,6 +371,7 @@ fn all_four_keys_change_wherever_the_head_end_is_cut_off() {
         (rig.steps, rig.cut_at) = (0, (cut_at > 0).then_some(cut_at));
         let id = rig.rekey(METER);
         rig.run_for(Duration::from_mins(4));
+        rig.cut_at = None;
         if cut_at == 0 {
             // How many steps there are to cut off.
             uncut = rig.steps;
@@ -416,6 +417,7 @@ fn what_is_no_key_of_the_security_setup_is_refused_by_name() {
 }
 
 fn campaign(rig: &mut Rig, meters: u32, program: usize) -> OrderId {
+    let canaries = if meters > 2 { 2 } else { 1 };
     let image: Arc<[u8]> = sign_image(MODEL, 9 << 24 | 1, &vec![0x5A; program], &maker(7)).into();
     rig.images.insert(DIGEST, Arc::clone(&image));
     rig.submit(Order::Campaign {
@@ -431,7 +433,7 @@ fn campaign(rig: &mut Rig, meters: u32, program: usize) -> OrderId {
             targets: (1..=meters).map(MeterId).collect(),
             stages: vec![
                 StagePlan {
-                    reach: Reach::Meters(2),
+                    reach: Reach::Meters(canaries),
                     success_percent: 50,
                 },
                 StagePlan {
@@ -481,6 +483,7 @@ fn firmware_goes_on_wherever_the_head_end_is_cut_off() {
         if cut_at == 0 {
             uncut = rig.steps;
         }
+        rig.cut_at = None;
         let report = rig.node().campaign(id);
         // After a restart a campaign that is over is history.
         let is_over = report.is_none_or(|report| {
@@ -507,12 +510,12 @@ fn a_campaign_pauses_goes_on_and_is_taken_back() {
     let mut rig = Rig::new(3, None);
     let id = campaign(&mut rig, 3, 600);
     let now = now_at(rig.now);
-    rig.node().set_campaign(id, Pause::Paused, now).unwrap();
+    rig.node().set_campaign(id, Pause::Paused, "bert", now).unwrap();
     rig.run_for(Duration::from_mins(10));
     let report = rig.node().campaign(id).unwrap();
     assert_eq!((&report.state, report.succeeded), (&CampaignState::Paused, 0));
     let now = now_at(rig.now);
-    rig.node().set_campaign(id, Pause::Running, now).unwrap();
+    rig.node().set_campaign(id, Pause::Running, "bert", now).unwrap();
     rig.run_for(Duration::from_secs(2));
     let now = now_at(rig.now);
     rig.node().cancel(id, "bert", now).unwrap();

@@ -15,7 +15,7 @@ use gridloom_host::{
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
-use super::{HeadEndDesk, NODE, Office};
+use super::{Firmware, HeadEndDesk, NODE, Office};
 
 /// A read begins so long after its interval: a meter needs a moment to capture it.
 const READ_AFTER: Duration = Duration::from_secs(5);
@@ -50,6 +50,7 @@ pub(crate) enum Reads {
 /// A head-end at work.
 pub(crate) struct HeadEnd {
     templates: Templates,
+    firmware: Firmware,
     speed: u32,
     running: Running<HeadEndNode>,
     disk: Disk,
@@ -78,6 +79,8 @@ impl HeadEnd {
         };
         let templates = office.templates.clone();
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
+        config.edge_key = Some(office.edge_key);
+        config.images = office.firmware.load(&memory.images_wanted())?;
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
         be_patient(&mut config, work.speed);
         let seed = entropy::bytes()?;
@@ -101,6 +104,7 @@ impl HeadEnd {
         runner.disk(disk.handle());
         Ok(Self {
             templates,
+            firmware: office.firmware,
             speed: work.speed,
             running: runner.start(),
             disk,
@@ -113,6 +117,7 @@ impl HeadEnd {
             self.running.handle(),
             utility,
             self.templates.clone(),
+            self.firmware.clone(),
             self.speed,
         );
         Arc::new(desk)

@@ -1,6 +1,6 @@
 //! What a head-end is told once, and what it finds in its tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,6 +166,15 @@ impl HeadEndMemory {
             campaigns,
             news: store.work(WorkKind::KeyNews, WhichWork::Unfinished)?,
         })
+    }
+
+    /// The firmware images of campaigns that are under way, by their SHA-256: give them to
+    /// [`HeadEndConfig::images`].
+    pub fn images_wanted(&self) -> BTreeSet<[u8; 32]> {
+        let campaigns = self.campaigns.iter();
+        campaigns
+            .filter_map(|rows| campaign::Campaign::image_of(rows))
+            .collect()
     }
 
     /// Opens the vault with the holder of the master key. The changes that it wants are for
