@@ -52,7 +52,11 @@ pub(crate) struct Rekeying {
 impl Rekeying {
     /// A device may talk under these keys, too.
     pub(crate) fn offer(&mut self, device: DeviceIndex, keys: Keys) -> bool {
-        if self.others.get(&device.0).is_some_and(|other| other.keys == keys) {
+        if self
+            .others
+            .get(&device.0)
+            .is_some_and(|other| other.keys == keys)
+        {
             return true;
         }
         if self.others.len() >= KEY_CHANGES_MAX && !self.others.contains_key(&device.0) {
@@ -73,9 +77,15 @@ impl Rekeying {
     }
 
     /// The counter under a pair that is here.
-    pub(crate) fn believed_under(&self, device: DeviceIndex, keys: &Keys) -> Option<ReceiveCounter> {
+    pub(crate) fn believed_under(
+        &self,
+        device: DeviceIndex,
+        keys: &Keys,
+    ) -> Option<ReceiveCounter> {
         let other = self.others.get(&device.0);
-        other.filter(|other| other.keys == *keys).map(|other| other.believed)
+        other
+            .filter(|other| other.keys == *keys)
+            .map(|other| other.believed)
     }
 
     /// The change is over: what stands here is good until then. Others whose time is over go.

@@ -361,7 +361,9 @@ impl Screen {
             }
             Err(reason) => reason,
         };
-        let other = self.rekeying.try_other(device, packet, &mut self.plain, now);
+        let other = self
+            .rekeying
+            .try_other(device, packet, &mut self.plain, now);
         let Some((fresh, keys, believed)) = other else {
             return Err(reason);
         };

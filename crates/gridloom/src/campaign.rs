@@ -190,7 +190,9 @@ impl Start {
             add("activate_at", at);
         }
         let bytes = self.image.bytes()?;
-        let view: View = api.post_bytes(&format!("campaigns?{query}"), &bytes).await?;
+        let view: View = api
+            .post_bytes(&format!("campaigns?{query}"), &bytes)
+            .await?;
         if self.no_wait {
             return print(&view, self.at.json, out);
         }

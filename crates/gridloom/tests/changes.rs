@@ -169,7 +169,10 @@ struct Served {
 
 impl Served {
     fn start(data: &Path, config: &Path, log: &Path) -> Self {
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log);
         let mut command: Command = gridloom();
         command
             .args(["serve", "--data", text(data), "--config", text(config)])
@@ -226,7 +229,11 @@ fn keys_and_firmware_change_behind_real_sockets() {
     let holder = at("holder");
     std::fs::write(&holder, HOLDER).unwrap();
     std::fs::set_permissions(&holder, std::fs::Permissions::from_mode(0o700)).unwrap();
-    std::fs::write(&config, format!("[vault]\ncommand = [{:?}]\n", text(&holder))).unwrap();
+    std::fs::write(
+        &config,
+        format!("[vault]\ncommand = [{:?}]\n", text(&holder)),
+    )
+    .unwrap();
     let meters = Meters::start();
     let (ek, ak, kek) = (digits(&EK), digits(&AK), digits(&KEK));
     let mut csv = "title,serial,name,transport,address,server,roles,template,groups,\
@@ -244,11 +251,20 @@ fn keys_and_firmware_change_behind_real_sockets() {
     let (file, command) = (at("meters.csv"), text(&holder).to_owned());
     let import = ["meters", "import", text(&file), "--data", text(&data)];
     good(&run(&[&import[..], &["--vault-command", &command]].concat()));
-    assert!(!data.join("master.key").exists(), "the program holds the key");
+    assert!(
+        !data.join("master.key").exists(),
+        "the program holds the key"
+    );
     // A program that holds another key, or is none, is named at the start.
     for (script, words) in [
-        ("#!/bin/sh\nread -r x; echo error the token is locked\n", "the token is locked"),
-        ("#!/bin/sh\nread -r x; echo ok 1; read -r x; echo mismatch\n", "not master key 1"),
+        (
+            "#!/bin/sh\nread -r x; echo error the token is locked\n",
+            "the token is locked",
+        ),
+        (
+            "#!/bin/sh\nread -r x; echo ok 1; read -r x; echo mismatch\n",
+            "not master key 1",
+        ),
         ("#!/bin/sh\nexit 0\n", "ended without an answer"),
     ] {
         let other = at("other");
@@ -261,10 +277,21 @@ fn keys_and_firmware_change_behind_real_sockets() {
     }
 
     let served = Served::start(&data, &config, &log);
-    let rekey = ["order", "rekey", "--meters", "1,2", "--keys", "guek,gak,gbek,kek"];
+    let rekey = [
+        "order",
+        "rekey",
+        "--meters",
+        "1,2",
+        "--keys",
+        "guek,gak,gbek,kek",
+    ];
     for round in 1..=2 {
         let view = served.view(&data, &rekey);
-        assert_eq!((&view["done"], &view["failed"]), (&2.into(), &0.into()), "{round}: {view}");
+        assert_eq!(
+            (&view["done"], &view["failed"]),
+            (&2.into(), &0.into()),
+            "{round}: {view}"
+        );
     }
     let view = served.view(&data, &["order", "read", "--group", "all"]);
     assert_eq!(view["done"], METERS, "{view}");
@@ -276,8 +303,19 @@ fn keys_and_firmware_change_behind_real_sockets() {
     let program = vec![0x5A; 20_000];
     std::fs::write(&image, sign_image(MODEL, 9 << 24 | 1, &program, &maker(7))).unwrap();
     let begin = [
-        "campaign", "start", "--image", text(&image), "--version", "9.0.1", "--group", "all",
-        "--stages", "2,100%", "--success", "50", "--no-wait",
+        "campaign",
+        "start",
+        "--image",
+        text(&image),
+        "--version",
+        "9.0.1",
+        "--group",
+        "all",
+        "--stages",
+        "2,100%",
+        "--success",
+        "50",
+        "--no-wait",
     ];
     let refused = served.ask(&data, &begin);
     let said = String::from_utf8_lossy(&refused.stderr);
@@ -300,23 +338,49 @@ fn keys_and_firmware_change_behind_real_sockets() {
     });
     let (output, view) = followed;
     assert_eq!(output.status.code(), Some(1), "one meter failed");
-    assert_eq!((&view["succeeded"], &view["failed"]), (&4.into(), &1.into()), "{view}");
+    assert_eq!(
+        (&view["succeeded"], &view["failed"]),
+        (&4.into(), &1.into()),
+        "{view}"
+    );
     let stranger = &view["meters"][2];
     assert_eq!(stranger["phase"], "failed", "{view}");
-    assert!(stranger["detail"].as_str().unwrap().contains("erif"), "{view}");
+    assert!(
+        stranger["detail"].as_str().unwrap().contains("erif"),
+        "{view}"
+    );
     let version = ["order", "read", "--meters", "1", "--obis", "1-0:0.2.0.255"];
     let read = served.view(&data, &version);
-    assert!(read["parts"][0]["detail"].to_string().contains("9.0.1"), "{read}");
+    assert!(
+        read["parts"][0]["detail"].to_string().contains("9.0.1"),
+        "{read}"
+    );
     let refused = served.ask(&data, &["campaign", "pause", &id]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("it is finished"), "{said}");
 
     // What ran before, signed again under a higher number: our meters never go back.
     let before = at("before.img");
-    std::fs::write(&before, sign_image(MODEL, 9 << 24 | 2, &program[1..], &maker(7))).unwrap();
-    let back = ["campaign", "rollback", &id, "--image", text(&before), "--version", "9.0.2"];
+    std::fs::write(
+        &before,
+        sign_image(MODEL, 9 << 24 | 2, &program[1..], &maker(7)),
+    )
+    .unwrap();
+    let back = [
+        "campaign",
+        "rollback",
+        &id,
+        "--image",
+        text(&before),
+        "--version",
+        "9.0.2",
+    ];
     let view = served.view(&data, &back);
-    assert_eq!((&view["succeeded"], &view["total"]), (&4.into(), &5.into()), "{view}");
+    assert_eq!(
+        (&view["succeeded"], &view["total"]),
+        (&4.into(), &5.into()),
+        "{view}"
+    );
     drop(served);
 
     let log = std::fs::read(&log).unwrap();

@@ -444,10 +444,16 @@ impl Campaign {
             succeeded: 0,
             failed: BTreeMap::new(),
             cancelled: 0,
-            meters: self.order.iter().map(|meter| (*meter, Phase::Waiting)).collect(),
+            meters: self
+                .order
+                .iter()
+                .map(|meter| (*meter, Phase::Waiting))
+                .collect(),
         };
         for (meter, begun) in &self.meters {
-            report.meters.insert(*meter, begun.installation.phase.clone());
+            report
+                .meters
+                .insert(*meter, begun.installation.phase.clone());
             match &begun.installation.phase {
                 Phase::Waiting => report.waiting += 1,
                 Phase::Begun | Phase::Initiated | Phase::Verified | Phase::Activating => {

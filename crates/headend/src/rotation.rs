@@ -459,7 +459,9 @@ impl Rotation {
 
     /// The part whose turn it is.
     fn part(&self) -> Part {
-        let parts = CHANGEABLE.iter().filter(|kind| self.pending.contains_key(kind));
+        let parts = CHANGEABLE
+            .iter()
+            .filter(|kind| self.pending.contains_key(kind));
         let part = parts.filter_map(|kind| Part::of(*kind)).next();
         part.expect("something is pending until it is over")
     }
@@ -467,7 +469,10 @@ impl Rotation {
     /// The pending keys whose turn it is.
     fn due(&self) -> BTreeMap<KeyKind, KeyId> {
         let part = Some(self.part());
-        let due = self.pending.iter().filter(|(kind, _)| Part::of(**kind) == part);
+        let due = self
+            .pending
+            .iter()
+            .filter(|(kind, _)| Part::of(**kind) == part);
         due.map(|(kind, key)| (*kind, *key)).collect()
     }
 

@@ -215,7 +215,10 @@ mod tests {
 
     #[test]
     fn questions_are_answered_line_by_line() {
-        let mut echo = shell("while read a; do echo \"ok $a\"; done", Duration::from_secs(20));
+        let mut echo = shell(
+            "while read a; do echo \"ok $a\"; done",
+            Duration::from_secs(20),
+        );
         for question in ["one", "two"] {
             let answer = echo.ask(&format!("{question}\n")).unwrap();
             assert_eq!(*answer, format!("ok {question}").into_bytes());

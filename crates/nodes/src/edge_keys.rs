@@ -150,7 +150,10 @@ impl ChangedKeys {
             // Nothing older is taken; what is durable is said again.
             let cell = cell_of(meter);
             let is_written = !self.dirty.contains_key(&cell)
-                && self.writing.values().all(|(under_way, _)| *under_way != cell);
+                && self
+                    .writing
+                    .values()
+                    .all(|(under_way, _)| *under_way != cell);
             return is_written.then_some(Message::KeysTaken {
                 meter,
                 number: held,
@@ -271,7 +274,10 @@ impl ChangedKeys {
 
     fn encode(&self, cell: usize) -> Vec<u8> {
         let mut out = vec![VERSION];
-        let of_cell = self.entries.iter().filter(|(meter, _)| cell_of(**meter) == cell);
+        let of_cell = self
+            .entries
+            .iter()
+            .filter(|(meter, _)| cell_of(**meter) == cell);
         for (meter, entry) in of_cell {
             out.extend(meter.0.to_be_bytes());
             out.push(u8::from(entry.is_settling));
@@ -350,7 +356,10 @@ mod tests {
 
     #[test]
     fn cells_have_names_and_survive() {
-        assert_eq!((cell_name(0), cell_name(255)), ("changed-keys-000", "changed-keys-255"));
+        assert_eq!(
+            (cell_name(0), cell_name(255)),
+            ("changed-keys-000", "changed-keys-255")
+        );
         assert_eq!(cell_of(MeterId(0x0102_03FF)), 255);
         let sealed = |number| {
             Some(Sealed {
@@ -377,7 +386,10 @@ mod tests {
         let bytes = changed.encode(3);
         assert_eq!(decode(&bytes), Some(vec![(MeterId(3), entry)]));
         for cut in 0..bytes.len() {
-            assert!(decode(&bytes[..cut]).is_none_or(|entries| entries.is_empty()), "{cut}");
+            assert!(
+                decode(&bytes[..cut]).is_none_or(|entries| entries.is_empty()),
+                "{cut}"
+            );
         }
         // A write that failed is written again, and is not answered before.
         let now = Now {

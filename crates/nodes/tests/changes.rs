@@ -127,7 +127,10 @@ impl Rig {
             node: None,
             store,
             images: BTreeMap::new(),
-            inbox: nodes.keys().map(|server| (*server, Input::Timeout)).collect(),
+            inbox: nodes
+                .keys()
+                .map(|server| (*server, Input::Timeout))
+                .collect(),
             meters: nodes,
             steps: 0,
             cut_at: None,
@@ -279,11 +282,18 @@ impl Rig {
             if self.node.is_none() {
                 self.boot();
             }
-            if self.node.as_ref().is_some_and(|node| node.wake().is_due(now)) {
+            if self
+                .node
+                .as_ref()
+                .is_some_and(|node| node.wake().is_due(now))
+            {
                 self.give(Input::Timeout);
             }
             self.settle();
-            let due = self.meters.iter().filter(|(_, node)| node.wake().is_due(now));
+            let due = self
+                .meters
+                .iter()
+                .filter(|(_, node)| node.wake().is_due(now));
             let due: Vec<u16> = due.map(|(server, _)| *server).collect();
             for server in due {
                 self.inbox.push_back((server, Input::Timeout));
@@ -379,7 +389,9 @@ fn all_four_keys_change_wherever_the_head_end_is_cut_off() {
             assert_eq!(part, Part::Done);
         }
         let after = rig.current(METER);
-        let changed = KINDS.iter().filter(|kind| after.get(kind) != before.get(kind));
+        let changed = KINDS
+            .iter()
+            .filter(|kind| after.get(kind) != before.get(kind));
         let changed = changed.count();
         // Only the first write is as if the order had never been given.
         assert!(
@@ -412,7 +424,11 @@ fn what_is_no_key_of_the_security_setup_is_refused_by_name() {
         kinds: [KeyKind::LowLevelSecret].into(),
     };
     let now = now_at(rig.now);
-    let words = rig.node().submit(order, "anna", now).unwrap_err().to_string();
+    let words = rig
+        .node()
+        .submit(order, "anna", now)
+        .unwrap_err()
+        .to_string();
     assert!(words.contains("change guek, gak, gbek or kek"), "{words}");
 }
 
@@ -456,7 +472,11 @@ fn firmware_comes_to_all_but_the_one_that_refuses_it() {
     rig.run_for(Duration::from_mins(30));
     let report = rig.node().campaign(id).unwrap();
     assert_eq!(report.state, CampaignState::Finished, "{report:?}");
-    assert_eq!((report.succeeded, report.failed.len()), (4, 1), "{report:?}");
+    assert_eq!(
+        (report.succeeded, report.failed.len()),
+        (4, 1),
+        "{report:?}"
+    );
     let why = &report.failed[&MeterId(3)];
     assert!(why.contains("erif"), "{why}");
     let order = rig.node().order(id).unwrap().clone();
@@ -486,13 +506,15 @@ fn firmware_goes_on_wherever_the_head_end_is_cut_off() {
         rig.cut_at = None;
         let report = rig.node().campaign(id);
         // After a restart a campaign that is over is history.
-        let is_over = report.is_none_or(|report| {
-            report.state == CampaignState::Finished && report.succeeded == 2
-        });
+        let is_over = report
+            .is_none_or(|report| report.state == CampaignState::Finished && report.succeeded == 2);
         assert!(is_over, "cut at {cut_at}: {:?}", rig.node().campaign(id));
         let open = rig
             .store
-            .work(gridloom_store::WorkKind::Campaign, gridloom_store::WhichWork::Number(id.0))
+            .work(
+                gridloom_store::WorkKind::Campaign,
+                gridloom_store::WhichWork::Number(id.0),
+            )
             .unwrap();
         assert!(
             open.len() == 3 && open.iter().all(|row| row.is_finished),
@@ -510,12 +532,19 @@ fn a_campaign_pauses_goes_on_and_is_taken_back() {
     let mut rig = Rig::new(3, None);
     let id = campaign(&mut rig, 3, 600);
     let now = now_at(rig.now);
-    rig.node().set_campaign(id, Pause::Paused, "bert", now).unwrap();
+    rig.node()
+        .set_campaign(id, Pause::Paused, "bert", now)
+        .unwrap();
     rig.run_for(Duration::from_mins(10));
     let report = rig.node().campaign(id).unwrap();
-    assert_eq!((&report.state, report.succeeded), (&CampaignState::Paused, 0));
+    assert_eq!(
+        (&report.state, report.succeeded),
+        (&CampaignState::Paused, 0)
+    );
     let now = now_at(rig.now);
-    rig.node().set_campaign(id, Pause::Running, "bert", now).unwrap();
+    rig.node()
+        .set_campaign(id, Pause::Running, "bert", now)
+        .unwrap();
     rig.run_for(Duration::from_secs(2));
     let now = now_at(rig.now);
     rig.node().cancel(id, "bert", now).unwrap();

@@ -10,7 +10,8 @@ use gridloom_core::seed;
 use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DialId, DiskReply, EdgeNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+    DialId, DiskReply, EdgeNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port,
+    UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 use serde::Serialize;

@@ -269,7 +269,11 @@ fn keys_change_under_pushes_and_no_reading_is_lost_refused_or_doubled() {
         let mut world = world(200 + seed);
         run(&mut world, hours(1));
         let head = head_end(&world);
-        let edge = world.nodes().find(|(_, role)| *role == Role::Edge).unwrap().0;
+        let edge = world
+            .nodes()
+            .find(|(_, role)| *role == Role::Edge)
+            .unwrap()
+            .0;
         for round in 1..=3 {
             let before = current(&world);
             let id = submit(

@@ -4,17 +4,19 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::Json;
 
 use crate::desk::{CampaignAction, CampaignView, NewCampaign, Previous};
 use crate::error::ApiError;
-use crate::headend::{Office, OfficeState, Operator, PathText, answer, number, other_method, read, settle};
+use crate::headend::{
+    Office, OfficeState, Operator, PathText, answer, number, other_method, read, settle,
+};
 
 /// Longest image that is read, in bytes; a longer one is refused with 413.
 pub(crate) const IMAGE_MAX: usize = 16 << 20;
@@ -47,7 +49,11 @@ async fn campaigns(State(office): OfficeState) -> Result<Response, ApiError> {
     Ok(Json(campaigns).into_response())
 }
 
-async fn campaign(State(office): OfficeState, id: PathText, uri: Uri) -> Result<Response, ApiError> {
+async fn campaign(
+    State(office): OfficeState,
+    id: PathText,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let desk = office.desk()?;
     let id = number(id, &uri, "campaign")?;
     answer(desk.campaign(id)).await

@@ -255,7 +255,11 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Reads a whole body of that media type.
-pub(crate) async fn read(request: Request, media_type: &'static str, max: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(
+    request: Request,
+    media_type: &'static str,
+    max: usize,
+) -> Result<Bytes, ApiError> {
     let headers = request.headers();
     let is_wanted = headers
         .get(header::CONTENT_TYPE)

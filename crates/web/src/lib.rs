@@ -28,8 +28,9 @@ mod token;
 mod typescript;
 
 pub use desk::{
-    ANSWER_MAX, Answer, CampaignAction, CampaignStep, CampaignView, Desk, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault,
-    MeterView, NewCampaign, NewOrder, OrderKind, OrderState, OrderView, Page, PartState, PartView, Previous, ReadRateView,
+    ANSWER_MAX, Answer, CampaignAction, CampaignStep, CampaignView, Desk, DeskError, Fault,
+    HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView, NewCampaign, NewOrder, OrderKind,
+    OrderState, OrderView, Page, PartState, PartView, Previous, ReadRateView,
 };
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,

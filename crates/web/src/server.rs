@@ -17,10 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::assets;
+use crate::campaigns;
 use crate::desk::Desk;
 use crate::error::ApiError;
 use crate::guard::{check_origin, guard};
-use crate::campaigns;
 use crate::headend::{self, Office};
 use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};

@@ -63,7 +63,9 @@ pub(super) fn open(
                 secret
             }
         };
-        let master = master.to_key().context("a kek of a demo's meter has 16 bytes")?;
+        let master = master
+            .to_key()
+            .context("a kek of a demo's meter has 16 bytes")?;
         masters.insert(meter, KeyEncryptionKey::new(*master));
         let held = registry.meter(meter);
         if held.is_some_and(|held| !held.roles.is_empty()) {

@@ -49,6 +49,9 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), made);
         std::fs::write(&path, "5EC2E7").unwrap();
         let words = format!("{:#}", read(folder.path()).unwrap_err());
-        assert!(words.contains("edge.key") && !words.contains("5EC2E7"), "{words}");
+        assert!(
+            words.contains("edge.key") && !words.contains("5EC2E7"),
+            "{words}"
+        );
     }
 }

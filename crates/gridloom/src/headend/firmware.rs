@@ -40,7 +40,9 @@ impl Firmware {
     }
 
     fn path(&self, digest: &[u8; 32]) -> PathBuf {
-        self.data.join(FOLDER).join(format!("{}.img", hex::text(digest)))
+        self.data
+            .join(FOLDER)
+            .join(format!("{}.img", hex::text(digest)))
     }
 
     /// The images that campaigns under way need; others are removed.
@@ -72,8 +74,9 @@ impl Firmware {
             for entry in std::fs::read_dir(&folder)? {
                 let path = entry?.path();
                 if !kept.contains(&path) {
-                    std::fs::remove_file(&path)
-                        .with_context(|| format!("firmware: failed to remove {}", path.display()))?;
+                    std::fs::remove_file(&path).with_context(|| {
+                        format!("firmware: failed to remove {}", path.display())
+                    })?;
                 }
             }
         }
@@ -202,15 +205,23 @@ mod tests {
         }
         let image = firmware.take(&own, "9.0.1", None, None).unwrap();
         assert_eq!(image.identifier, b"9.0.1");
-        let other = firmware.take(&foreign, "1", Some("it"), Some(&detached)).unwrap();
+        let other = firmware
+            .take(&foreign, "1", Some("it"), Some(&detached))
+            .unwrap();
         assert_eq!(other.identifier, b"it");
         // What no campaign needs goes at the next start, what one needs is checked.
         let loaded = firmware.load(&BTreeSet::from([image.digest])).unwrap();
         assert_eq!(*loaded[&image.digest], own);
-        let said = format!("{:#}", firmware.load(&BTreeSet::from([other.digest])).unwrap_err());
+        let said = format!(
+            "{:#}",
+            firmware.load(&BTreeSet::from([other.digest])).unwrap_err()
+        );
         assert!(said.contains("is missing"), "{said}");
         std::fs::write(firmware.path(&image.digest), b"changed").unwrap();
-        let said = format!("{:#}", firmware.load(&BTreeSet::from([image.digest])).unwrap_err());
+        let said = format!(
+            "{:#}",
+            firmware.load(&BTreeSet::from([image.digest])).unwrap_err()
+        );
         assert!(said.contains("is damaged"), "{said}");
     }
 }

@@ -70,7 +70,8 @@ impl Api {
         path: &str,
         body: &[u8],
     ) -> anyhow::Result<T> {
-        self.ask("POST", path, "application/octet-stream", body).await
+        self.ask("POST", path, "application/octet-stream", body)
+            .await
     }
 
     async fn ask<T: DeserializeOwned>(

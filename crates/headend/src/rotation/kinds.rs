@@ -92,7 +92,11 @@ pub fn retire_previous(keys: &[KeyRow], now: UtcTime) -> Batch {
     )
 }
 
-pub(super) fn in_state(keys: &[KeyRow], meter: MeterId, state: KeyState) -> BTreeMap<KeyKind, KeyId> {
+pub(super) fn in_state(
+    keys: &[KeyRow],
+    meter: MeterId,
+    state: KeyState,
+) -> BTreeMap<KeyKind, KeyId> {
     keys.iter()
         .filter(|row| row.meter == meter && row.state == state && Part::of(row.kind).is_some())
         .map(|row| (row.kind, row.key))

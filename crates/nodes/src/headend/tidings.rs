@@ -84,7 +84,11 @@ impl HeadEndNode {
     pub(super) fn restore_tidings(&mut self, rows: &[WorkRow], now: Now) {
         for row in rows {
             let Some(meter) = row.meter else { continue };
-            self.tidings.rows.entry(meter).or_default().insert(row.number);
+            self.tidings
+                .rows
+                .entry(meter)
+                .or_default()
+                .insert(row.number);
         }
         let meters: Vec<MeterId> = self.tidings.rows.keys().copied().collect();
         for meter in meters {
@@ -102,7 +106,12 @@ impl HeadEndNode {
             return;
         }
         let pairs = self.pairs(meter);
-        if self.tidings.open.get(&meter).is_some_and(|telling| telling.pairs == pairs) {
+        if self
+            .tidings
+            .open
+            .get(&meter)
+            .is_some_and(|telling| telling.pairs == pairs)
+        {
             return;
         }
         let number = self.tidings.next_number(0, now.utc);
@@ -170,7 +179,9 @@ impl HeadEndNode {
     fn pairs(&self, meter: MeterId) -> Pairs {
         let rows = self.keys.of(meter);
         let find = |kind, state| {
-            let row = rows.iter().find(|row| (row.kind, row.state) == (kind, state));
+            let row = rows
+                .iter()
+                .find(|row| (row.kind, row.state) == (kind, state));
             row.map(|row| row.key)
         };
         let kinds = [KeyKind::UnicastEncryption, KeyKind::Authentication];

@@ -14,8 +14,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::desk::{
-    Answer, CampaignAction, CampaignView, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView,
-    NewCampaign, NewOrder, OrderState, OrderView, Page, PartState, PartView, Previous,
+    Answer, CampaignAction, CampaignView, DeskError, Fault, HeadEndView, ImportReport, LaneCounts,
+    MeterFault, MeterView, NewCampaign, NewOrder, OrderState, OrderView, Page, PartState, PartView,
+    Previous,
 };
 use crate::headend::{BODIES_MAX, IMPORT_MAX, ORDER_MAX};
 use crate::sample;
@@ -288,9 +289,10 @@ impl Desk for SmallDesk {
     ) -> Answer<CampaignView> {
         self.answer(move |memory| {
             let bytes = image.len();
-            memory
-                .audit
-                .push(format!("{by} rolls {id} back to {}, {bytes}", previous.version));
+            memory.audit.push(format!(
+                "{by} rolls {id} back to {}, {bytes}",
+                previous.version
+            ));
             Ok(campaign_view(&previous.version, "running"))
         })
     }
@@ -1018,7 +1020,10 @@ async fn campaigns_are_begun_followed_and_changed_by_operators_only() {
     let path = format!("{API}/campaigns");
     let begin = format!("{path}?version=2.0.1&meters=1,2&stages=1,100%25");
     let begun = running.post(&begin, IMAGE, "an image").await;
-    assert_eq!((begun.status, &begun.body["state"]), (201, &json!("running")));
+    assert_eq!(
+        (begun.status, &begun.body["state"]),
+        (201, &json!("running"))
+    );
     assert!(begun.head.contains("location: /api/v1/headend/campaigns/7"));
     assert_eq!(running.get(&path).await.body[0]["version"], "2.0.1");
     assert_eq!(running.get(&format!("{path}/7")).await.body["id"], 7);
@@ -1058,7 +1063,16 @@ async fn campaigns_are_begun_followed_and_changed_by_operators_only() {
         ),
     ];
     for (heard, status, code) in cases {
-        assert_eq!((heard.status, heard.code()), (status, code), "{}", heard.body);
+        assert_eq!(
+            (heard.status, heard.code()),
+            (status, code),
+            "{}",
+            heard.body
+        );
     }
-    assert_eq!(desk.memory().audit.len(), done.len(), "nothing else was done");
+    assert_eq!(
+        desk.memory().audit.len(),
+        done.len(),
+        "nothing else was done"
+    );
 }

@@ -126,9 +126,7 @@ fn kinds_of_keys(order: &NewOrder) -> Result<BTreeSet<KeyKind>, DeskError> {
             | KeyKind::KeyEncryption => true,
             KeyKind::LowLevelSecret | KeyKind::HighLevelSecret => false,
         });
-        kind.ok_or_else(|| {
-            invalid("keys", format!("{name:?}; give guek, gak, gbek or kek"))
-        })
+        kind.ok_or_else(|| invalid("keys", format!("{name:?}; give guek, gak, gbek or kek")))
     });
     kinds.collect()
 }

@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use gridloom_core::{Now, UtcTime};
 use gridloom_headend::CampaignReport;
-use gridloom_headend::campaign::{
-    CampaignPlan, CampaignState, Image, Phase, Reach, StagePlan,
-};
+use gridloom_headend::campaign::{CampaignPlan, CampaignState, Image, Phase, Reach, StagePlan};
 use gridloom_nodes::HeadEndNode;
 use gridloom_nodes::headend::{Order, OrderError, OrderId, Pause};
-use gridloom_web::{
-    CampaignAction, CampaignStep, CampaignView, DeskError, NewCampaign, Previous,
-};
+use gridloom_web::{CampaignAction, CampaignStep, CampaignView, DeskError, NewCampaign, Previous};
 
 use super::HeadEndDesk;
 use super::asking::{invalid, targets};
@@ -74,7 +70,9 @@ pub(super) async fn roll_back(
     desk.ask(move |node, _| one(node, id)).await??;
     let image = take(&desk, previous, bytes).await?;
     desk.ask(move |node, now| {
-        let id = node.roll_back(OrderId(id), image, &by, now).map_err(refused)?;
+        let id = node
+            .roll_back(OrderId(id), image, &by, now)
+            .map_err(refused)?;
         one(node, id.0)
     })
     .await?
@@ -92,7 +90,9 @@ async fn take(
         let image = firmware.take(&bytes, &of.version, identifier, signature)?;
         Ok::<_, anyhow::Error>((image, Arc::from(bytes)))
     });
-    let taken = taken.await.map_err(|error| DeskError::Down(error.to_string()))?;
+    let taken = taken
+        .await
+        .map_err(|error| DeskError::Down(error.to_string()))?;
     taken.map_err(|error| invalid("image", format!("{error:#}")))
 }
 
@@ -198,7 +198,10 @@ fn refused(error: OrderError) -> DeskError {
 
 fn names(list: Option<&str>) -> Vec<String> {
     let names = list.unwrap_or_default().split(',').map(str::trim);
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn numbers(campaign: &NewCampaign) -> Result<Vec<u32>, DeskError> {
@@ -215,7 +218,12 @@ fn stages(campaign: &NewCampaign, all: usize) -> Result<Vec<StagePlan>, DeskErro
     let text = campaign.stages.as_deref();
     for name in names(Some(text.unwrap_or(STAGES))) {
         let reach = match name.strip_suffix('%') {
-            Some(percent) => percent.trim().parse().ok().filter(|it| *it <= 100).map(Reach::Percent),
+            Some(percent) => percent
+                .trim()
+                .parse()
+                .ok()
+                .filter(|it| *it <= 100)
+                .map(Reach::Percent),
             None => name.parse().ok().map(Reach::Meters),
         };
         let reach = reach.ok_or_else(|| {
