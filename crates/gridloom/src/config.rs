@@ -10,7 +10,6 @@ use gridloom_core::{Currency, Day, Period, Price, Watts};
 use gridloom_host::Speed;
 use serde::Deserialize;
 
-use crate::headend::ANSWER_WITHIN;
 use crate::{profiles, table};
 
 /// Where a value comes from.
@@ -195,6 +194,10 @@ pub(crate) struct Listen {
     pub(crate) utility: String,
     pub(crate) archive: String,
 }
+
+/// How long the program that holds the master key may take for one answer, unless the file says
+/// otherwise.
+pub(crate) const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The program that holds the master key, if one does.
 #[derive(Debug, Clone)]

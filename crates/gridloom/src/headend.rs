@@ -21,7 +21,7 @@ use crate::profiles;
 
 pub(crate) use desk::HeadEndDesk;
 pub(crate) use firmware::Firmware;
-pub(crate) use holder::{ANSWER_WITHIN, MasterKeys};
+pub(crate) use holder::MasterKeys;
 pub(crate) use master::MasterKeyOption;
 pub(crate) use running::{HeadEnd, Reads, Work};
 pub(crate) use token::{operator_token, read_secret};

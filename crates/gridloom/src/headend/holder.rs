@@ -12,9 +12,6 @@ use zeroize::Zeroizing;
 
 use super::master::VARIABLE;
 
-/// How long the program may take for one answer, unless the configuration says otherwise.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
 /// Who holds the master key.
 #[derive(Debug, Clone)]
 pub(crate) enum MasterKeys {

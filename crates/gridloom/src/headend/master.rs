@@ -9,8 +9,8 @@ use gridloom_headend::vault::LocalMasterKeys;
 use gridloom_host::entropy;
 use zeroize::Zeroizing;
 
-use super::holder::{ANSWER_WITHIN, Holder, MasterKeys};
-use crate::config::VaultConfig;
+use super::holder::{Holder, MasterKeys};
+use crate::config::{ANSWER_WITHIN, VaultConfig};
 use crate::founding::write_durably;
 use crate::hex;
 
