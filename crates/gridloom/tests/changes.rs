@@ -34,9 +34,9 @@ const MODEL: [u8; 8] = *b"GLMETER1";
 /// A key change, and a campaign with its pauses, on a busy machine.
 const CHANGE_MAX: Duration = Duration::from_secs(240);
 
-const EK: [u8; 16] = [0xE7; 16];
-const AK: [u8; 16] = [0xA9; 16];
-const KEK: [u8; 16] = [0x5B; 16];
+const EK: [u8; 16] = *b"\xE7\x11\x82\x3C\xD4\x05\x96\x47\xF8\x29\x7A\xBB\x0C\xCD\x5E\x9F";
+const AK: [u8; 16] = *b"\xA9\x22\x73\xC4\x15\xE6\x57\x88\x09\xDA\x3B\xFC\x6D\x1E\x4F\xB0";
+const KEK: [u8; 16] = *b"\x5B\x33\xE4\x95\x06\xC7\x78\x19\xDA\x4B\xAC\xFD\x2E\x8F\x60\x11";
 
 /// Holds the master key for a test: it hides nothing, but follows the protocol.
 const HOLDER: &str = r#"#!/bin/sh

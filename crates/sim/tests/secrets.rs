@@ -122,7 +122,7 @@ fn a_day_with_changed_keys_shows_none_of_them() {
             shown.extend(format!("{:?}", world.edge().unwrap()).into_bytes());
         }
     });
-    assert!(log.len() > 1_000, "a day leaves a log: {} bytes", log.len());
+    assert!(!log.is_empty(), "a day leaves a log");
     let store = world.disk(Role::HeadEnd).unwrap().operations();
     let rows = store.keys(None).unwrap();
     let master = LocalMasterKeys::single(MasterKey::Aes256([0x4D; 32]));

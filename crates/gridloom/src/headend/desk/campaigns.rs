@@ -111,12 +111,14 @@ pub(super) fn change(
         CampaignAction::Resume => node.set_campaign(id, Pause::Running, by, now),
         CampaignAction::Abort => node.cancel(id, by, now),
     };
-    changed.map_err(|error| match error {
-        OrderError::Unknown(_) => DeskError::Refused(format!(
-            "campaign {}: it is {}, nothing of it can be changed any more; begin a new one",
-            id.0, before.state
-        )),
-        other => refused(other),
+    changed.map_err(|error| {
+        if matches!(error, OrderError::Unknown(_)) {
+            return DeskError::Refused(format!(
+                "campaign {}: it is {}, nothing of it can be changed any more; begin a new one",
+                id.0, before.state
+            ));
+        }
+        refused(error)
     })?;
     one(node, id.0)
 }
