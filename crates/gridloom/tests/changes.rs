@@ -217,8 +217,9 @@ impl Drop for Served {
 }
 
 fn good(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stdout);
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}");
+    assert!(output.status.success(), "{said}{words}");
 }
 
 #[test]
@@ -270,8 +271,15 @@ fn keys_and_firmware_change_behind_real_sockets() {
         let other = at("other");
         std::fs::write(&other, script).unwrap();
         std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o700)).unwrap();
-        let again = [&import[..], &["--vault-command", text(&other)]].concat();
-        let refused = run(&again);
+        let ports = ["--console", "127.0.0.1:0", "--utility", "127.0.0.1:0"];
+        let serve = [
+            "serve",
+            "--data",
+            text(&data),
+            "--vault-command",
+            text(&other),
+        ];
+        let refused = run(&[&serve[..], &ports[..]].concat());
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success() && said.contains(words), "{said}");
     }
