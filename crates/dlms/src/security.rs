@@ -20,6 +20,7 @@ mod error;
 mod general;
 mod hls;
 mod keys;
+mod once;
 mod setup;
 mod signing;
 mod suite;
@@ -51,6 +52,7 @@ pub use hls::{
     HlsSide, SHA256_LEN,
 };
 pub use keys::{KeyEncryptionKey, Keys, SymmetricKey, WRAPPED_LEN, WRAPPED_LEN_MAX};
+pub use once::RawKeys;
 pub use setup::{KEYS_MAX, KeyAgreement, KeyId, KeyTransfer};
 pub use signing::{GENERAL_SIGNING, GeneralSigning, SIGNATURE_LEN_MAX};
 pub use suite::{Curve, SecuritySuite};

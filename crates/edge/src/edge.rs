@@ -12,6 +12,7 @@ use gridloom_core::{Instant, MeterId, Now, SystemTitle, Wake};
 use gridloom_dlms::counter::TransmitCounter;
 use gridloom_dlms::security::Keys;
 
+use crate::alarm::{Alarms, MeterAlarm};
 use crate::balance::Balances;
 use crate::behaviour::Model;
 use crate::config::ScreeningConfig;
@@ -20,12 +21,13 @@ use crate::incident::{Incident, Incidents};
 use crate::index::{HashKey, SlotTable};
 use crate::memory::EdgeMemory;
 use crate::quarantine::{AuditRecord, Quarantine};
-use crate::reading::AcceptedReading;
+use crate::reading::ScreenedReading;
 use crate::registry::{DeviceIndex, GatewayId, Registry};
 use crate::rekeying::Until;
 use crate::score::Scores;
 use crate::screen::Screen;
 use crate::shards::Shards;
+use crate::snapshot::{Snapshots, Urgency};
 use crate::status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage};
 use crate::tariff::{PriceCache, PriceDelivery};
 
@@ -55,13 +57,11 @@ pub enum Effect {
         /// The frame.
         frame: Vec<u8>,
     },
-    /// Hand a reading to the utility.
-    Accept {
-        /// The reading.
-        reading: AcceptedReading,
-        /// How far it is trusted.
-        scores: Scores,
-    },
+    /// Hand a reading to the utility, with how far it is trusted.
+    Accept(ScreenedReading),
+    /// Hand an alarm to the utility, before any reading. It comes again every
+    /// 30 s until [`Edge::handle_alarm_stored`].
+    Alarm(Box<MeterAlarm>),
     /// Keep a memory cell; answered by [`Edge::handle_remembered`].
     Remember {
         /// Comes back in the answer.
@@ -90,6 +90,7 @@ pub struct Edge {
     balances: Balances,
     quarantine: Quarantine,
     incidents: Incidents,
+    alarms: Alarms,
     transmit: TransmitCounter,
     /// Plain APDUs that wait for a counter reservation, each with the way it is to go, if that is
     /// not the one by which its meter was last heard.
@@ -102,6 +103,7 @@ pub struct Edge {
     /// came stays until then.
     awaiting_answer: VecDeque<(Instant, DeviceIndex)>,
     believed: Shards,
+    states: Snapshots,
     /// When changed memory is written next; `None` when it is unchanged.
     remember_at: Option<Instant>,
     /// When released readings are handed up again.
@@ -116,12 +118,20 @@ impl Edge {
     /// counted, and the meter or the next deadline asks for them again.
     pub const WAITING_MAX: usize = 65_536;
 
-    /// Changed memory is written at most this often. A replay within this time after a crash
-    /// brings only readings that the store or the quarantine already has.
+    /// Changed memory is written at most this often, and every counter that was believed since is
+    /// in that write, of however many meters: what came in this time, and in the time that the
+    /// disk takes, may be replayed after a crash and is believed once more. It is stored only once
+    /// all the same: a reading's identity is meter, period and end, in the store as in the
+    /// quarantine; an alarm's is its number and time, at the head-end; an answer to a SET that was
+    /// not sent in this run is ignored.
     pub const REMEMBER_EVERY: Duration = Duration::from_millis(500);
 
-    /// Cells written at once. With more than 64 changed parts the oldest go first, so that with a
-    /// million meters every part is durable after 8 s at the latest.
+    /// What changed of learnt homes and of trust is written this often. A crash loses what was
+    /// learnt since: a home is learnt again from the next packet, trust goes on from where it
+    /// stood. Revocations and gateways' numbers are written with the next write.
+    pub const SNAPSHOT_EVERY: Duration = Snapshots::EVERY;
+
+    /// Cells being written at once; the rest waits for the next turn.
     pub const CELLS_AT_ONCE_MAX: usize = 64;
 
     /// A released reading that the utility has not stored is handed up again after this long.
@@ -139,13 +149,9 @@ impl Edge {
             settings.balance_cutoff,
         );
         let registered = registry.len();
+        let believed = Shards::new(registered);
         let mut edge = Self {
-            screen: Screen::new(
-                config.screening,
-                config.hash_key,
-                registry,
-                &memory.believed,
-            ),
+            screen: Screen::new(config.screening, config.hash_key, registry, memory),
             deliveries: (0..registered)
                 .map(|_| Delivery {
                     path: Delivery::NOWHERE,
@@ -157,12 +163,14 @@ impl Edge {
             balances,
             quarantine: Quarantine::resume(memory.packets, &memory.pages),
             incidents: Incidents::default(),
+            alarms: Alarms::default(),
             transmit: TransmitCounter::resume(memory.reserved),
             waiting: VecDeque::new(),
             writing: BTreeMap::new(),
             reserve_again: None,
             awaiting_answer: VecDeque::new(),
-            believed: Shards::new(registered),
+            states: Snapshots::new(believed.count()),
+            believed,
             remember_at: None,
             release_at: None,
             next_ticket: 0,
@@ -190,11 +198,13 @@ impl Edge {
         self.screen.install(model);
     }
 
-    /// A title is revoked, or valid again. Not remembered: whoever keeps the revocation list says
-    /// it again after a restart.
-    pub fn revoke(&mut self, meter: MeterId, is_revoked: bool) {
+    /// A title is revoked, or valid again. It is durable with the next write, and survives.
+    pub fn revoke(&mut self, meter: MeterId, is_revoked: bool, now: Instant) {
         if let Some(device) = self.screen.registry().find_meter(meter) {
             self.screen.revoke(device, is_revoked);
+            let shard = self.believed.of_device(device.at());
+            self.states.mark(shard, Urgency::Now, now);
+            self.remember_soon(now);
         }
     }
 
@@ -235,8 +245,11 @@ impl Edge {
     }
 
     /// A gateway's link stands, and the gateway has told its name.
-    pub fn handle_gateway_up(&mut self, gateway: u64, name: &str) {
-        self.screen.handle_gateway_up(gateway, name);
+    pub fn handle_gateway_up(&mut self, gateway: u64, name: &str, now: Instant) {
+        if self.screen.handle_gateway_up(gateway, name) {
+            self.states.mark_gateways();
+            self.remember_soon(now);
+        }
     }
 
     /// A gateway's link is gone: nothing goes down that way any more.
@@ -254,15 +267,22 @@ impl Edge {
 
     /// Writes what is due and repeats what was not answered.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.states.handle_timeout(now.instant);
+        if self.states.is_due() {
+            self.remember_soon(now.instant);
+        }
         if self.remember_at.is_some_and(|at| at <= now.instant) {
             self.remember_at = None;
-            self.write_memory(now.instant);
+            self.write_memory(now);
         }
         if self.release_at.is_some_and(|at| at <= now.instant) {
             self.release_at = None;
             self.hand_up_again(now.instant);
         }
         self.balances.handle_timeout(now.instant);
+        for alarm in self.alarms.due(now.instant) {
+            self.outbox.push_back(Effect::Alarm(Box::new(alarm)));
+        }
         while let Some((_, device)) = self
             .awaiting_answer
             .pop_front_if(|(at, _)| *at <= now.instant)
@@ -276,6 +296,8 @@ impl Edge {
         let deadlines = [
             self.remember_at.map(|at| (at, "remember counters")),
             self.release_at.map(|at| (at, "hand up released readings")),
+            self.states.wake().map(|at| (at, "snapshot of trust")),
+            self.alarms.wake().map(|at| (at, "hand up alarms")),
             self.balances.wake().map(|at| (at, "close a balance")),
             self.awaiting_answer
                 .front()
@@ -300,6 +322,8 @@ impl Edge {
             trust: self.screen.trust(),
             quarantine: self.quarantine.status(),
             balance: self.balances.counters(),
+            alarms: self.alarms.counters(),
+            model: self.screen.model_version(),
             incidents_lost: self.incidents.lost(),
             ..self.status
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use gridloom_core::{Instant, Now};
 use gridloom_dlms::counter::{FreshCounter, ReceiveCounter};
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys};
+use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy};
 
 use crate::integrity;
 use crate::registry::DeviceIndex;
@@ -117,7 +117,9 @@ impl Rekeying {
             return None;
         }
         let fresh = integrity::fresh(&other.believed, packet).ok()?;
-        integrity::open(&CipherContext::new(&other.keys), packet, plain).ok()?;
+        CipherContext::new(&other.keys)
+            .open(packet, Policy::AuthenticatedEncryption, plain)
+            .ok()?;
         Some((fresh, other.keys.clone(), other.believed))
     }
 

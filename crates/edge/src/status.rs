@@ -2,6 +2,7 @@
 
 use gridloom_core::{MeterId, SystemTitle};
 
+use crate::alarm::AlarmCounters;
 use crate::balance::BalanceCounters;
 use crate::identity::Path;
 use crate::quarantine::QuarantineStatus;
@@ -28,6 +29,10 @@ pub struct EdgeStatus {
     pub quarantine: QuarantineStatus,
     /// Transformer intervals since start.
     pub balance: BalanceCounters,
+    /// The version of the learnt model, if there is one.
+    pub model: Option<u32>,
+    /// How meters' alarms fared.
+    pub alarms: AlarmCounters,
     /// Events of incidents for which there was no room.
     pub incidents_lost: u64,
     /// SETs that a meter refused since start.

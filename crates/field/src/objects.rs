@@ -21,6 +21,7 @@ pub mod recurrence;
 pub mod retained;
 pub mod script_table;
 pub mod security_setup;
+pub(crate) mod selection;
 pub(crate) mod shape;
 pub mod single_action_schedule;
 pub mod special_days;

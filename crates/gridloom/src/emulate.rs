@@ -1,8 +1,10 @@
 //! `gridloom emulate`: field devices for other programs.
 
+mod fleet;
 mod kept;
 mod meter;
 
+pub(crate) use fleet::Fleet;
 pub(crate) use meter::Transport;
 
 use std::io::Write;

@@ -357,7 +357,16 @@ fn keys_and_firmware_change_behind_real_sockets() {
         stranger["detail"].as_str().unwrap().contains("erif"),
         "{view}"
     );
-    let version = ["order", "read", "--meters", "1", "--obis", "1-0:0.2.0.255"];
+    let version = [
+        "order",
+        "read",
+        "--meters",
+        "1",
+        "--obis",
+        "1-0:0.2.0.255",
+        "--class",
+        "1",
+    ];
     let read = served.view(&data, &version);
     assert!(
         read["parts"][0]["detail"].to_string().contains("9.0.1"),

@@ -30,7 +30,7 @@ mod typescript;
 pub use desk::{
     ANSWER_MAX, Answer, CampaignAction, CampaignStep, CampaignView, Desk, DeskError, Fault,
     HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView, NewCampaign, NewOrder, OrderKind,
-    OrderState, OrderView, Page, PartState, PartView, Previous, ReadRateView,
+    OrderState, OrderView, Page, PartState, PartView, Previous, PushesView, ReadRateView,
 };
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,

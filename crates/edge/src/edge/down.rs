@@ -5,11 +5,36 @@ use gridloom_dlms::apdu::{DataNotificationConfirm, InvokeId, LongInvokeId};
 use gridloom_dlms::charge::{ChargeTable, IntervalPrice};
 
 use super::{Edge, Effect};
+use crate::alarm::{AlarmKey, AlarmNumber};
 use crate::identity::Path;
 use crate::registry::DeviceIndex;
 use crate::tariff::PriceDelivery;
 
 impl Edge {
+    /// An alarm is durable above: its meter may stop repeating it.
+    pub fn handle_alarm_stored(&mut self, key: AlarmKey) {
+        if self.alarms.handle_stored(key) {
+            self.confirm_alarm(key);
+        }
+    }
+
+    /// Whoever has alarms durable is back: hands up all that wait.
+    pub fn hand_up_alarms(&mut self) {
+        let waiting = self.alarms.waiting().cloned();
+        let effects = waiting.map(|alarm| Effect::Alarm(Box::new(alarm)));
+        self.outbox.extend(effects);
+    }
+
+    /// Confirms an alert; nobody confirms an event.
+    pub(super) fn confirm_alarm(&mut self, key: AlarmKey) {
+        let AlarmNumber::Alert(id) = key.number else {
+            return;
+        };
+        if let Some(device) = self.screen.registry().find_meter(key.meter) {
+            self.confirm_id(device, None, id);
+        }
+    }
+
     pub(super) fn confirm(
         &mut self,
         device: DeviceIndex,
@@ -17,9 +42,13 @@ impl Edge {
         period: Period,
         end: UtcTime,
     ) {
+        self.confirm_id(device, path, LongInvokeId::of_interval(period, end));
+    }
+
+    fn confirm_id(&mut self, device: DeviceIndex, path: Option<Path>, invoke_id: LongInvokeId) {
         let mut confirm = Vec::new();
         DataNotificationConfirm {
-            invoke_id: LongInvokeId::of_interval(period, end),
+            invoke_id,
             time: None,
         }
         .encode(&mut confirm);
@@ -158,6 +187,11 @@ impl Delivery {
         gateway: u64::MAX,
         down: u64::MAX,
     };
+
+    /// Reads its beginning; for nothing but to have it in the cache.
+    pub(super) fn touch(&self) -> u32 {
+        u32::from(self.path == Self::NOWHERE)
+    }
 
     pub(super) fn path(&self) -> Option<Path> {
         (self.path != Self::NOWHERE).then_some(self.path)

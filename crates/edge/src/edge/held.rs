@@ -54,18 +54,11 @@ impl Edge {
                         self.confirm(device, Some(path), reading.period, reading.end);
                     }
                 }
-                News::Released {
-                    audit,
-                    said,
-                    scores,
-                } => {
-                    self.follow_released(&said);
+                News::Released { audit, reading } => {
+                    self.follow_released(&reading.accepted);
                     self.status.accepted += 1;
                     self.outbox.push_back(Effect::Audit(Box::new(audit)));
-                    self.outbox.push_back(Effect::Accept {
-                        reading: said,
-                        scores,
-                    });
+                    self.outbox.push_back(Effect::Accept(*reading));
                     self.release_at = self.release_at.or(Some(now + Self::RELEASE_AGAIN_AFTER));
                 }
                 News::Rejected { audit } => {
@@ -135,10 +128,7 @@ impl Edge {
         let mut again: Vec<_> = self
             .quarantine
             .released()
-            .map(|held| Effect::Accept {
-                reading: held.said.clone(),
-                scores: held.scores,
-            })
+            .map(|held| Effect::Accept(held.released()))
             .collect();
         if !again.is_empty() {
             self.release_at = Some(now + Self::RELEASE_AGAIN_AFTER);

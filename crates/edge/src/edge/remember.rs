@@ -1,9 +1,14 @@
 //! What an edge writes into its memory, when, and in what order.
 
-use gridloom_core::{Instant, Now};
+use std::ops::Range;
+
+use gridloom_core::{Instant, Now, UtcTime};
 
 use super::{Edge, Effect};
 use crate::memory::EdgeMemory;
+use crate::registry::DeviceIndex;
+use crate::shards::{ShardWrite, Shards};
+use crate::snapshot::{Snapshots, Urgency};
 
 impl Edge {
     /// A memory cell is durable, or not.
@@ -19,8 +24,13 @@ impl Edge {
                 }
             }
             (Writing::Reservation(upper), false) => self.reserve_again = Some(upper),
-            (Writing::Shard(_), true) => {}
-            (Writing::Shard(shard), false) => self.believed.mark(shard),
+            (Writing::Shard(write), _) => self.believed.handle_written(write, stored),
+            (Writing::Recent(_) | Writing::State(_) | Writing::Gateways, true) => {}
+            (Writing::Recent(cell), false) => self.believed.recent_failed(cell),
+            (Writing::State(shard), false) => {
+                self.states.mark(shard, Urgency::Now, now.instant);
+            }
+            (Writing::Gateways, false) => self.states.mark_gateways(),
             (Writing::Page(page), _) => {
                 self.quarantine.handle_written(page, stored);
                 self.take_news(now.instant);
@@ -34,7 +44,7 @@ impl Edge {
         }
     }
 
-    pub(super) fn write_memory(&mut self, now: Instant) {
+    pub(super) fn write_memory(&mut self, now: Now) {
         if let Some(upper) = self.reserve_again.take() {
             self.request_reservation(upper);
         }
@@ -46,24 +56,60 @@ impl Edge {
             let bytes = EdgeMemory::encode_page(&content);
             self.remember(Writing::Page(page), cell, bytes);
         }
-        while self.writing.len() < Self::CELLS_AT_ONCE_MAX
-            && let Some((shard, devices)) = self.believed.next_write()
+        if self.writing.len() < Self::CELLS_AT_ONCE_MAX
+            && let Some((cell, devices)) = self.believed.next_recent()
         {
-            let registry = self.screen.registry();
-            let believed = registry
-                .devices()
-                .skip(devices.start)
-                .take(devices.len())
-                .filter_map(|device| {
-                    let last = self.screen.believed(device)?;
-                    Some((registry.title(device), last))
-                });
-            let bytes = EdgeMemory::encode_believed(believed);
-            let cell = EdgeMemory::believed_cell(shard);
-            self.remember(Writing::Shard(shard), cell, bytes);
+            let bytes = self.encode_believed(devices.into_iter().map(DeviceIndex));
+            self.remember(Writing::Recent(cell), EdgeMemory::recent_cell(cell), bytes);
         }
-        if self.believed.is_dirty() {
-            self.remember_soon(now);
+        let mut parts = 0;
+        while parts < Shards::AT_ONCE
+            && self.writing.len() < Self::CELLS_AT_ONCE_MAX
+            && let Some(write) = self.believed.next_write()
+        {
+            parts += 1;
+            let bytes = self.encode_believed(devices_in(self.believed.range(write.shard)));
+            let cell = EdgeMemory::believed_cell(write.shard);
+            self.remember(Writing::Shard(write), cell, bytes);
+        }
+        self.write_states(now.utc);
+        if self.believed.is_dirty() || self.states.is_due() {
+            self.remember_soon(now.instant);
+        }
+    }
+
+    fn encode_believed(&self, devices: impl Iterator<Item = DeviceIndex>) -> Vec<u8> {
+        let registry = self.screen.registry();
+        EdgeMemory::encode_believed(devices.filter_map(|device| {
+            let last = self.screen.believed(device)?;
+            Some((registry.title(device), last))
+        }))
+    }
+
+    /// Gateways first: what is known of devices names them, and the disk keeps the order.
+    fn write_states(&mut self, at: UtcTime) {
+        if self.states.take_gateways() {
+            let gateways = self.screen.named_gateways();
+            let bytes = EdgeMemory::encode_gateways(self.screen.trust(), gateways);
+            self.remember(Writing::Gateways, EdgeMemory::GATEWAYS, bytes);
+        }
+        let mut parts = 0;
+        while parts < Snapshots::AT_ONCE
+            && self.writing.len() < Self::CELLS_AT_ONCE_MAX
+            && let Some(shard) = self.states.next_write()
+        {
+            parts += 1;
+            let registry = self.screen.registry();
+            let states = devices_in(self.believed.range(shard)).filter_map(|device| {
+                let state = self.screen.state_of(device, at)?;
+                Some((registry.title(device), state))
+            });
+            let bytes = EdgeMemory::encode_devices(at, states);
+            self.remember(
+                Writing::State(shard),
+                EdgeMemory::devices_cell(shard),
+                bytes,
+            );
         }
     }
 
@@ -98,6 +144,13 @@ impl Edge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writing {
     Reservation(u32),
-    Shard(usize),
+    Shard(ShardWrite),
+    Recent(usize),
+    State(usize),
+    Gateways,
     Page(usize),
+}
+
+fn devices_in(range: Range<usize>) -> impl Iterator<Item = DeviceIndex> {
+    range.map(|at| DeviceIndex(u32::try_from(at).expect("numbers of devices have 24 bits")))
 }

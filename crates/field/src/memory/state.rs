@@ -707,7 +707,7 @@ fn accounts(
     Ok(accounts)
 }
 
-fn put_entry(writer: &mut Writer, entry: &Entry) {
+pub(super) fn put_entry(writer: &mut Writer, entry: &Entry) {
     put_time(writer, entry.end);
     for energy in entry.energies {
         writer.put(energy.to_be_bytes());
@@ -722,7 +722,7 @@ fn put_entry(writer: &mut Writer, entry: &Entry) {
     put_price(writer, entry.price());
 }
 
-fn entry(cell: &mut Cell<'_>, period: Period) -> Result<Entry, MemoryError> {
+pub(super) fn entry(cell: &mut Cell<'_>, period: Period) -> Result<Entry, MemoryError> {
     let end = end_on_grid(cell, period)?;
     let mut energies = [0; CHANNELS];
     for energy in &mut energies {

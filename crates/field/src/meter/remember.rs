@@ -7,9 +7,9 @@ use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
     Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS,
-    SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SinceVersion2, State, encode_features,
-    encode_fittings, encode_image, encode_logs, encode_prices, encode_profile, encode_segment,
-    encode_supervision, profile_cell,
+    SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL, SURVEY_CELLS, SinceVersion2, State,
+    encode_features, encode_fittings, encode_image, encode_logs, encode_prices, encode_profile,
+    encode_rows, encode_segment, encode_supervision, encode_survey, profile_cell,
 };
 
 impl Meter {
@@ -26,10 +26,17 @@ impl Meter {
                     FITTINGS_CELL => encode_fittings(&self.fittings),
                     SUPERVISION_CELL => encode_supervision(&self.supervision),
                     IMAGE_CELL => encode_image(&self.upgrade),
+                    SURVEY_CELL => encode_survey(&self.survey),
                     _ => {
-                        let segment = SEGMENT_CELLS.iter().position(|cell| *cell == name);
-                        let segment = segment.expect("there are no other cells");
-                        encode_segment(&self.upgrade, segment)
+                        let place = |cells: &[&str]| cells.iter().position(|cell| *cell == name);
+                        match place(&SURVEY_CELLS) {
+                            Some(place) => encode_rows(&self.survey, place),
+                            None => {
+                                let segment = place(&SEGMENT_CELLS);
+                                let segment = segment.expect("there are no other cells");
+                                encode_segment(&self.upgrade, segment)
+                            }
+                        }
                     }
                 };
                 self.remember(ticket, name, bytes);

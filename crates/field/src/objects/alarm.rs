@@ -172,6 +172,11 @@ impl Alarms {
         self.events.pop_front()
     }
 
+    /// Alarm descriptors 1 and 2.
+    pub const fn descriptors(&self) -> [u32; 2] {
+        [self.banks[0].descriptor, self.banks[1].descriptor]
+    }
+
     /// The event status word, bit 0 the highest.
     pub const fn status_word(&self) -> u128 {
         self.status

@@ -84,6 +84,9 @@ impl HeadEndNode {
                 self.drain_commands();
             }
             Task::Gap(read, ..) => self.gap_failed(read, now),
+            Task::Profile(meter) => {
+                self.reading_soon.remove(&meter);
+            }
             Task::Transfer(number, ..) => {
                 self.transferred(number, TransferOutcome::NotSent(why.to_owned()), now);
             }
@@ -117,6 +120,7 @@ impl HeadEndNode {
                 }
             }
             Task::Gap(_, _, span) => self.start_gap(start, task, span, now),
+            Task::Profile(_) => self.start_read(start, None, now),
             Task::Transfer(_, ref handover) => match self.transfer_step(handover) {
                 Ok(step) => {
                     let under = handover.under;
@@ -170,6 +174,8 @@ impl HeadEndNode {
                 self.forget_task(start);
                 Outcome::Done
             }
+            // Its errand is that of a periodic read.
+            Task::Profile(_) => talked.outcome,
             Task::Gap(read, series, span) => {
                 self.forget_task(start);
                 self.gap_over(read, series, span, &talked, now);
@@ -198,7 +204,7 @@ impl HeadEndNode {
         }
     }
 
-    fn forget_task(&mut self, start: &Start) {
+    pub(super) fn forget_task(&mut self, start: &Start) {
         if let gridloom_headend::schedule::Work::Once(id) = start.work {
             self.tasks.remove(&id);
         }

@@ -16,7 +16,7 @@ use super::*;
 use crate::desk::{
     Answer, CampaignAction, CampaignView, DeskError, Fault, HeadEndView, ImportReport, LaneCounts,
     MeterFault, MeterView, NewCampaign, NewOrder, OrderState, OrderView, Page, PartState, PartView,
-    Previous,
+    Previous, PushesView,
 };
 use crate::headend::{BODIES_MAX, IMPORT_MAX, ORDER_MAX};
 use crate::sample;
@@ -306,6 +306,7 @@ impl Desk for SmallDesk {
                 read_rate: None,
                 alarms: 1,
                 orders_open: 0,
+                pushes: PushesView::default(),
             })
         })
     }
