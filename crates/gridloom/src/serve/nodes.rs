@@ -380,6 +380,7 @@ fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
         stored: 0,
         open_readings: 0,
         edges: 0,
+        trust: Vec::new(),
         archive: false,
         archived_before: now.utc.day(),
         poisoned: None,
