@@ -10,6 +10,9 @@ use gridloom_edge::{
     Quarantine, QuarantineError, ScreenedReading, StatusPage, TrustPage, Verdict,
 };
 
+use gridloom_headend::EdgeKey;
+
+use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 
@@ -26,6 +29,8 @@ pub struct EdgeNode {
     alarms: Vec<MeterAlarm>,
     accepted_dropped: u64,
     malformed: u64,
+    /// Keys that the head-end changed; `None` where this edge has no key to open them.
+    changed_keys: Option<ChangedKeys>,
     report_at: Option<Instant>,
     outbox: VecDeque<Output>,
 }
@@ -52,9 +57,31 @@ impl EdgeNode {
             alarms: Vec::new(),
             accepted_dropped: 0,
             malformed: 0,
+            changed_keys: None,
             report_at: None,
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Takes part in key changes: believes news of meters' keys that `key` opens, and takes up
+    /// what of it the node's cells hold.
+    ///
+    /// # Errors
+    ///
+    /// If a cell is damaged, or another key sealed it.
+    pub fn with_edge_key<'a>(
+        mut self,
+        key: EdgeKey,
+        cell: impl Fn(&'static str) -> Option<&'a [u8]>,
+        now: Now,
+    ) -> Result<Self, EdgeKeysError> {
+        self.changed_keys = Some(ChangedKeys::read(key, &mut self.edge, cell, now)?);
+        Ok(self)
+    }
+
+    /// News of meters' keys that was refused since the start.
+    pub fn key_news_refused(&self) -> u64 {
+        self.changed_keys.as_ref().map_or(0, ChangedKeys::refused)
     }
 
     /// The homes of the registry are these gateways, by name.
@@ -235,6 +262,20 @@ impl EdgeNode {
             }) if client != WPort::PRE_ESTABLISHED_CLIENT => {
                 self.send_to_meter(link, meter, client, &apdu);
             }
+            Ok(Message::KeysChanged {
+                meter,
+                number,
+                sealed,
+            }) => {
+                // Without a key nothing is answered, and the head-end tells its operator.
+                let answer = self
+                    .changed_keys
+                    .as_mut()
+                    .and_then(|keys| keys.handle(&mut self.edge, (meter, number, sealed), now));
+                if let Some(answer) = answer {
+                    self.send(link, &answer);
+                }
+            }
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
                 self.hang_up(link, "the utility sent an envelope an edge does not take")
@@ -304,6 +345,9 @@ impl EdgeNode {
                 Effect::Audit(record) => tracing::info!(?record, "audit"),
             }
         }
+        let keys = self.changed_keys.as_mut().map(ChangedKeys::write);
+        let writes = keys.into_iter().flatten().map(Output::Disk);
+        self.outbox.extend(writes);
         let alarms = std::mem::take(&mut self.alarms);
         let Some(utility) = self.utility else {
             return;
@@ -356,6 +400,20 @@ impl Node for EdgeNode {
                 self.take_from_utility(link, &frame, now);
             }
             Input::Frame { link, frame } => self.take_from_gateway(link, &frame, now),
+            Input::Disk(DiskReply::Done { ticket, result }) if ChangedKeys::is_ours(ticket) => {
+                if let Err(error) = &result {
+                    tracing::error!(%error, "changed keys were not written; again soon");
+                }
+                let answers = self
+                    .changed_keys
+                    .as_mut()
+                    .map(|keys| keys.handle_written(ticket, result.is_ok(), now));
+                for answer in answers.unwrap_or_default() {
+                    if let Some(utility) = self.utility {
+                        self.send(utility, &answer);
+                    }
+                }
+            }
             Input::Disk(DiskReply::Done { ticket, result }) => {
                 if let Err(error) = &result {
                     tracing::error!(%error, "the edge's memory was not written");
@@ -367,6 +425,9 @@ impl Node for EdgeNode {
             ) => {}
             Input::Timeout => {
                 self.edge.handle_timeout(now);
+                if let Some(keys) = &mut self.changed_keys {
+                    keys.handle_timeout(now);
+                }
                 if self.report_at.take_if(|at| *at <= now.instant).is_some()
                     && let Some(utility) = self.utility
                 {
@@ -388,8 +449,10 @@ impl Node for EdgeNode {
     }
 
     fn wake(&self) -> Wake {
+        let report = self.report_at.map(|at| (at, "report refusals"));
+        let keys = self.changed_keys.as_ref().and_then(ChangedKeys::wake);
         self.edge.wake().earliest(Wake {
-            instant: self.report_at.map(|at| (at, "report refusals")),
+            instant: report.into_iter().chain(keys).min(),
             utc: None,
         })
     }

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod edge;
+mod edge_keys;
 pub mod envelope;
 pub mod gateway;
 pub mod headend;
@@ -16,6 +17,7 @@ pub mod utility;
 
 pub use archive::ArchiveNode;
 pub use edge::EdgeNode;
+pub use edge_keys::{CHANGE_OVER, EdgeKeysError};
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use gridloom_headend::Arrival;
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};

@@ -89,10 +89,16 @@ impl Blueprint {
             }
             Role::Gateway(_) => Hosted::Gateway(Box::new(GatewayNode::new(name))),
             Role::Edge => {
-                let cell = |cell: &str| disk.cells().get(cell).map(Vec::as_slice);
+                let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
                 let memory = EdgeMemory::read(cell).map_err(|error| error.to_string())?;
                 let edge = Edge::new(self.town.edge(), self.town.registry(), &memory);
-                Hosted::Edge(Box::new(EdgeNode::new(name, edge)))
+                let mut node = EdgeNode::new(name, edge);
+                if self.head_end.is_some() {
+                    node = node
+                        .with_edge_key(head_end::edge_key(), cell, now)
+                        .map_err(|error| error.to_string())?;
+                }
+                Hosted::Edge(Box::new(node))
             }
             Role::Utility => {
                 let ledger = disk

@@ -10,7 +10,8 @@ use gridloom_core::seed;
 use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DialId, DiskReply, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+    DialId, DiskReply, EdgeNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port,
+    UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 use serde::Serialize;
@@ -403,6 +404,14 @@ impl World {
     pub fn utility(&self) -> Option<&UtilityNode> {
         self.places.iter().find_map(|place| match &place.node {
             Some(Hosted::Utility(node)) => Some(&**node),
+            _ => None,
+        })
+    }
+
+    /// The edge; `None` while it is down.
+    pub fn edge(&self) -> Option<&EdgeNode> {
+        self.places.iter().find_map(|place| match &place.node {
+            Some(Hosted::Edge(node)) => Some(&**node),
             _ => None,
         })
     }

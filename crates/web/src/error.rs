@@ -34,6 +34,11 @@ pub(crate) enum ApiError {
     Json(String),
     #[error("the query is not one that this takes: {0}; it has after, limit, group, text")]
     Query(String),
+    #[error(
+        "the query is not one that this takes: {0}; it has version, identifier, meters, groups, \
+         stages, success, concurrency, activate_at, signature"
+    )]
+    CampaignQuery(String),
     #[error("the request has no Host header")]
     NoHost,
     #[error(
@@ -76,7 +81,8 @@ impl ApiError {
             | Self::NotWebSocket(_)
             | Self::BrokenBody(_)
             | Self::Json(_)
-            | Self::Query(_) => StatusCode::BAD_REQUEST,
+            | Self::Query(_)
+            | Self::CampaignQuery(_) => StatusCode::BAD_REQUEST,
             Self::ForeignHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::ForeignOrigin(_) | Self::NoOperator => StatusCode::FORBIDDEN,
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
@@ -101,7 +107,7 @@ impl ApiError {
             Self::BrokenBody(_) => "body_broken",
             Self::MediaType(_) => "media_type",
             Self::Json(_) => "bad_json",
-            Self::Query(_) => "bad_query",
+            Self::Query(_) | Self::CampaignQuery(_) => "bad_query",
             Self::NoHost => "no_host",
             Self::ForeignHost(_) => "foreign_host",
             Self::ForeignOrigin(_) => "foreign_origin",
@@ -139,6 +145,7 @@ impl ApiError {
             | Self::MediaType(_)
             | Self::Json(_)
             | Self::Query(_)
+            | Self::CampaignQuery(_)
             | Self::NoHost
             | Self::ForeignHost(_)
             | Self::ForeignOrigin(_)

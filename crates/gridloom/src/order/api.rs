@@ -19,14 +19,16 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// The server gives itself half a minute.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
+const JSON: &str = "application/json";
+
 /// Where the API is, and who asks.
-pub(super) struct Api {
+pub(crate) struct Api {
     host: String,
     token: Zeroizing<String>,
 }
 
 impl Api {
-    pub(super) fn new(url: &str, token_file: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &str, token_file: &Path) -> anyhow::Result<Self> {
         let host = url
             .strip_prefix("http://")
             .map(|rest| rest.trim_end_matches('/'));
@@ -50,36 +52,47 @@ impl Api {
         })
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask("GET", path, None).await
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask("GET", path, JSON, b"").await
     }
 
-    pub(super) async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<T> {
-        self.ask("POST", path, body).await
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        self.ask("POST", path, JSON, body.as_bytes()).await
+    }
+
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<T> {
+        self.ask("POST", path, "application/octet-stream", body)
+            .await
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        media_type: &str,
+        body: &[u8],
     ) -> anyhow::Result<T> {
-        let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Zeroizing::new(format!(
+        let head = Zeroizing::new(format!(
             "{method} /api/v1/headend/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Authorization: Bearer {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+             Authorization: Bearer {}\r\nContent-Type: {media_type}\r\n\
+             Content-Length: {}\r\n\r\n",
             self.host,
             *self.token,
             body.len()
         ));
         let talk = async {
             let mut stream = TcpStream::connect(&self.host).await?;
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body).await?;
             let mut answer = Vec::new();
             stream
                 .take(ANSWER_BYTES_MAX)
