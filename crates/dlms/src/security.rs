@@ -20,6 +20,8 @@ mod error;
 mod general;
 mod hls;
 mod keys;
+mod policy;
+mod ring;
 mod setup;
 mod signing;
 mod suite;
@@ -51,6 +53,10 @@ pub use hls::{
     HlsSide, SHA256_LEN,
 };
 pub use keys::{KeyEncryptionKey, Keys, SymmetricKey, WRAPPED_LEN, WRAPPED_LEN_MAX};
+pub use policy::PolicyBits;
+pub use ring::{
+    GeneralKey, HEADER_OVERHEAD_MAX, KeyRing, OwnKeys, PeerKeys, SIGNING_OVERHEAD_MAX,
+};
 pub use setup::{KEYS_MAX, KeyAgreement, KeyId, KeyTransfer};
 pub use signing::{GENERAL_SIGNING, GeneralSigning, SIGNATURE_LEN_MAX};
 pub use suite::{Curve, SecuritySuite};
