@@ -54,9 +54,7 @@ pub use hls::{
 };
 pub use keys::{KeyEncryptionKey, Keys, SymmetricKey, WRAPPED_LEN, WRAPPED_LEN_MAX};
 pub use policy::PolicyBits;
-pub use ring::{
-    GeneralKey, HEADER_OVERHEAD_MAX, KeyRing, OwnKeys, PeerKeys, SIGNING_OVERHEAD_MAX,
-};
+pub use ring::{GeneralKey, HEADER_OVERHEAD_MAX, KeyRing, OwnKeys, PeerKeys, SIGNING_OVERHEAD_MAX};
 pub use setup::{KEYS_MAX, KeyAgreement, KeyId, KeyTransfer};
 pub use signing::{GENERAL_SIGNING, GeneralSigning, SIGNATURE_LEN_MAX};
 pub use suite::{Curve, SecuritySuite};

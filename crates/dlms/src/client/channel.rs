@@ -195,9 +195,11 @@ impl Channel {
             .protection(settings.control, settings.title, counter);
         let mut out = Vec::with_capacity(plain.len() + overhead);
         if let Some(equipment) = &mut lock.equipment {
+            let told = equipment.keys.signing != Signing::None
+                || matches!(settings.form, ServiceForm::Ciphering(_));
             let mut transaction = [0; TRANSACTION_LEN];
             equipment.draws.fill(&mut transaction);
-            equipment.transaction = Some(transaction);
+            equipment.transaction = told.then_some(transaction);
         }
         if let ServiceForm::Ciphering(_) = settings.form {
             let server = self.server_title.expect("an open association knows it");
@@ -207,7 +209,9 @@ impl Channel {
                 (Some((context, _)), Under::Service, ServiceForm::Service) => {
                     (context, CipheredForm::ServiceDedicated)
                 }
-                (Some((context, _)), Under::Service, _) => (context, CipheredForm::GeneralDedicated),
+                (Some((context, _)), Under::Service, _) => {
+                    (context, CipheredForm::GeneralDedicated)
+                }
                 (_, _, ServiceForm::Service) => (&lock.global, CipheredForm::ServiceGlobal),
                 (_, _, _) => (&lock.global, CipheredForm::GeneralGlobal),
             };
@@ -299,14 +303,17 @@ impl Channel {
         Ok((inside, Some(signing.header.transaction_id)))
     }
 
-    /// An answer is of the transaction of its request.
+    /// An answer is of the transaction of its request, if that told one. Under the global keys
+    /// its counter makes it fresh anyway.
     fn check_transaction(&self, told: Option<&[u8]>) -> Result<(), ClientError> {
-        let equipment = self.ciphering.as_ref().and_then(|lock| lock.equipment.as_ref());
+        let equipment = self
+            .ciphering
+            .as_ref()
+            .and_then(|lock| lock.equipment.as_ref());
         let asked = equipment.and_then(|equipment| equipment.transaction.as_ref());
         match (told, asked) {
-            (None, _) => Ok(()),
-            (Some(told), Some(asked)) if told == asked => Ok(()),
-            (Some(_), _) => Err(ClientError::Transaction),
+            (Some(told), Some(asked)) if told != asked => Err(ClientError::Transaction),
+            (_, _) => Ok(()),
         }
     }
 
@@ -339,10 +346,15 @@ impl Channel {
             plain.first(),
             Some(&(DataNotification::TAG | EventNotification::TAG))
         ) {
-            // Its key makes nothing fresh that was not asked for.
+            // Nothing makes it fresh: the counter is remembered for this connection alone.
             return Err(ClientError::NoKey {
                 what: "a key of one APDU for what nobody asked",
             });
+        }
+        // For the same reason.
+        let asked = equipment.transaction.as_ref();
+        if asked.is_none_or(|asked| asked != general.header.transaction_id) {
+            return Err(ClientError::Transaction);
         }
         believe_counter(&mut equipment.receive, general.apdu.counter)?;
         Ok(plain)

@@ -139,7 +139,10 @@ impl KeyRing<'_> {
     /// [`SecurityError::Originator`] or [`SecurityError::Recipient`] for other titles than ours
     /// and the peer's, [`SecurityError::MissingKey`], a key that does not unwrap, is of another
     /// length or curve, or an ephemeral key that the peer has not signed.
-    pub fn find(&self, apdu: &GeneralCiphering<'_>) -> Result<Option<CipherContext>, SecurityError> {
+    pub fn find(
+        &self,
+        apdu: &GeneralCiphering<'_>,
+    ) -> Result<Option<CipherContext>, SecurityError> {
         self.check_titles(&apdu.header)?;
         let key = match &apdu.key_info {
             None | Some(KeyInfo::Identified(_)) => return Ok(None),
@@ -403,7 +406,14 @@ mod tests {
         let control = SecurityControl::AUTHENTICATED_ENCRYPTED;
         let protection = ring.context.protection(control, ring.title, 7);
         let mut out = Vec::new();
-        ring.seal(key, &TRANSACTION, protection, GET_CLOCK, &mut drawn, &mut out)?;
+        ring.seal(
+            key,
+            &TRANSACTION,
+            protection,
+            GET_CLOCK,
+            &mut drawn,
+            &mut out,
+        )?;
         Ok(out)
     }
 
@@ -459,16 +469,37 @@ mod tests {
         let none = OwnKeys::default();
         let ring = both.client();
         let cases = [
-            (KeyRing { master: None, ..ring }, GeneralKey::Wrapped, "master"),
-            (KeyRing { own: &none, ..ring }, GeneralKey::OnePass, "own signing"),
-            (KeyRing { own: &none, ..ring }, GeneralKey::Static, "own key agreement"),
             (
-                KeyRing { peer_agreement: None, ..ring },
+                KeyRing {
+                    master: None,
+                    ..ring
+                },
+                GeneralKey::Wrapped,
+                "master",
+            ),
+            (
+                KeyRing { own: &none, ..ring },
+                GeneralKey::OnePass,
+                "own signing",
+            ),
+            (
+                KeyRing { own: &none, ..ring },
+                GeneralKey::Static,
+                "own key agreement",
+            ),
+            (
+                KeyRing {
+                    peer_agreement: None,
+                    ..ring
+                },
                 GeneralKey::OnePass,
                 "peer's key agreement",
             ),
             (
-                KeyRing { peer_agreement: None, ..ring },
+                KeyRing {
+                    peer_agreement: None,
+                    ..ring
+                },
                 GeneralKey::Static,
                 "peer's key agreement",
             ),
@@ -482,8 +513,20 @@ mod tests {
         let receiving = [
             (KeyRing { master: None, ..to }, GeneralKey::Wrapped),
             (KeyRing { own: &none, ..to }, GeneralKey::OnePass),
-            (KeyRing { peer_signing: None, ..to }, GeneralKey::OnePass),
-            (KeyRing { peer_agreement: None, ..to }, GeneralKey::Static),
+            (
+                KeyRing {
+                    peer_signing: None,
+                    ..to
+                },
+                GeneralKey::OnePass,
+            ),
+            (
+                KeyRing {
+                    peer_agreement: None,
+                    ..to
+                },
+                GeneralKey::Static,
+            ),
         ];
         for (ring, key) in receiving {
             let apdu = sealed(&both.client(), key).unwrap();
@@ -500,21 +543,30 @@ mod tests {
         let to = both.server();
         let one_pass = sealed(&both.client(), GeneralKey::OnePass).unwrap();
         let bad = Err(SecurityError::BadSignature { curve });
-        let other = KeyRing { peer_signing: Some(&stranger), ..to };
+        let other = KeyRing {
+            peer_signing: Some(&stranger),
+            ..to
+        };
         assert_eq!(opened(&other, &one_pass), bad, "another certificate");
         let mut foreign = one_pass;
         let info = HEADER_OVERHEAD_MAX + TRANSACTION.len();
         foreign[info + 10] ^= 1;
         assert_eq!(opened(&to, &foreign), bad, "another ephemeral key");
         let fixed = sealed(&both.client(), GeneralKey::Static).unwrap();
-        let other = KeyRing { peer_agreement: Some(&stranger), ..to };
+        let other = KeyRing {
+            peer_agreement: Some(&stranger),
+            ..to
+        };
         assert!(matches!(
             opened(&other, &fixed),
             Err(SecurityError::BadTag { .. })
         ));
         let wrapped = sealed(&both.client(), GeneralKey::Wrapped).unwrap();
         let master = KeyEncryptionKey::new([9; 16]);
-        let other = KeyRing { master: Some(&master), ..to };
+        let other = KeyRing {
+            master: Some(&master),
+            ..to
+        };
         assert_eq!(opened(&other, &wrapped), Err(SecurityError::Unwrap));
     }
 
@@ -522,7 +574,9 @@ mod tests {
     fn signatures_are_of_the_peer_and_for_us() {
         let both = Both::new(SecuritySuite::Suite1);
         let mut out = Vec::new();
-        both.client().sign(&TRANSACTION, GET_CLOCK, &mut out).unwrap();
+        both.client()
+            .sign(&TRANSACTION, GET_CLOCK, &mut out)
+            .unwrap();
         assert!(out.len() <= GET_CLOCK.len() + TRANSACTION.len() + SIGNING_OVERHEAD_MAX);
         let apdu = GeneralSigning::decode(&out).unwrap();
         assert_eq!(both.server().verify(&apdu), Ok(GET_CLOCK));
@@ -531,11 +585,17 @@ mod tests {
             Err(SecurityError::Originator { .. })
         ));
         let stranger = responder(Curve::P256).public_key();
-        let other = KeyRing { peer_signing: Some(&stranger), ..both.server() };
+        let other = KeyRing {
+            peer_signing: Some(&stranger),
+            ..both.server()
+        };
         let bad = SecurityError::BadSignature { curve: Curve::P256 };
         assert_eq!(other.verify(&apdu), Err(bad));
         let none = OwnKeys::default();
-        let silent = KeyRing { own: &none, ..both.server() };
+        let silent = KeyRing {
+            own: &none,
+            ..both.server()
+        };
         assert!(matches!(
             silent.sign(&TRANSACTION, GET_CLOCK, &mut out),
             Err(SecurityError::MissingKey { .. })

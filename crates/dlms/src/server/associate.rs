@@ -16,9 +16,7 @@ use crate::association::{
     Conformance, DLMS_VERSION, Diagnostic, InitiateError, InitiateRequest, InitiateResponse,
     Mechanism, ReleaseReason, Rlre, Rlrq, Secret,
 };
-use crate::security::{
-    CHALLENGE_LEN_MAX, CipheredForm, HlsMechanism, Policy, SymmetricKey,
-};
+use crate::security::{CHALLENGE_LEN_MAX, CipheredForm, HlsMechanism, Policy, SymmetricKey};
 
 /// Bytes of the server's challenges, but for ECDSA, where the standard wants 32.
 const CHALLENGE_LEN: usize = 16;

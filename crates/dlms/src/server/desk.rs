@@ -48,9 +48,9 @@ impl SecurityDesk<'_> {
     /// signature certificate of this client.
     pub fn activate(&mut self, policy: PolicyBits) -> Result<(), ActionResult> {
         let is_possible = !(policy.signs_requests() || policy.signs_responses())
-            || self.vouched().is_some_and(|(client, title)| {
-                self.security.signatures(client, title).is_some()
-            });
+            || self
+                .vouched()
+                .is_some_and(|(client, title)| self.security.signatures(client, title).is_some());
         if !is_possible || !policy.covers(self.security.policy()) {
             return Err(ActionResult::OtherReason);
         }
@@ -117,8 +117,7 @@ impl SecurityDesk<'_> {
     /// and returns these, signed. The agreed keys are in force after the answer, all or none.
     pub(super) fn agree_keys(&mut self, parameters: &Data) -> Result<Data, ActionResult> {
         let curve = self.curve()?;
-        let asked =
-            KeyAgreement::from_data(parameters).map_err(|_| ActionResult::TypeUnmatched)?;
+        let asked = KeyAgreement::from_data(parameters).map_err(|_| ActionResult::TypeUnmatched)?;
         let (client, title) = self.vouched().ok_or(ActionResult::ObjectUnavailable)?;
         let signatures = self.security.signatures(client, title);
         let (signer, client_key) = signatures.ok_or(ActionResult::ObjectUnavailable)?;

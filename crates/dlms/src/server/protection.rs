@@ -41,7 +41,9 @@ impl Protected {
                 SERVICE_OVERHEAD
             }
             (
-                CipheredForm::GeneralGlobal | CipheredForm::GeneralDedicated | CipheredForm::General,
+                CipheredForm::GeneralGlobal
+                | CipheredForm::GeneralDedicated
+                | CipheredForm::General,
                 None,
             ) => SERVICE_OVERHEAD + TITLE_LEN,
         };
