@@ -32,12 +32,13 @@ pub mod meter;
 pub mod metrology;
 pub mod objects;
 pub mod profile;
+mod protection;
 pub mod status;
 pub mod supervision;
 pub mod supply;
 pub mod upgrade;
 
-pub use access::ClientAccess;
+pub use access::{ClientAccess, FactorySecurity};
 pub use bill::{Bill, MonthAccount};
 pub use billing_period::{BillingPeriod, BillingPeriods};
 pub use catalogue::{Client, ObjectTable};

@@ -18,6 +18,7 @@ pub(crate) use state::{FEATURES_CELL, decode_features, encode_features};
 pub(crate) use state::{FITTINGS_CELL, decode_fittings, encode_fittings};
 pub(crate) use state::{IMAGE_CELL, SEGMENT_CELLS, encode_image, encode_segment, restore_image};
 pub(crate) use state::{LOGS_CELL, decode_logs, encode_logs};
+pub(crate) use state::{SECURITY_CELL, encode_security, restore_security};
 pub(crate) use state::{SUPERVISION_CELL, decode_supervision, encode_supervision};
 
 use gridloom_core::bytes::Truncated;

@@ -36,6 +36,7 @@ use crate::objects::image_transfer::ImageEvent;
 use crate::objects::power_quality::PowerQualityEvent;
 use crate::objects::tamper::TamperEvent;
 use crate::profile::{Delivery, Entry, Profile};
+use crate::protection::Protection;
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
 use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
@@ -142,6 +143,7 @@ pub struct Meter {
     features: Features,
     logs: Logs,
     fittings: Fittings,
+    protection: Protection,
     upgrade: Upgrade,
     /// Another image runs once every client has its answer.
     restarting: bool,

@@ -2,6 +2,7 @@
 
 mod kept;
 mod meter;
+mod security;
 
 pub(crate) use meter::Transport;
 

@@ -253,7 +253,8 @@ impl DeviceSecurity {
         self.policy
     }
 
-    pub(super) const fn set_policy(&mut self, policy: PolicyBits) {
+    /// Changes what every ciphered association demands at least; whether it may is not asked.
+    pub const fn set_policy(&mut self, policy: PolicyBits) {
         self.policy = policy;
         self.revision += 1;
     }
@@ -261,6 +262,12 @@ impl DeviceSecurity {
     /// The meter's own key pairs, for persistence.
     pub const fn own_keys(&self) -> &OwnKeys {
         &self.own
+    }
+
+    /// Replaces the meter's own key pairs.
+    pub fn set_own_keys(&mut self, own: OwnKeys) {
+        self.own = own;
+        self.revision += 1;
     }
 
     pub(super) const fn own_keys_mut(&mut self) -> &mut OwnKeys {

@@ -10,7 +10,7 @@ use gridloom_dlms::association::Mechanism;
 use gridloom_dlms::axdr::{BitString, Data};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::selection::CaptureObject;
-use gridloom_dlms::server::{Caller, KeyKind, LogicalDevice, Server};
+use gridloom_dlms::server::{Caller, KeyKind, LogicalDevice, SecurityDesk, Server};
 use rand_core::Rng as _;
 
 use super::{Meter, Output, Owed};
@@ -27,7 +27,7 @@ use crate::fittings::Fittings;
 use crate::keeper::Urgency;
 use crate::load::Load;
 use crate::logs::Logs;
-use crate::memory::{IMAGE_CELL, LOGS_CELL, SUPERVISION_CELL};
+use crate::memory::{IMAGE_CELL, LOGS_CELL, SECURITY_CELL, SUPERVISION_CELL};
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
 use crate::objects::event_code::IndianEvent;
@@ -36,6 +36,7 @@ use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
 use crate::objects::script_table::ScriptName;
 use crate::objects::shape;
 use crate::profile::{Entry, Profile};
+use crate::protection::Protection;
 use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
 
@@ -117,6 +118,10 @@ impl Meter {
         let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
         self.integrate_to(now.utc.min(last));
         let believed = [KeyKind::Unicast, KeyKind::Broadcast].map(|key| self.link.believed(key));
+        if self.protection.is_dated() {
+            let peers = self.protection.peers(self.clock.time_at(now.utc));
+            self.link.security_mut().set_peers(peers);
+        }
         self.challenges += 1;
         let mut seeded = self
             .config
@@ -142,6 +147,7 @@ impl Meter {
             features: &mut self.features,
             logs: &mut self.logs,
             fittings: &mut self.fittings,
+            protection: &mut self.protection,
             upgrade: &mut self.upgrade,
             supervision: &mut self.supervision,
             block_reset: &mut self.block_reset,
@@ -151,6 +157,7 @@ impl Meter {
             features_changed: false,
             logs_changed: false,
             fittings_changed: false,
+            protection_changed: false,
             image_changed: false,
             scripts: Vec::new(),
             proved: false,
@@ -174,6 +181,7 @@ impl Meter {
             features_changed,
             logs_changed,
             fittings_changed,
+            protection_changed,
             image_changed,
             scripts,
             proved,
@@ -193,6 +201,12 @@ impl Meter {
         }
         if fittings_changed {
             self.change_fittings();
+            changed = true;
+        }
+        if protection_changed {
+            let peers = self.protection.peers(self.clock.time_at(now.utc));
+            self.link.security_mut().set_peers(peers);
+            self.keeper.touch_cell(SECURITY_CELL, now);
             changed = true;
         }
         for script in scripts {
@@ -292,6 +306,7 @@ struct Device<'a> {
     features: &'a mut Features,
     logs: &'a mut Logs,
     fittings: &'a mut Fittings,
+    protection: &'a mut Protection,
     upgrade: &'a mut Upgrade,
     supervision: &'a mut Supervision,
     block_reset: &'a mut Option<UtcTime>,
@@ -303,6 +318,7 @@ struct Device<'a> {
     features_changed: bool,
     logs_changed: bool,
     fittings_changed: bool,
+    protection_changed: bool,
     image_changed: bool,
     /// That a client wants to run.
     scripts: Vec<ScriptName>,
@@ -512,6 +528,31 @@ impl LogicalDevice for Device<'_> {
         Ok(None)
     }
 
+    fn invoke_security(
+        &mut self,
+        caller: &Caller,
+        asked: MethodDescriptor,
+        parameters: Option<&Data>,
+        desk: &mut SecurityDesk<'_>,
+    ) -> Result<Option<Data>, ActionResult> {
+        let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
+        let row = self.table.invocable(client, asked)?;
+        self.meet(caller);
+        if matches!(row.kind, Kind::Association) {
+            self.protection
+                .change_secret(caller.client, parameters, desk)?;
+            self.protection_changed = true;
+            return Ok(None);
+        }
+        let shown = self.clock.time_at(self.truly);
+        let returned = self
+            .protection
+            .invoke(asked.method, parameters, shown, desk)?;
+        // A request for a certificate and an export change nothing.
+        self.protection_changed |= !matches!(asked.method, 5 | 7);
+        Ok(returned)
+    }
+
     fn admits_keys(
         &mut self,
         caller: &Caller,
@@ -570,7 +611,7 @@ impl Device<'_> {
                 Data::OctetString(self.device_name()),
             ])]),
             Kind::DeviceName => Data::OctetString(self.device_name()),
-            Kind::SecuritySetup => return self.security_setup(attribute, caller),
+            Kind::SecuritySetup => return self.protection.get(attribute, caller.title),
             Kind::InvocationCounter(of) => Data::DoubleLongUnsigned(match of {
                 CounterOf::Unicast => self.believed[0],
                 CounterOf::Broadcast => self.believed[1],
@@ -690,25 +731,6 @@ impl Device<'_> {
             .iter()
             .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         format!("{number:013}")
-    }
-
-    /// The security setup (class 64 version 1). Its keys are the server's business.
-    fn security_setup(&self, attribute: i8, caller: &Caller) -> Result<Data, DataAccessResult> {
-        /// Requests and answers authenticated and encrypted.
-        const POLICY: u8 = 0x6C;
-
-        Ok(match attribute {
-            2 => Data::Enum(POLICY),
-            3 => Data::Enum(match self.config.keys.key_len() {
-                32 => 2,
-                _ => 0,
-            }),
-            4 => Data::OctetString(caller.title.map_or(Vec::new(), |title| title.0.to_vec())),
-            5 => Data::OctetString(self.config.title.0.to_vec()),
-            // No certificates.
-            6 => Data::Array(Vec::new()),
-            _ => return Err(DataAccessResult::ReadWriteDenied),
-        })
     }
 
     /// The current association (class 15 version 1), as the caller has it.
