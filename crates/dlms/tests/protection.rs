@@ -21,6 +21,10 @@ use gridloom_dlms::security::{
 };
 use gridloom_dlms::server::{DeviceSecurity, KeyKind};
 
+use link::ring::{
+    CLIENT, SERVER, STRANGER, client_keys, configured, keys_of, link_of, link_with, own, private,
+    public,
+};
 use link::{
     ENERGY, GET_ENERGY, HASHER, HEAD_END, KEY_AGREEMENT, LONG, Link, MANAGER, METER, ciphering,
     config, is_opened, policy, security_setup,
@@ -32,94 +36,6 @@ const KINDS: [GeneralKey; 4] = [
     GeneralKey::OnePass,
     GeneralKey::Static,
 ];
-
-/// A private key by its number.
-fn private(curve: Curve, number: u8) -> PrivateKey {
-    PrivateKey::from_bytes(curve, &vec![number; curve.field_len()]).unwrap()
-}
-
-fn own(curve: Curve, number: u8) -> OwnKeys {
-    OwnKeys {
-        signing: Some(Box::new(private(curve, number))),
-        agreement: Some(Box::new(private(curve, number + 1))),
-        tls: None,
-    }
-}
-
-fn public(curve: Curve, number: u8) -> PeerKeys {
-    PeerKeys {
-        signing: Some(Box::new(private(curve, number).public_key())),
-        agreement: Some(Box::new(private(curve, number + 1).public_key())),
-    }
-}
-
-const CLIENT: u8 = 0x21;
-const SERVER: u8 = 0x31;
-const STRANGER: u8 = 0x41;
-
-fn keys_of(suite: SecuritySuite) -> (Keys, KeyEncryptionKey) {
-    if suite == SecuritySuite::Suite2 {
-        (
-            Keys::long([0x12; 32], [0xA8; 32]),
-            KeyEncryptionKey::long([0x4D; 32]),
-        )
-    } else {
-        (
-            Keys::new([0x11; 16], [0xA7; 16]),
-            KeyEncryptionKey::new([0x4D; 16]),
-        )
-    }
-}
-
-fn client_keys(suite: SecuritySuite, signing: Signing) -> ClientKeys {
-    let curve = suite.curve().unwrap_or(Curve::P256);
-    ClientKeys {
-        master: Some(keys_of(suite).1),
-        own: own(curve, CLIENT),
-        server: public(curve, SERVER),
-        signing,
-        seed: Secret::new([0x5E; 32]),
-    }
-}
-
-fn configured(
-    suite: SecuritySuite,
-    form: ServiceForm,
-    authentication: Authentication,
-) -> ClientConfig {
-    ClientConfig {
-        ciphering: Some(Ciphering {
-            keys: keys_of(suite).0,
-            suite,
-            form,
-            ..ciphering()
-        }),
-        ..config(MANAGER, authentication)
-    }
-}
-
-/// A manager and a meter that have all keys of each other.
-fn link_of(suite: SecuritySuite, form: ServiceForm, signing: Signing) -> Link {
-    link_with(
-        configured(suite, form, Authentication::Gmac),
-        Mechanism::Gmac,
-        client_keys(suite, signing),
-    )
-}
-
-fn link_with(config: ClientConfig, mechanism: Mechanism, client: ClientKeys) -> Link {
-    let suite = config.ciphering.as_ref().unwrap().suite;
-    let curve = suite.curve().unwrap_or(Curve::P256);
-    let (keys, master) = keys_of(suite);
-    let mut link = Link::new(config, vec![policy(MANAGER, mechanism, true)], 1_024);
-    link.client = link.client.with_keys(client);
-    link.security = DeviceSecurity::new(METER, keys, TransmitCounter::new())
-        .with_suite(suite)
-        .with_master(master)
-        .with_own_keys(own(curve, SERVER))
-        .with_peers(BTreeMap::from([(HEAD_END, public(curve, CLIENT))]));
-    link
-}
 
 fn opened_of(suite: SecuritySuite, form: ServiceForm, signing: Signing) -> Link {
     let mut link = link_of(suite, form, signing);

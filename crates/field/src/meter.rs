@@ -143,7 +143,7 @@ pub struct Meter {
     features: Features,
     logs: Logs,
     fittings: Fittings,
-    protection: Protection,
+    protection: Box<Protection>,
     upgrade: Upgrade,
     /// Another image runs once every client has its answer.
     restarting: bool,

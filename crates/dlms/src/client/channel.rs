@@ -213,7 +213,9 @@ impl Channel {
                     (context, CipheredForm::GeneralDedicated)
                 }
                 (_, _, ServiceForm::Service) => (&lock.global, CipheredForm::ServiceGlobal),
-                (_, _, _) => (&lock.global, CipheredForm::GeneralGlobal),
+                (_, _, ServiceForm::General | ServiceForm::Ciphering(_)) => {
+                    (&lock.global, CipheredForm::GeneralGlobal)
+                }
             };
             context.protect_as(form, protection, &plain, &mut out);
         }
@@ -587,21 +589,27 @@ fn take_apart(
 
 /// Why a key or a signature of general-ciphering or general-signing is not believed.
 fn doubt_key(error: &SecurityError, tag: u8, title: SystemTitle) -> ClientError {
-    match error {
-        SecurityError::BadSignature { .. } => ClientError::Signature { title },
-        SecurityError::MissingKey { what } => ClientError::NoKey { what },
-        SecurityError::Originator { got, wanted } => ClientError::Title {
+    if let SecurityError::BadSignature { .. } = error {
+        ClientError::Signature { title }
+    } else if let SecurityError::MissingKey { what } = error {
+        ClientError::NoKey { what }
+    } else if let SecurityError::Originator { got, wanted } = error {
+        ClientError::Title {
             expected: *wanted,
             found: Some(*got),
-        },
-        SecurityError::Recipient { got, .. } => ClientError::Recipient { found: *got },
-        SecurityError::Unwrap => ClientError::NoKey {
+        }
+    } else if let SecurityError::Recipient { got, .. } = error {
+        ClientError::Recipient { found: *got }
+    } else if let SecurityError::Unwrap = error {
+        ClientError::NoKey {
             what: "a wrapped key of another master key",
-        },
-        SecurityError::Curve { .. } | SecurityError::KeyLengths { .. } => ClientError::NoKey {
+        }
+    } else if let SecurityError::Curve { .. } | SecurityError::KeyLengths { .. } = error {
+        ClientError::NoKey {
             what: "a key of another security suite",
-        },
-        _ => ClientError::Form { tag },
+        }
+    } else {
+        ClientError::Form { tag }
     }
 }
 

@@ -250,7 +250,7 @@ impl Meter {
         link: Link,
         now: Now,
     ) -> Self {
-        let protection = Protection::new(&config, link.security());
+        let protection = Box::new(Protection::new(&config, link.security()));
         // Another jitter after each restart, and the same one in each replay.
         let jitter = config
             .seed
