@@ -10,24 +10,24 @@ use gridloom_dlms::apdu::ActionResult;
 use gridloom_dlms::association::{Mechanism, Secret};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::{
-    Authentication, Ciphering, Client, ClientConfig, ClientError, ClientKeys, ClientOutput, Layer,
-    Response, ServiceForm, Signing, SigningPair,
+    Authentication, Client, ClientConfig, ClientError, ClientOutput, Layer, Response, ServiceForm,
+    Signing, SigningPair,
 };
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_dlms::security::{
     CertificateRequest, CertificateType, CipherContext, Curve, GENERAL_CIPHERING, GENERAL_SIGNING,
-    GeneralKey, KeyAgreement, KeyEncryptionKey, KeyId, KeyRing, Keys, OwnKeys, Parties, PeerKeys,
-    PolicyBits, PrivateKey, SecurityControl, SecuritySuite,
+    GeneralKey, KeyAgreement, KeyEncryptionKey, KeyId, KeyRing, Keys, OwnKeys, Parties, PolicyBits,
+    PrivateKey, SecurityControl, SecuritySuite,
 };
-use gridloom_dlms::server::{DeviceSecurity, KeyKind};
+use gridloom_dlms::server::KeyKind;
 
 use link::ring::{
     CLIENT, SERVER, STRANGER, client_keys, configured, keys_of, link_of, link_with, own, private,
     public,
 };
 use link::{
-    ENERGY, GET_ENERGY, HASHER, HEAD_END, KEY_AGREEMENT, LONG, Link, MANAGER, METER, ciphering,
-    config, is_opened, policy, security_setup,
+    ENERGY, GET_ENERGY, HASHER, HEAD_END, KEY_AGREEMENT, LONG, Link, METER, ciphering, config,
+    is_opened, security_setup,
 };
 
 const KINDS: [GeneralKey; 4] = [

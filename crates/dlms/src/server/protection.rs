@@ -20,7 +20,9 @@ pub(super) struct Protected {
     pub(super) control: SecurityControl,
     /// In general-ciphering: how it told its key, and of which transaction it is.
     general: Option<(GeneralKey, Vec<u8>)>,
-    /// Where it was signed, of which transaction.
+    /// Whether its signature has verified.
+    pub(super) was_signed: bool,
+    /// Where the answer is to be signed, of which transaction.
     pub(super) signed: Option<Vec<u8>>,
 }
 
@@ -132,6 +134,7 @@ pub(super) fn open_global(
         form,
         control,
         general,
+        was_signed: false,
         signed: None,
     };
     Ok((plain.map_err(exception_of)?, protected))
@@ -143,6 +146,7 @@ pub(super) const fn dedicated(form: CipheredForm, control: SecurityControl) -> P
         form,
         control,
         general: None,
+        was_signed: false,
         signed: None,
     }
 }

@@ -104,7 +104,7 @@ impl Session {
             protection: manner.as_ref().map(|protected| protected.control),
             signed: manner
                 .as_ref()
-                .is_some_and(|protected| protected.signed.is_some()),
+                .is_some_and(|protected| protected.was_signed),
         }
     }
 
@@ -146,6 +146,7 @@ impl Session {
             let (apdu, client) = (outside.apdu, self.client);
             open_global(form, apdu, client, title, self.policy, security)?
         };
+        protected.was_signed = outside.signed.is_some();
         protected.signed = outside.signed;
         prepare_answer(&mut protected, self.client, title, security)?;
         Ok((Cow::Owned(plain), Some(protected)))
