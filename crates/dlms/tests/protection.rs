@@ -667,9 +667,12 @@ impl Spoilt {
         events.extend(self.link.run_out());
         events
             .into_iter()
-            .find_map(|event| match event {
-                ClientOutput::Answered(answer) => Some(answer.unwrap_err()),
-                _ => None,
+            .find_map(|event| {
+                if let ClientOutput::Answered(answer) = event {
+                    Some(answer.unwrap_err())
+                } else {
+                    None
+                }
             })
             .expect("an answer")
     }
