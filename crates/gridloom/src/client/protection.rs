@@ -120,7 +120,7 @@ impl ProtectionOptions {
 
     /// What the options name, checked against what they ask; without its seed, which is fresh for
     /// each association. `meter` is its title, if it is known.
-    pub(crate) fn protection(
+    pub(super) fn protection(
         &self,
         suite: SecuritySuite,
         secrets: &SecretsFile,
