@@ -1,5 +1,6 @@
 """A client built on foreign code (gurux-dlms) over a plain socket."""
 
+import os
 import socket
 
 from gurux_dlms import GXByteBuffer, GXReplyData
@@ -36,6 +37,8 @@ class GuruxClient:
             if "signing" in keys:
                 # The meter's public key and the client's private one.
                 ciphering.signingKeyPair = keys["signing"]
+                # HLS 7 wants 32 bytes at least; the peer's own choice is 16.
+                self.dlms.ctoSChallenge = os.urandom(32)
             if dedicated is not None:
                 ciphering.dedicatedKey = dedicated
         self.transport = transport

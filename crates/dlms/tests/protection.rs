@@ -631,6 +631,91 @@ fn a_secret_is_changed_where_nobody_reads_it() {
     assert_eq!(gmac.invoke(change, new(b"12345678")), denied, "no secret");
 }
 
+/// The counter of a GMAC proof is above all that were believed before the APDU that brings it,
+/// on both sides; which of the two is counted first is left to the prover.
+#[test]
+fn a_proof_needs_a_fresh_counter() {
+    use gridloom_dlms::apdu::{ActionRequestNormal, ActionResponseNormal, InvokeId};
+    let reply = gridloom_dlms::apdu::MethodDescriptor {
+        class_id: 15,
+        instance: gridloom_core::ObisCode([0, 0, 40, 0, 0, 255]),
+        method: 1,
+    };
+    let full = SecurityControl::AUTHENTICATED_ENCRYPTED;
+    let context = CipherContext::new(&keys_of(SecuritySuite::Suite0).0);
+    // The AARQ has counter 1.
+    for (carrier, proof, believed) in [
+        (50, 0, None),
+        (50, 1, None),
+        (50, 49, Some(50)),
+        (50, 50, Some(50)),
+        (50, 51, Some(51)),
+    ] {
+        let mut link = Link::of(link::manager());
+        link.client.open(&[0xC5; 32], link.now);
+        let Some(ClientOutput::Send(aarq)) = link.drain().pop() else {
+            panic!("an AARQ wanted");
+        };
+        link.ask(&aarq).unwrap();
+        let mut plain = Vec::new();
+        let answer = context.answer_challenge(HEAD_END, proof, &[1; 16]);
+        ActionRequestNormal {
+            invoke_id: InvokeId::confirmed(1),
+            method: reply,
+            parameters: Some(Data::OctetString(answer.to_vec())),
+        }
+        .encode(&mut plain);
+        let answer = link.ask(&link::glo(carrier, full, &plain)).unwrap();
+        let named = format!("meter: {proof} in {carrier}");
+        assert_eq!(
+            link.server.is_associated(link::MANAGER),
+            believed.is_some(),
+            "{named}"
+        );
+        if let Some(last) = believed {
+            assert_eq!(link::last_counter(&link.security), Some(last), "{named}");
+        } else {
+            assert_eq!(answer, b"\xD8\x02\x06\0\0\0\x33", "{named}");
+        }
+    }
+    // And so has the AARE.
+    for (carrier, proof, believed) in [
+        (50, 0, None),
+        (50, 1, None),
+        (50, 49, Some(50)),
+        (50, 50, Some(50)),
+        (50, 51, Some(51)),
+    ] {
+        let mut link = Link::of(link::manager());
+        let mut plain = Vec::new();
+        let answer = context.answer_challenge(METER, proof, &[0xC5; 32]);
+        ActionResponseNormal {
+            invoke_id: InvokeId::confirmed(1),
+            result: ActionResult::Success,
+            returned: Some(Ok(Data::OctetString(answer.to_vec()))),
+        }
+        .encode(&mut plain);
+        link.client.open(&[0xC5; 32], link.now);
+        let forged = link::from_meter(carrier, &plain);
+        let mut answers = 0;
+        let events = link.run_with(&mut |answer| {
+            answers += 1;
+            Some(if answers == 2 { forged.clone() } else { answer })
+        });
+        let named = format!("client: {proof} in {carrier}: {events:?}");
+        assert_eq!(is_opened(&events), believed.is_some(), "{named}");
+        if believed.is_some() {
+            assert_eq!(link.client.counters().1.last(), believed, "{named}");
+        } else {
+            let replayed = ClientError::Replayed {
+                last: 1,
+                got: proof,
+            };
+            assert!(events.contains(&ClientOutput::Failed(replayed)), "{named}");
+        }
+    }
+}
+
 /// A link whose answers are spoilt on the way.
 struct Spoilt {
     link: Link,

@@ -445,17 +445,14 @@ impl Channel {
     }
 
     /// Believes the counter of the server's GMAC proof, which has verified, like that of any
-    /// other tag: it is above all that were believed before the APDU that brought it, and not
-    /// that APDU's own. Which of the two the server counts first is left to it.
+    /// other tag: it is above all that were believed before the APDU that brought it. Which of
+    /// the two the server counts first is left to it; peers exist that give both the same.
     pub(super) fn believe_proof(&mut self, got: u32) -> Result<(), ClientError> {
         let carrier = self.receive.last();
-        if carrier == Some(got) {
-            return Err(ClientError::Replayed { last: got, got });
-        }
         if let Some(last) = self.before.last().filter(|last| got <= *last) {
             return Err(ClientError::Replayed { last, got });
         }
-        if carrier.is_some_and(|last| got < last) {
+        if carrier.is_some_and(|last| got <= last) {
             return Ok(());
         }
         believe_counter(&mut self.receive, got)

@@ -462,8 +462,8 @@ impl DeviceSecurity {
     }
 
     /// Believes the counter of a GMAC proof that has verified, like that of any other tag: it
-    /// is above all that were believed `before` the APDU that brought the proof, and not that
-    /// APDU's own. Which of the two a client counts first is left to it.
+    /// is above all that were believed `before` the APDU that brought the proof. Which of the two
+    /// a client counts first is left to it; peers exist that give both the same counter.
     pub(super) fn believe_proof(
         &mut self,
         title: SystemTitle,
@@ -471,12 +471,12 @@ impl DeviceSecurity {
         got: u32,
     ) -> Result<(), NotBelieved> {
         let Believed(carrier) = self.believed(title);
-        if before.0.is_some_and(|last| got <= last) || carrier == Some(got) {
+        if before.0.is_some_and(|last| got <= last) {
             return Err(NotBelieved::Counter {
                 expected: carrier.map_or(0, |last| last.saturating_add(1)),
             });
         }
-        if carrier.is_some_and(|last| got < last) {
+        if carrier.is_some_and(|last| got <= last) {
             return Ok(());
         }
         self.believe(title, KeyKind::Unicast, got)
