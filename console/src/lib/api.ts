@@ -189,6 +189,7 @@ export interface HeadEndView {
   alarms: number;
   meters: number;
   orders_open: number;
+  pushes: PushesView;
   queued_by_lane: LaneCounts;
   read_rate: null | ReadRateView;
   sessions: number;
@@ -199,6 +200,16 @@ export interface LaneCounts {
   command: number;
   on_demand: number;
   periodic: number;
+}
+
+export interface PushesView {
+  accepted: number;
+  bad_tag: number;
+  other: number;
+  plaintext: number;
+  replayed: number;
+  unknown_title: number;
+  unreadable: number;
 }
 
 export interface ReadRateView {

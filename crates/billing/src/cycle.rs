@@ -59,7 +59,8 @@ impl BillingCycle {
         }
     }
 
-    /// Bills a meter for the intervals of `span`.
+    /// Bills a meter for the intervals of `span`. Enrolling again replaces the span, which is how
+    /// a meter is retired; what it measured before stays in its account.
     pub fn enrol(&mut self, meter: MeterId, span: ServiceSpan) {
         self.spans.insert(meter, span);
     }
@@ -69,11 +70,13 @@ impl BillingCycle {
         self.spans.get(&meter).copied()
     }
 
-    /// An interval is in, with its price if that is decided. One of a closed month, or one that
-    /// is in already, changes nothing.
+    /// An interval is in, with its price if that is decided. One of a closed month, one outside
+    /// its meter's service, or one that is in already, changes nothing.
     pub fn note(&mut self, interval: &ValidatedInterval, price: Option<Price>) {
         let month = self.month_of(interval.end());
-        if month < self.next {
+        let span = self.spans.get(&interval.meter());
+        let in_service = span.is_some_and(|span| span.covers(interval.end(), self.period));
+        if month < self.next || !in_service {
             return;
         }
         let key = (month, interval.meter());
@@ -157,12 +160,7 @@ impl BillingCycle {
 
     /// Intervals of `month` that a meter in `span` should have.
     pub fn due_intervals(&self, month: Month, span: ServiceSpan) -> u32 {
-        let month_start = month.first_day().start();
-        let month_end = month.next().first_day().start();
-        let first_start = self.period.end_of_interval_at(span.from()).max(month_start);
-        let until = span.until().map_or(month_end, |until| until.min(month_end));
-        let covered = until.since(first_start).as_secs() / u64::from(self.period.as_secs());
-        u32::try_from(covered).expect("a month of seconds fits u32")
+        span.intervals_in(month, self.period)
     }
 
     /// Unpriced intervals dropped from running accounts at [`UNPRICED_MAX`].
@@ -245,6 +243,22 @@ mod tests {
         let account = cycle.account(month, METER);
         assert_eq!(account.charge, price().charge(MilliwattHours::new(750_000)));
         assert_eq!((account.intervals, account.unpriced), (2, 0));
+    }
+
+    #[test]
+    fn a_retired_meter_owes_until_its_last_interval() {
+        let mut cycle = cycle();
+        let month = cycle.next_month();
+        let (from, until) = (at("2026-02-28T00:00:00Z"), at("2026-02-28T01:10:00Z"));
+        cycle.enrol(METER, ServiceSpan::between(from, until).unwrap());
+        for slot in 1..4 {
+            cycle.note(&interval(from + PERIOD.duration() * slot, 10), None);
+        }
+        // The third interval ended after the meter was gone: it holds up no month.
+        assert_eq!(cycle.account(month, METER).intervals, 2);
+        cycle.priced(from + PERIOD.duration(), price());
+        cycle.priced(from + PERIOD.duration() * 2, price());
+        assert_eq!(cycle.due(at("2026-03-01T00:00:00Z")), Some(month));
     }
 
     #[test]

@@ -12,12 +12,14 @@
 //! - A block transfer is taken in order, whole, and within a bound, or not at all.
 //! - Keys are wiped when dropped and never printed.
 
+pub mod alert;
 pub mod apdu;
 pub mod association;
 pub mod axdr;
 pub mod block;
 pub mod charge;
 pub mod client;
+pub mod companion;
 pub mod counter;
 pub mod datetime;
 pub mod gbt;

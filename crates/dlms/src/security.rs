@@ -20,6 +20,7 @@ mod error;
 mod general;
 mod hls;
 mod keys;
+mod once;
 mod policy;
 mod ring;
 mod setup;
@@ -53,6 +54,7 @@ pub use hls::{
     HlsSide, SHA256_LEN,
 };
 pub use keys::{KeyEncryptionKey, Keys, SymmetricKey, WRAPPED_LEN, WRAPPED_LEN_MAX};
+pub use once::RawKeys;
 pub use policy::PolicyBits;
 pub use ring::{GeneralKey, HEADER_OVERHEAD_MAX, KeyRing, OwnKeys, PeerKeys, SIGNING_OVERHEAD_MAX};
 pub use setup::{KEYS_MAX, KeyAgreement, KeyId, KeyTransfer};

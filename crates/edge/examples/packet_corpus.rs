@@ -8,13 +8,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use gridloom_core::{
-    IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, Period,
-    ReadingStatus, UtcTime, Watts,
+    IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, ObisCode,
+    Period, ReadingStatus, UtcTime, Watts,
 };
+use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::{
-    Apdu, DataAccessResult, ExceptionResponse, InvokeId, ServiceError, SetResponseNormal,
-    StateError,
+    Apdu, AttributeDescriptor, DataAccessResult, EventNotification, ExceptionResponse, InvokeId,
+    ServiceError, SetResponseNormal, StateError,
 };
+use gridloom_dlms::axdr::Data;
 use gridloom_dlms::push::{BillingStatus, IntervalPush};
 
 use checks::{BELIEVED, NOW, PERIOD, seal};
@@ -75,6 +77,24 @@ fn main() -> std::io::Result<()> {
         frame[at] = value;
         frame
     };
+    let mut alert = Vec::new();
+    AlertPush {
+        device_name: b"GLM0000000000001".to_vec(),
+        time: NOW.utc,
+        descriptors: [1 << 13, 1],
+        status_word: 1 << 64,
+    }
+    .encode_notification(5, &mut alert)
+    .expect("a short name");
+    let event = plain(&Apdu::EventNotification(EventNotification {
+        time: None,
+        attribute: AttributeDescriptor {
+            class_id: 1,
+            instance: ObisCode([0, 0, 96, 11, 0, 255]),
+            attribute: 2,
+        },
+        value: Data::LongUnsigned(101),
+    }));
     let ahead = NOW.utc + PERIOD.duration();
     let mut two_closed = good.clone();
     two_closed.extend([0x12, 0, 1]);
@@ -85,19 +105,23 @@ fn main() -> std::io::Result<()> {
     };
     let files = [
         ("accepted", sealed.clone()),
+        ("alert", seal(fresh, &alert)),
         ("answer", seal(fresh, &set_answer)),
         (
             "bad-tag",
             patched(sealed.len() - 1, !sealed[sealed.len() - 1]),
         ),
         ("clock-ahead", seal(fresh, &push(PERIOD, ahead))),
+        ("event", seal(fresh, &event)),
         ("impossible", seal(fresh, &impossible)),
         ("highest-counter", seal(u32::MAX, &good)),
         (
             "old-interval",
             seal(fresh, &push(PERIOD, NOW.utc - Duration::from_secs(86_400))),
         ),
+        ("plain-alert", alert),
         ("plain-answer", set_answer),
+        ("plain-event", event),
         ("plain-exception", exception.clone()),
         ("plain-push", good.clone()),
         ("replayed", seal(BELIEVED, &good)),

@@ -9,7 +9,7 @@ use gridloom_dlms::push::IntervalPush;
 use crate::config::ScreeningSettings;
 use crate::quality::LinkQuality;
 use crate::reason::{Reason, Reasons};
-use crate::registry::Site;
+use crate::registry::{Phases, Site};
 use crate::score::Score;
 
 /// One step of a register, in mWh, mvarh and mVAh: a push carries whole units.
@@ -17,6 +17,10 @@ use crate::score::Score;
 /// The energy of an interval is the difference of two registers that were cut to whole units, so
 /// it may be off by less than one step to either side.
 const STEP: i128 = 1_000;
+
+/// By how much S of three phases may fall short of √(P² + Q²), in thousandths: a meter of class 2
+/// (EN 50470-3) measures each of the three by elements of their own.
+const THREE_PHASE_MILLI: i128 = 20;
 
 /// A meter's own load profile reaches back so far; what is older cannot come from it.
 const PROFILE: Duration = Duration::from_secs(40 * 86_400);
@@ -49,8 +53,14 @@ pub struct Features {
 }
 
 /// A learnt model. None is installed by default; B is then what physics says.
+///
+/// It lowers B and never raises it: what physics forbids stays forbidden.
 pub trait Model: std::fmt::Debug + Send {
-    /// How usual a reading looks.
+    /// Which model it is: whoever looks at a score can say what gave it. Later ones have higher
+    /// numbers.
+    fn version(&self) -> u32;
+
+    /// How usual a reading looks, from 0, never seen, to 1, as ever.
     fn score(&self, features: &Features) -> Score;
 }
 
@@ -111,7 +121,7 @@ pub(crate) fn judge(
 ) -> (Score, Reasons) {
     let mut found = Reasons::NONE;
     within_fuse(push, site, &mut found);
-    if !triangle_holds(push) {
+    if !triangle_holds(push, site.phases) {
         found.add(Reason::PowerTriangle);
     }
     let nominal = site.voltage.get();
@@ -162,18 +172,28 @@ fn energy_max(site: &Site, time: Duration) -> i128 {
     watt_millis / 3_600 + 1
 }
 
-/// P² + Q² = S² at every moment, with S counted while active power is imported (quadrants I and
-/// IV), means for the energies of an interval √(P² + Q²) ≤ S ≤ P + Q: the left side by the
-/// triangle inequality, with equality at a constant power factor; the right side because no
-/// hypotenuse is longer than its legs. Each of the four channels may be off by a step.
-fn triangle_holds(push: &IntervalPush) -> bool {
+/// P² + Q² = S² at every moment of one phase, with S counted while active power is imported
+/// (quadrants I and IV), means for the energies of an interval √(P² + Q²) ≤ S ≤ P + Q: the left
+/// side by the triangle inequality, with equality at a constant power factor; the right side
+/// because no hypotenuse is longer than its legs. Each of the four channels may be off by a step.
+///
+/// Of three phases only the left side holds. A meter's P and Q are sums over the phases with their
+/// signs, so what one phase exports or gives capacitively takes away from the others, but its S
+/// may be the arithmetic sum |S₁| + |S₂| + |S₃| (IEEE 1459 §3.2.2.5), from which nothing is taken
+/// away. The vector sum √(P² + Q²) is the least it can be; what it is at most the fuse says.
+fn triangle_holds(push: &IntervalPush, phases: Phases) -> bool {
     let [q1, _, _, q4] = push.values.reactive.map(|q| i128::from(q.get()));
     let p = i128::from(push.values.import.get());
     let (q, s) = (q1 + q4, i128::from(push.values.apparent.get()));
-    if s > p + q + 4 * STEP {
+    if phases == Phases::One && s > p + q + 4 * STEP {
         return false;
     }
-    let (p, q, s) = ((p - STEP).max(0), (q - 2 * STEP).max(0), s + STEP);
+    // Q changes its sign within an interval, P does not while it is imported: over the interval
+    // the quadrants' amounts add up, and ∫√(P² + Q²) ≥ √((∫P)² + (∫|Q|)²) all the same.
+    let (p, q, mut s) = ((p - STEP).max(0), (q - 2 * STEP).max(0), s + STEP);
+    if phases == Phases::Three {
+        s += s * THREE_PHASE_MILLI / 1_000;
+    }
     s >= p + q || s * s >= p * p + q * q
 }
 
@@ -248,6 +268,15 @@ impl Trail {
         true
     }
 
+    /// Whether an interval cannot be one that the device's newest forwarded packet came after: it
+    /// is newer, or it is the same and says otherwise. A device that was not heard yet proves
+    /// nothing.
+    pub(crate) fn is_contradicted_by(&self, push: &IntervalPush) -> bool {
+        let (end_s, register_wh) = position(push);
+        let same = end_s == self.end_s;
+        self.end_s != 0 && (end_s > self.end_s || (same && register_wh != self.register_wh))
+    }
+
     /// How far an interval is from the device's usual one, in sixteenths of its usual deviation.
     pub(crate) fn deviation(&self, push: &IntervalPush) -> i32 {
         if self.end_s == 0 {
@@ -295,9 +324,10 @@ mod tests {
     use super::*;
     use gridloom_core::{
         IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, Period,
-        Watts,
+        Seed, Watts,
     };
     use gridloom_dlms::push::BillingStatus;
+    use rand_core::Rng as _;
 
     const PERIOD: Period = Period::QUARTER_HOUR;
     const NOW: UtcTime = UtcTime::from_secs(1_359_675_900);
@@ -334,8 +364,73 @@ mod tests {
         let mut push = push();
         change(&mut push);
         let settings = ScreeningSettings::default();
-        let (score, reasons) = judge(&push, &Site::default(), &trail(), &settings, NOW);
+        let site = Site {
+            phases: Phases::One,
+            ..Site::default()
+        };
+        let (score, reasons) = judge(&push, &site, &trail(), &settings, NOW);
         (score.get(), reasons.iter().collect())
+    }
+
+    /// Whole units of something that was summed in thousandths.
+    fn whole(milli: f64) -> i64 {
+        let units = format!("{:.0}", (milli / 1_000.0).floor());
+        units.parse::<i64>().unwrap() * 1_000
+    }
+
+    #[test]
+    fn no_honest_load_of_three_phases_breaks_the_triangle_and_a_lie_does() {
+        let mut rng = Seed::new(5).child("phases").rng();
+        let mut between = |low: f64, high: f64| {
+            low + (high - low) * f64::from(rng.next_u32()) / f64::from(u32::MAX)
+        };
+        let (mut above_legs, mut lies, mut lies_found) = (0, 0, 0);
+        for case in 0..20_000 {
+            // One phase: its P, Q and S. Three: sums with their signs, S arithmetic or vector.
+            let is_single = case % 3 == 0;
+            let is_vector = case % 2 == 0;
+            let phases = if is_single { 1 } else { 3 };
+            let (mut p_in, mut s_in) = (0.0, 0.0);
+            let mut q_in = [0.0_f64; 2];
+            for _ in 0..15 {
+                // A minute; a roof on one of the phases may feed in more than that phase takes.
+                let parts: Vec<(f64, f64)> = (0..phases)
+                    .map(|_| (between(-3_000.0, 9_000.0), between(-4_000.0, 4_000.0)))
+                    .collect();
+                let p: f64 = parts.iter().map(|(p, _)| p).sum();
+                let q: f64 = parts.iter().map(|(_, q)| q).sum();
+                let arithmetic: f64 = parts.iter().map(|(p, q)| p.hypot(*q)).sum();
+                if p > 0.0 {
+                    p_in += p / 60.0;
+                    q_in[usize::from(q < 0.0)] += q.abs() / 60.0;
+                    s_in += if is_vector { p.hypot(q) } else { arithmetic } / 60.0;
+                }
+            }
+            let mut push = push();
+            push.values.import = MilliwattHours::new(whole(p_in * 1_000.0));
+            push.values.reactive =
+                [q_in[0], 0.0, 0.0, q_in[1]].map(|q| MillivarHours::new(whole(q * 1_000.0)));
+            push.values.apparent = MillivoltAmpereHours::new(whole(s_in * 1_000.0));
+            let kind = if is_single {
+                Phases::One
+            } else {
+                Phases::Three
+            };
+            assert!(triangle_holds(&push, kind), "{case}: {:?}", push.values);
+            above_legs += i32::from(!is_single && !triangle_holds(&push, Phases::One));
+            // Whoever takes two fifths away from S alone is found wherever P and Q are mostly one
+            // of them; from the vector sum at a steady load always.
+            if is_vector && p_in > 100.0 {
+                push.values.apparent = MillivoltAmpereHours::new(whole(s_in * 600.0));
+                lies += 1;
+                lies_found += i32::from(!triangle_holds(&push, kind));
+            }
+        }
+        assert!(
+            above_legs > 1_000,
+            "an arithmetic S above P + Q occurs: {above_legs}"
+        );
+        assert!(lies_found * 10 > lies * 9, "{lies_found} of {lies}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Whereabouts {
     last: u32,
     /// The path before it, if it was another one.
     before: u32,
-    /// When the path changed last, in seconds since the edge's start.
+    /// When the path changed last, or was first known, in seconds since the edge's start.
     changed_at: u32,
     /// The gateway that was learnt as the home; `u16::MAX` is none yet.
     home: u16,
@@ -46,11 +46,23 @@ pub(crate) struct Identity {
 impl Whereabouts {
     const NOBODY: u16 = u16::MAX;
 
-    pub(crate) fn new() -> Self {
+    /// Goes on with a home that was learnt before.
+    pub(crate) fn resume(home: Option<GatewayId>) -> Self {
         Self {
-            home: Self::NOBODY,
+            home: home.map_or(Self::NOBODY, |home| home.0),
             ..Self::default()
         }
+    }
+
+    /// The gateway of the learnt home has another number now.
+    pub(crate) fn rehome(&mut self, home: GatewayId) {
+        self.home = home.0;
+    }
+
+    /// Another device was proved to speak under this title: for the window it counts as cloned.
+    pub(crate) fn mark_cloned(&mut self, rule: CloneRule, now_s: u32) {
+        self.returns = self.returns.max(rule.changes - 1);
+        self.changed_at = now_s;
     }
 
     /// A believed packet came by `path` through `gateway`. `home` is the registry's word; without
@@ -100,14 +112,19 @@ impl Whereabouts {
                     (true, false) => self.returns,
                     (false, _) => 0,
                 };
-                self.changed_at = now_s;
             }
+            self.changed_at = now_s;
             self.before = self.last;
             self.last = path;
         } else if !recent {
             self.returns = 0;
         }
         self.returns >= rule.changes - 1
+    }
+
+    /// For how long the title has been on its path, in seconds.
+    pub(crate) const fn settled_s(&self, now_s: u32) -> u32 {
+        now_s.saturating_sub(self.changed_at)
     }
 
     /// Whether the last believed packet came by this path.
@@ -163,7 +180,7 @@ mod tests {
             ),
         ];
         for (name, packets, cloned) in cases {
-            let mut whereabouts = Whereabouts::new();
+            let mut whereabouts = Whereabouts::resume(None);
             let mut last = None;
             for (at, path) in packets {
                 last = Some(whereabouts.observe(*path, ONE, None, RULE, *at));
@@ -187,7 +204,7 @@ mod tests {
             ("learnt from the second", None, [None, TWO], full),
         ];
         for (name, home, gateways, expected) in cases {
-            let mut whereabouts = Whereabouts::new();
+            let mut whereabouts = Whereabouts::resume(None);
             let mut last = None;
             for gateway in gateways {
                 last = Some(whereabouts.observe(7, gateway, home, RULE, 5));

@@ -2,6 +2,9 @@
 //! order.
 
 use core::fmt;
+use core::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
 
 /// The secret of the hashes that strangers can feed: tables of paths and unknown titles. A host
 /// draws it from its entropy, a simulation from its seed; it is never stored.
@@ -14,26 +17,15 @@ impl HashKey {
         Self(words)
     }
 
-    /// The hash of some words: each is mixed in by a multiplication of 128 bits under the secret,
-    /// folded. That is no cryptographic function, and need not be: no hash leaves this process, so
-    /// whoever does not know the secret has nothing to aim by.
+    /// The hash of some words: SipHash-1-3, so that whoever feeds the tables, and even sees how
+    /// long an answer takes, cannot find words that collide without the secret.
     pub(crate) fn hash(self, words: &[u64]) -> u64 {
-        // Digits of π: with a secret of zeros, as in tests, the factors are still odd and large.
-        let start = self.0[0] ^ 0x243F_6A88_85A3_08D3;
-        let factor = self.0[1] ^ 0x1319_8A2E_0370_7345;
-        let mixed = words.iter().fold(start, |hash, word| {
-            fold(hash ^ word, factor).rotate_left(29)
-        });
-        fold(mixed ^ start, 0xA409_3822_299F_31D1)
+        let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        for word in words {
+            hasher.write_u64(*word);
+        }
+        hasher.finish()
     }
-}
-
-/// Both halves of the product, one upon the other.
-fn fold(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other);
-    let low = u64::try_from(product & u128::from(u64::MAX)).expect("64 bits fit");
-    let high = u64::try_from(product >> 64).expect("64 bits fit");
-    low ^ high
 }
 
 impl fmt::Debug for HashKey {
@@ -165,6 +157,12 @@ mod tests {
         assert_ne!(one.hash(&[7]), other.hash(&[7]));
         assert_eq!(one.hash(&[7]), one.hash(&[7]));
         assert_eq!(format!("{one:?}"), "HashKey(redacted)");
+        // The reference's own vector for a key of 0 to 15 and the bytes 0 to 7 (SipHash-1-3).
+        let reference = HashKey::new([0x0706_0504_0302_0100, 0x0F0E_0D0C_0B0A_0908]);
+        assert_eq!(
+            reference.hash(&[0x0706_0504_0302_0100]),
+            0x3690_9511_8D29_9A8E
+        );
         // Neighbouring numbers fill every eighth of both halves evenly, under any key.
         for key in [one, HashKey::default()] {
             let mut eighths = [[0_u32; 8]; 2];

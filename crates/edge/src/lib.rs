@@ -15,6 +15,7 @@
 //! - No own invocation counter is used before a durable reservation covers it.
 //! - State per meter is constant, state for strangers is constant in all.
 
+pub mod alarm;
 pub mod balance;
 pub mod behaviour;
 pub mod config;
@@ -35,13 +36,16 @@ pub mod score;
 pub mod screen;
 mod shards;
 mod sketch;
+mod snapshot;
+pub mod status;
 pub mod tariff;
 pub mod trust;
 
+pub use alarm::{AlarmBody, AlarmCounters, AlarmKey, AlarmNumber, MeterAlarm};
 pub use balance::{BalanceCounters, Imbalance, ImbalanceKind, Suspect};
 pub use behaviour::{Features, Model};
 pub use config::{ConfigError, ScreeningConfig, ScreeningSettings, Weights};
-pub use edge::{Edge, EdgeConfig, EdgeStatus, Effect};
+pub use edge::{Edge, EdgeConfig, Effect};
 pub use identity::Path;
 pub use incident::{Evidence, Incident, IncidentId, IncidentKind, Subject};
 pub use index::HashKey;
@@ -50,11 +54,12 @@ pub use quality::LinkQuality;
 pub use quarantine::{
     AuditRecord, Decision, Held, HeldState, PacketId, Quarantine, QuarantineError, QuarantineStatus,
 };
-pub use reading::AcceptedReading;
+pub use reading::{AcceptedReading, ScreenedReading};
 pub use reason::{Reason, ReasonCounters, Reasons, Step};
 pub use registry::{
-    DeviceIndex, GatewayId, Placement, Registration, Registry, RegistryError, Site, TransformerId,
+    DeviceIndex, GatewayId, Phases, Placement, Registration, Registry, RegistryError, Site,
+    TransformerId,
 };
 pub use score::{Score, Scores};
-pub use screen::{GatewayStatus, VerdictCounters};
+pub use status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage, VerdictCounters};
 pub use trust::{Screening, Verdict};

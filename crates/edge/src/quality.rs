@@ -1,11 +1,15 @@
 //! The sixth step: how well the link carried a packet.
 
+use gridloom_core::UtcTime;
+
 use crate::reason::{Reason, Reasons};
 use crate::score::Score;
 
 /// What the link knew about a packet. What it does not know counts for nobody and against nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkQuality {
+    /// When the gateway had it.
+    pub received: Option<UtcTime>,
     /// Packets lost of the last hundred.
     pub lost_percent: Option<u8>,
     /// How often this packet was sent again.
@@ -71,6 +75,7 @@ mod tests {
                 retransmissions,
                 response_ms,
                 signal_dbm,
+                ..LinkQuality::default()
             };
             let (found, reasons) = judge(&link);
             assert_eq!(found.get(), score, "{link:?}");

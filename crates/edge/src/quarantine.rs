@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gridloom_core::{MeterId, SystemTitle, UtcTime};
 
 use crate::identity::Path;
-use crate::reading::AcceptedReading;
+use crate::quality::LinkQuality;
+use crate::reading::{AcceptedReading, ScreenedReading};
 use crate::reason::{Reason, Reasons, Step};
 use crate::score::Scores;
 
@@ -80,6 +81,17 @@ pub struct Held {
 impl Held {
     fn bytes(&self) -> usize {
         self.frame.len() + self.plain.len()
+    }
+
+    /// The reading as it goes up once it is released. What its link knew is not kept.
+    pub(crate) fn released(&self) -> ScreenedReading {
+        ScreenedReading {
+            accepted: self.said.clone(),
+            scores: self.scores,
+            reasons: self.reasons,
+            path: self.path,
+            link: LinkQuality::default(),
+        }
     }
 
     /// The reason that names its incident: a clone before a lie, a lie before a low score.
@@ -193,8 +205,7 @@ pub(crate) enum News {
     /// It was released.
     Released {
         audit: AuditRecord,
-        said: AcceptedReading,
-        scores: Scores,
+        reading: Box<ScreenedReading>,
     },
     /// It was rejected.
     Rejected { audit: AuditRecord },
@@ -530,8 +541,7 @@ impl Quarantine {
                 },
                 HeldState::Released { who, at } => News::Released {
                     audit: audit(who, at, Decision::Release),
-                    said: held.said.clone(),
-                    scores: held.scores,
+                    reading: Box::new(held.released()),
                 },
                 HeldState::Rejected { who, at } => {
                     gone.push(*id);

@@ -272,6 +272,17 @@ impl ReasonCounters {
             .sum()
     }
 
+    /// What each step found, in the order of the steps: its reasons that occurred.
+    pub fn by_step(&self) -> [(Step, Vec<(Reason, u64)>); Step::COUNT] {
+        Step::ALL.map(|step| {
+            let of_step = Reason::ALL
+                .into_iter()
+                .filter(|reason| reason.step() == step && self.get(*reason) > 0)
+                .map(|reason| (reason, self.get(reason)));
+            (step, of_step.collect())
+        })
+    }
+
     /// Adds another screen's counters.
     pub fn add(&mut self, other: &Self) {
         for (own, more) in self.0.iter_mut().zip(other.0) {
@@ -331,6 +342,10 @@ mod tests {
         assert_eq!(counters.get(Reason::Malformed), 2);
         assert_eq!(counters.of_step(Step::Trust), 1);
         assert_eq!(counters.of_step(Step::Rate), 0);
+        let [frame, identity, .., trust] = counters.by_step();
+        assert_eq!(frame, (Step::Frame, vec![(Reason::Malformed, 2)]));
+        assert_eq!(identity, (Step::Identity, vec![]));
+        assert_eq!(trust, (Step::Trust, vec![(Reason::QuarantineFull, 1)]));
         let mut sum = ReasonCounters::from_array(counters.to_array());
         sum.add(&counters);
         assert_eq!(sum.get(Reason::Malformed), 4);

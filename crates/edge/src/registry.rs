@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gridloom_core::{MeterId, Millivolts, Period, SystemTitle, Watts};
-use gridloom_dlms::security::Keys;
+use gridloom_dlms::security::{Keys, RawKeys};
 use zeroize::Zeroize;
 
 use crate::index::{HashKey, SlotTable};
@@ -25,6 +25,15 @@ pub enum Placement {
     At(TransformerId),
 }
 
+/// How many phases a connection has: how its apparent power adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phases {
+    /// One: P, Q and S are the sides of one triangle.
+    One,
+    /// Three: S is the vector sum or, with most meters, the arithmetic one of the phases' own.
+    Three,
+}
+
 /// Where a meter stands, and what its connection can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {
@@ -37,6 +46,8 @@ pub struct Site {
     pub power_max: Watts,
     /// Nominal phase voltage, in whole tenths of a volt below 6 553.6 V.
     pub voltage: Millivolts,
+    /// How many phases it has.
+    pub phases: Phases,
 }
 
 impl Default for Site {
@@ -47,6 +58,7 @@ impl Default for Site {
             transformer: None,
             power_max: Watts::new(3 * 100 * 253),
             voltage: Millivolts::new(230_000),
+            phases: Phases::Three,
         }
     }
 }
@@ -119,6 +131,7 @@ struct Record {
     decivolts: u16,
     /// The transformer's own meter.
     at_transformer: bool,
+    single_phase: bool,
     /// Its keys are in [`Registry::others`].
     other_keys: bool,
 }
@@ -247,6 +260,26 @@ impl Registry {
         }
     }
 
+    /// The keys of the meter at a place, where they lie; `None` if they are not a pair of 16 bytes.
+    pub(crate) fn raw_keys(&self, device: DeviceIndex) -> Option<RawKeys<'_>> {
+        let record = &self.records[device.at()];
+        (!record.other_keys).then_some(RawKeys {
+            encryption: &record.encryption,
+            authentication: &record.authentication,
+        })
+    }
+
+    /// The place that a title most likely has, without a look at its record.
+    pub(crate) fn guess(&self, title: SystemTitle) -> Option<DeviceIndex> {
+        let hash = self.key.hash(&[word(title)]);
+        self.titles.find(hash, |_| true).map(DeviceIndex)
+    }
+
+    /// Reads the beginning of a record; for nothing but to have it in the cache.
+    pub(crate) fn touch(&self, device: DeviceIndex) -> u32 {
+        self.records[device.at()].meter
+    }
+
     /// Where the meter at a place stands.
     pub fn site(&self, device: DeviceIndex) -> Site {
         let record = &self.records[device.at()];
@@ -262,6 +295,11 @@ impl Registry {
             }),
             power_max: Watts::new(record.power_max.into()),
             voltage: Millivolts::new(i64::from(record.decivolts) * 100),
+            phases: if record.single_phase {
+                Phases::One
+            } else {
+                Phases::Three
+            },
         }
     }
 
@@ -326,6 +364,7 @@ impl Record {
             home: site.home.map_or(u16::MAX, |home| home.0),
             decivolts: u16::try_from(decivolts).expect("bounded above"),
             at_transformer,
+            single_phase: site.phases == Phases::One,
             other_keys,
         })
     }
@@ -379,6 +418,7 @@ mod tests {
             transformer: Some(Placement::At(TransformerId(8))),
             power_max: Watts::new(u32::MAX.into()),
             voltage: Millivolts::new(6_553_500),
+            phases: Phases::One,
         };
         let expected: Vec<_> = meters
             .iter()

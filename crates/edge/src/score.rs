@@ -116,6 +116,11 @@ impl Default for Smoothed {
 }
 
 impl Smoothed {
+    /// Scores that go on from where they stood.
+    pub const fn resume(scores: Scores) -> Self {
+        Self(scores)
+    }
+
     /// A packet had these scores.
     pub fn follow(&mut self, scores: Scores) {
         self.0.i.approach(scores.i);

@@ -4,10 +4,11 @@
 //! what the path and the title may still cost, after it about what the meter itself may send.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use gridloom_core::{Now, SystemTitle};
+use gridloom_core::{Now, SystemTitle, UtcTime};
 use gridloom_dlms::counter::ReceiveCounter;
-use gridloom_dlms::security::CipherContext;
+use gridloom_dlms::security::{CipherContext, CipheredApdu};
 
 use crate::behaviour::{self, Features, Model, Trail};
 use crate::config::ScreeningConfig;
@@ -15,12 +16,14 @@ use crate::frame;
 use crate::identity::{CloneRule, Path, Whereabouts};
 use crate::index::HashKey;
 use crate::integrity::{self, Said};
+use crate::memory::{DeviceState, EdgeMemory};
 use crate::quality::{self, LinkQuality};
 use crate::rate::{Budgets, Cusum, DeviceBudget, Lanes, Refill, Shift, Tick};
-use crate::reason::{Reason, ReasonCounters};
+use crate::reason::{Reason, ReasonCounters, Reasons};
 use crate::registry::{DeviceIndex, GatewayId, Registry};
 use crate::score::{Score, Scores, Smoothed};
 use crate::sketch::Strangers;
+use crate::status::{GatewayStatus, VerdictCounters};
 use crate::trust::{self, Screening, Verdict};
 
 /// What is known of one device, in one cache line.
@@ -44,30 +47,6 @@ struct Gateway {
     shift: Cusum,
 }
 
-/// What an operator sees of a gateway's link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GatewayStatus {
-    /// The link.
-    pub link: u64,
-    /// The gateway, if it gave its name.
-    pub id: Option<GatewayId>,
-    /// Packets by it.
-    pub packets: u64,
-    /// Their smoothed scores.
-    pub trust: Scores,
-}
-
-/// Packets by verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct VerdictCounters {
-    /// They continued.
-    pub forwarded: u64,
-    /// They were judged worth an analyst's look, be there room for them or not.
-    pub quarantined: u64,
-    /// They were dropped.
-    pub dropped: u64,
-}
-
 /// A believed packet; what it says is [`Screen::said`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Believed {
@@ -78,6 +57,8 @@ pub(crate) struct Believed {
     pub(crate) deviation: i32,
     /// Whether no newer interval of the device was forwarded before it.
     pub(crate) is_newest: bool,
+    /// Whether its home was learnt from it, or its trust has moved.
+    pub(crate) is_state_changed: bool,
 }
 
 /// A shift in the number of packets, seen with the last one.
@@ -103,6 +84,8 @@ pub(crate) struct Screen {
     seats: Vec<Gateway>,
     free_seats: Vec<usize>,
     names: BTreeMap<String, GatewayId>,
+    /// How far gateways were trusted whose links are gone.
+    gone: BTreeMap<GatewayId, Scores>,
     shift: Shift,
     surge: Cusum,
     last_surge: Surge,
@@ -119,28 +102,34 @@ pub(crate) struct Screen {
 impl Screen {
     /// Gateways told apart; what comes by further links is counted together and has no home.
     pub(crate) const GATEWAYS_MAX: usize = 4_096;
+    /// Bytes of a gateway's name; one with a longer name has no number, and so no home.
+    const NAME_BYTES_MAX: usize = 256;
     const SHARED_SEAT: usize = 0;
 
     pub(crate) fn new(
         config: ScreeningConfig,
         key: HashKey,
         registry: Registry,
-        believed: &BTreeMap<SystemTitle, u32>,
+        memory: &EdgeMemory,
     ) -> Self {
         let settings = config.settings();
         let sent = Refill {
             burst: settings.device_burst,
             per_second: settings.device_per_second,
         };
-        let devices = registry.devices().map(|device| Device {
-            believed: believed
-                .get(&registry.title(device))
-                .map_or_else(ReceiveCounter::new, |last| ReceiveCounter::after(*last)),
-            whereabouts: Whereabouts::new(),
-            budget: DeviceBudget::full(sent),
-            trail: Trail::default(),
-            trust: Smoothed::default(),
-            is_revoked: false,
+        let devices = registry.devices().map(|device| {
+            let title = registry.title(device);
+            let believed = memory.believed.get(&title);
+            let state = memory.devices.get(&title);
+            Device {
+                believed: believed
+                    .map_or_else(ReceiveCounter::new, |last| ReceiveCounter::after(*last)),
+                whereabouts: Whereabouts::resume(state.and_then(|state| state.home)),
+                budget: DeviceBudget::full(sent),
+                trail: Trail::default(),
+                trust: Smoothed::resume(state.map_or(Scores::FULL, |state| state.trust)),
+                is_revoked: state.is_some_and(|state| state.is_revoked),
+            }
         });
         let path = Refill {
             burst: settings.path_burst,
@@ -158,11 +147,16 @@ impl Screen {
             gateways: BTreeMap::new(),
             seats: vec![Gateway::new(None)],
             free_seats: Vec::new(),
-            names: BTreeMap::new(),
+            names: memory
+                .gateways
+                .iter()
+                .map(|(name, (id, _))| (name.clone(), *id))
+                .collect(),
+            gone: memory.gateways.values().copied().collect(),
             shift: Shift::of(settings.packets_per_second, settings.false_alarm_seconds),
             surge: Cusum::new(),
             last_surge: Surge::None,
-            trust: Smoothed::default(),
+            trust: Smoothed::resume(memory.trust.unwrap_or(Scores::FULL)),
             reasons: ReasonCounters::default(),
             verdicts: VerdictCounters::default(),
             model: None,
@@ -177,42 +171,116 @@ impl Screen {
         &self.registry
     }
 
+    pub(crate) fn model_version(&self) -> Option<u32> {
+        self.model.as_ref().map(|model| model.version())
+    }
+
     pub(crate) fn install(&mut self, model: Option<Box<dyn Model>>) {
         self.model = model;
     }
 
-    /// A gateway's link stands, and the gateway has told its name.
-    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str) {
-        let next = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
-        let id = match self.names.get(name) {
-            Some(id) => Some(*id),
-            None if self.names.len() < Self::GATEWAYS_MAX => {
-                // Numbers that the registry gave are not given again.
-                let taken = |id: &GatewayId| self.names.values().any(|it| it == id);
-                let id = (next..u16::MAX).map(GatewayId).find(|id| !taken(id));
-                if let Some(id) = id {
-                    self.names.insert(name.to_owned(), id);
-                }
-                id
-            }
-            None => None,
-        };
+    /// A gateway's link stands, and the gateway has told its name. Whether its number is new.
+    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str) -> bool {
+        let known = self.names.get(name).copied();
+        let id = known.or_else(|| self.number(name));
         let seat = self.seat(link);
         if seat != Self::SHARED_SEAT {
             self.seats[seat].id = id;
+            if let Some(trust) = id.and_then(|id| self.gone.remove(&id)) {
+                self.seats[seat].trust = Smoothed::resume(trust);
+            }
         }
+        known.is_none() && id.is_some()
     }
 
-    /// The registry's homes mean gateways of these names.
+    /// Gives a name a number that no other has; `None` if there are too many, or it is too long.
+    fn number(&mut self, name: &str) -> Option<GatewayId> {
+        if self.names.len() >= Self::GATEWAYS_MAX || name.len() > Self::NAME_BYTES_MAX {
+            return None;
+        }
+        let next = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
+        // Numbers that the registry gave are not given again.
+        let taken = |id: &GatewayId| self.names.values().any(|it| it == id);
+        let id = (next..u16::MAX)
+            .chain(0..next)
+            .map(GatewayId)
+            .find(|id| !taken(id))?;
+        self.names.insert(name.to_owned(), id);
+        Some(id)
+    }
+
+    /// The registry's homes mean gateways of these names. What was learnt of others stays, under
+    /// other numbers if these are needed.
     pub(crate) fn name_gateways(&mut self, names: BTreeMap<String, GatewayId>) {
-        self.names = names;
+        let before = std::mem::replace(&mut self.names, names);
+        let mut moved = BTreeMap::new();
+        for (name, id) in before {
+            let taken = self.names.values().any(|it| *it == id);
+            let now = match self.names.get(&name).copied() {
+                Some(now) => Some(now),
+                None if taken => self.number(&name),
+                None => {
+                    self.names.insert(name, id);
+                    Some(id)
+                }
+            };
+            if now != Some(id) {
+                moved.insert(id, now.unwrap_or(GatewayId(u16::MAX)));
+            }
+        }
+        if moved.is_empty() {
+            return;
+        }
+        for device in &mut self.devices {
+            let home = device.whereabouts.learnt_home();
+            if let Some(now) = home.and_then(|home| moved.get(&home)) {
+                device.whereabouts.rehome(*now);
+            }
+        }
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        self.gone = gone
+            .map(|(id, trust)| (moved.get(&id).copied().unwrap_or(id), trust))
+            .collect();
+        for seat in &mut self.seats {
+            seat.id = seat.id.map(|id| moved.get(&id).copied().unwrap_or(id));
+        }
     }
 
     /// A gateway's link is gone.
     pub(crate) fn handle_gateway_gone(&mut self, link: u64) {
         if let Some(seat) = self.gateways.remove(&link) {
+            let gateway = &self.seats[seat];
+            if let Some(id) = gateway.id {
+                self.gone.insert(id, gateway.trust.scores());
+            }
             self.free_seats.push(seat);
         }
+    }
+
+    /// Every gateway that has a number, with its name and trust.
+    pub(crate) fn named_gateways(&self) -> impl Iterator<Item = (&str, GatewayId, Scores)> {
+        let linked: BTreeMap<_, _> = self
+            .gateways
+            .values()
+            .filter_map(|seat| Some((self.seats[*seat].id?, self.seats[*seat].trust.scores())))
+            .collect();
+        self.names.iter().map(move |(name, id)| {
+            let trust = linked.get(id).or_else(|| self.gone.get(id));
+            (name.as_str(), *id, trust.copied().unwrap_or(Scores::FULL))
+        })
+    }
+
+    /// What is known of a device besides its counter; `None` if that is nothing.
+    pub(crate) fn state_of(&self, device: DeviceIndex, at: UtcTime) -> Option<DeviceState> {
+        let known = &self.devices[device.at()];
+        let state = DeviceState {
+            home: known.whereabouts.learnt_home(),
+            trust: known.trust.scores(),
+            is_revoked: known.is_revoked,
+            at,
+        };
+        let is_news = state.home.is_some() || state.trust != Scores::FULL || state.is_revoked;
+        is_news.then_some(state)
     }
 
     /// Where a link's gateway sits.
@@ -236,6 +304,10 @@ impl Screen {
     /// A title is revoked, or no longer.
     pub(crate) fn revoke(&mut self, device: DeviceIndex, is_revoked: bool) {
         self.devices[device.at()].is_revoked = is_revoked;
+    }
+
+    pub(crate) fn is_revoked(&self, device: DeviceIndex) -> bool {
+        self.devices[device.at()].is_revoked
     }
 
     /// Counts a packet that was refused before it got here.
@@ -273,9 +345,11 @@ impl Screen {
     pub(crate) fn gateways(&self) -> impl Iterator<Item = GatewayStatus> {
         self.gateways.iter().map(|(link, seat)| {
             let gateway = &self.seats[*seat];
+            let name = self.names.iter().find(|(_, id)| Some(**id) == gateway.id);
             GatewayStatus {
                 link: *link,
                 id: gateway.id,
+                name: name.map(|(name, _)| name.clone()),
                 packets: gateway.packets,
                 trust: gateway.trust.scores(),
             }
@@ -316,6 +390,12 @@ impl Screen {
         self.devices[device.at()].trail.follow(push);
     }
 
+    /// Reads what the state of these devices begins with; for nothing but to have it in the cache.
+    pub(crate) fn touch(&self, device: DeviceIndex) -> u32 {
+        let first = self.registry.touch(device);
+        first ^ self.devices[device.at()].believed.last().unwrap_or(0)
+    }
+
     /// Takes a packet apart and judges it. The packet itself comes back only if it was believed;
     /// its counter is then committed whatever the verdict is: what was refused today must not pass
     /// when it is replayed tomorrow.
@@ -341,7 +421,7 @@ impl Screen {
         }
         let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
             Ok(packet) => self.judge(packet, link, frame, now),
-            Err((reason, believed)) => (Screening::dropped(reason), believed),
+            Err((reasons, believed)) => (Screening::dropped(reasons), believed),
         };
         self.count(seat, &screening);
         (screening, believed)
@@ -370,8 +450,8 @@ impl Screen {
         frame: &[u8],
         now: Now,
         now_s: u32,
-    ) -> Result<Packet, (Reason, Option<Believed>)> {
-        let early = |reason| (reason, None);
+    ) -> Result<Packet, (Reasons, Option<Believed>)> {
+        let early = |reason| (Reasons::of(reason), None);
         let tick = Tick::at(now.instant);
         // The hash first: the looks at table, record and device that follow miss the cache, and
         // with nothing between them they miss it together.
@@ -382,7 +462,7 @@ impl Screen {
         self.admit(device, way, path, tick).map_err(early)?;
         let charge = |screen: &mut Self, reason| {
             screen.charge(device, way, path, reason);
-            (reason, None)
+            (Reasons::of(reason), None)
         };
         let Some(title) = claimed else {
             return Err(charge(self, Reason::Malformed));
@@ -400,12 +480,20 @@ impl Screen {
         };
         let fresh = match integrity::fresh(&self.devices[device.at()].believed, &packet) {
             Ok(fresh) => fresh,
-            Err(reason) => return Err(charge(self, reason)),
+            Err(reason) => {
+                let (mut reasons, believed) = charge(self, reason);
+                if !way.is_own && self.speaks_elsewhere(device, &packet, now, now_s) {
+                    reasons.add(Reason::Cloned);
+                }
+                return Err((reasons, believed));
+            }
         };
-        let context = self.context(device);
-        if let Err(reason) = integrity::open(&context, &packet, &mut self.plain) {
+        let opened = integrity::open(&self.registry, device, &packet, &mut self.plain);
+        if let Err(reason) = opened {
             return Err(charge(self, reason));
         }
+        let rule = self.clone_rule();
+        let settings = self.config.settings();
         let state = &mut self.devices[device.at()];
         let skipped = state
             .believed
@@ -413,23 +501,26 @@ impl Screen {
             .map_or(0, |last| packet.counter - last - 1);
         state.believed.commit(fresh);
         state.budget.sent.take();
-        let settings = self.config.settings();
-        let rule = CloneRule {
-            window_s: u32::try_from(settings.clone_window.as_secs()).expect("a day at most"),
-            changes: settings.clone_changes,
-        };
         let site = self.registry.site(device);
+        let had_home = state.whereabouts.learnt_home().is_some();
         let identity = state
             .whereabouts
             .observe(way.path, gateway, site.home, rule, now_s);
         let period = self.registry.period(device);
-        let content = integrity::read(&self.plain, period, settings.clock_ahead, now.utc);
+        let content = integrity::read(
+            &self.plain,
+            packet.counter,
+            period,
+            settings.clock_ahead,
+            now.utc,
+        );
         let believed = Believed {
             device,
             title,
             counter: packet.counter,
             deviation: 0,
             is_newest: false,
+            is_state_changed: !had_home && state.whereabouts.learnt_home().is_some(),
         };
         match content {
             Ok(said) => {
@@ -443,8 +534,48 @@ impl Screen {
             // The device said it, whatever it is.
             Err(reason) => {
                 self.said = Said::Nothing;
-                Err((reason, Some(believed)))
+                Err((Reasons::of(reason), Some(believed)))
             }
+        }
+    }
+
+    /// Whether a packet with a counter that is not fresh, from another path than its title's,
+    /// proves that two devices speak under the title at once. A replay says what the title's
+    /// owner has said before. Who says under the owner's keys what the owner has not said yet, or
+    /// said otherwise, and lags behind with his counter, counts by himself. What a meter sent
+    /// before it moved may still come late by its old path, so only an interval proves anything
+    /// that ended after the title was where it is.
+    ///
+    /// Each look costs a tag, so it is paid for like a forgery.
+    fn speaks_elsewhere(
+        &mut self,
+        device: DeviceIndex,
+        packet: &CipheredApdu<'_>,
+        now: Now,
+        now_s: u32,
+    ) -> bool {
+        self.devices[device.at()].budget.forged_elsewhere.take();
+        if integrity::open(&self.registry, device, packet, &mut self.plain).is_err() {
+            return false;
+        }
+        let said = integrity::interval(&self.plain);
+        let rule = self.clone_rule();
+        let state = &mut self.devices[device.at()];
+        let settled = Duration::from_secs(state.whereabouts.settled_s(now_s).into());
+        let is_proof = said.is_some_and(|push| {
+            push.end > now.utc - settled && state.trail.is_contradicted_by(&push)
+        });
+        if is_proof {
+            state.whereabouts.mark_cloned(rule, now_s);
+        }
+        is_proof
+    }
+
+    fn clone_rule(&self) -> CloneRule {
+        let settings = self.config.settings();
+        CloneRule {
+            window_s: u32::try_from(settings.clone_window.as_secs()).expect("a day at most"),
+            changes: settings.clone_changes,
         }
     }
 
@@ -567,10 +698,15 @@ impl Screen {
                 }
             }
         }
+        if let Said::Alarm { is_ahead: true, .. } = &self.said {
+            reasons.add(Reason::ClockAhead);
+        }
         let (q, poor) = quality::judge(link);
         reasons = reasons.and(poor);
         let screening = trust::judge(settings, identity.score, Score::FULL, b, q, reasons);
+        let before = state.trust;
         state.trust.follow(screening.scores);
+        believed.is_state_changed |= state.trust != before;
         if let (Said::Push(push), Verdict::Forward) = (&self.said, screening.verdict) {
             believed.is_newest = state.trail.follow(push);
         }

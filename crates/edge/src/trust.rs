@@ -28,10 +28,10 @@ pub struct Screening {
 
 impl Screening {
     /// A packet that is dropped before it has scores.
-    pub const fn dropped(reason: Reason) -> Self {
+    pub const fn dropped(reasons: Reasons) -> Self {
         Self {
             verdict: Verdict::Drop,
-            reasons: Reasons::of(reason),
+            reasons,
             scores: Scores {
                 i: Score::NONE,
                 h: Score::NONE,

@@ -20,8 +20,8 @@ use gridloom_dlms::security::{
 };
 use gridloom_edge::tariff::PriceDelivery;
 use gridloom_edge::{
-    AcceptedReading, Edge, EdgeConfig, EdgeMemory, Effect, HashKey, Path, Reason, ReasonCounters,
-    Registration, Registry, RegistryError, ScreeningConfig, Site, Verdict,
+    AcceptedReading, Edge, EdgeConfig, EdgeMemory, Effect, HashKey, MeterAlarm, Path, Reason,
+    ReasonCounters, Registration, Registry, RegistryError, ScreeningConfig, Site, Verdict,
 };
 
 const EDGE: SystemTitle = SystemTitle(*b"GLE\0\0\0\0\x01");
@@ -187,6 +187,7 @@ struct Station {
     cells: BTreeMap<&'static str, Vec<u8>>,
     writing: Vec<(u64, &'static str, Vec<u8>)>,
     accepted: Vec<AcceptedReading>,
+    alarms: Vec<MeterAlarm>,
     down: Vec<(Path, Vec<u8>)>,
 }
 
@@ -218,6 +219,7 @@ impl Station {
             cells,
             writing: Vec::new(),
             accepted: Vec::new(),
+            alarms: Vec::new(),
             down: Vec::new(),
         };
         station.drain();
@@ -233,7 +235,8 @@ impl Station {
         while let Some(effect) = self.edge.poll_output() {
             match effect {
                 Effect::Down { path, frame } => self.down.push((path, frame)),
-                Effect::Accept { reading, .. } => self.accepted.push(reading),
+                Effect::Accept(reading) => self.accepted.push(reading.accepted),
+                Effect::Alarm(alarm) => self.alarms.push(*alarm),
                 Effect::Alert(_) | Effect::Audit(_) => {}
                 Effect::Remember {
                     ticket,

@@ -14,8 +14,9 @@ use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protect
 use gridloom_edge::{
     AcceptedReading, AuditRecord, Decision, Edge, EdgeConfig, EdgeMemory, Effect, Evidence,
     Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident, IncidentKind,
-    Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason, Registration, Registry,
-    Score, Screening, ScreeningConfig, Site, Subject, TransformerId, Verdict,
+    MeterAlarm, Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason,
+    Registration, Registry, Score, Screening, ScreeningConfig, Site, Subject, TransformerId,
+    Verdict,
 };
 
 const PERIOD: Period = Period::QUARTER_HOUR;
@@ -120,6 +121,7 @@ struct Station {
     cells: BTreeMap<&'static str, Vec<u8>>,
     writing: Vec<(u64, &'static str, Vec<u8>)>,
     accepted: Vec<AcceptedReading>,
+    alarms: Vec<MeterAlarm>,
     down: Vec<(Path, Vec<u8>)>,
     alerts: Vec<Incident>,
     audit: Vec<AuditRecord>,
@@ -161,6 +163,7 @@ impl Station {
             cells,
             writing: Vec::new(),
             accepted: Vec::new(),
+            alarms: Vec::new(),
             down: Vec::new(),
             alerts: Vec::new(),
             audit: Vec::new(),
@@ -178,7 +181,8 @@ impl Station {
         while let Some(effect) = self.edge.poll_output() {
             match effect {
                 Effect::Down { path, frame } => self.down.push((path, frame)),
-                Effect::Accept { reading, .. } => self.accepted.push(reading),
+                Effect::Accept(reading) => self.accepted.push(reading.accepted),
+                Effect::Alarm(alarm) => self.alarms.push(*alarm),
                 Effect::Remember {
                     ticket,
                     cell,
@@ -503,8 +507,8 @@ fn a_full_page_goes_to_the_next_and_all_of_it_survives() {
 #[test]
 fn two_devices_under_one_title_are_quarantined_with_both_paths() {
     let (mut station, mut meter) = (Station::new(1), Meter::new(1));
-    station.edge.handle_gateway_up(1, "north");
-    station.edge.handle_gateway_up(2, "south");
+    station.edge.handle_gateway_up(1, "north", Instant::ZERO);
+    station.edge.handle_gateway_up(2, "south", Instant::ZERO);
     let mut verdicts = Vec::new();
     // The clone has the keys and the counter: only its path tells.
     for slot in 1..=6 {
@@ -710,6 +714,10 @@ fn a_learnt_model_lowers_b_and_never_raises_it() {
     #[derive(Debug)]
     struct Fixed(Score);
     impl Model for Fixed {
+        fn version(&self) -> u32 {
+            7
+        }
+
         fn score(&self, features: &Features) -> Score {
             assert_eq!(features.energy_wh, ENERGY_WH);
             self.0
@@ -727,6 +735,7 @@ fn a_learnt_model_lowers_b_and_never_raises_it() {
         station.packet(home(1), &frame);
         let model = score.map(|score| Box::new(Fixed(score)) as Box<dyn Model>);
         station.edge.install_model(model);
+        assert_eq!(station.edge.status().model, Some(7));
         let frame = meter.push(&push);
         let screening = station.packet(home(1), &frame);
         assert_eq!(
@@ -741,7 +750,9 @@ fn a_learnt_model_lowers_b_and_never_raises_it() {
 fn a_revoked_title_is_dropped_until_it_is_valid_again() {
     let (mut station, mut meter) = (Station::new(1), Meter::new(1));
     for (is_revoked, reason) in [(true, Some(Reason::Revoked)), (false, None)] {
-        station.edge.revoke(MeterId(1), is_revoked);
+        station
+            .edge
+            .revoke(MeterId(1), is_revoked, station.now.instant);
         let frame = meter.push(&truth(1));
         assert_eq!(station.packet(home(1), &frame).drop_reason(), reason);
     }

@@ -1,5 +1,6 @@
 //! What a meter is given when it is installed.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use gridloom_core::{Currency, MeterId, Period, Seed, SystemTitle};
@@ -11,8 +12,56 @@ use crate::delivery::RetryPolicy;
 use crate::metrology::Connection;
 use crate::objects::firmware::{ImageVerifier, NoMaker};
 use crate::objects::power_quality::PowerQualityConfig;
+use crate::objects::push_setup::Destination;
 use crate::profile::Profile;
 use crate::supply::Supply;
+
+/// The connection of a meter that stands alone, as its host made it. A meter behind a gateway
+/// has none of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reach {
+    /// The port that its clients connect to, shown in 0.0.25.0.0.
+    pub port: Option<u16>,
+    /// Its address, shown in 0.0.25.1.0.
+    pub address: Option<Ipv4Addr>,
+    /// How frames lie on it.
+    pub line: Line,
+    /// Where clients may let it push to.
+    pub pushes: PushReach,
+}
+
+/// How frames lie on a meter's own connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Line {
+    /// The wrapper, over TCP or UDP.
+    #[default]
+    Wrapper,
+    /// HDLC; its host applies [`crate::Meter::hdlc_setup`] to each new connection.
+    Hdlc,
+}
+
+/// Where clients may let a meter push to. A destination beyond it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PushReach {
+    /// Nowhere but to its edge: it has no connection of its own.
+    #[default]
+    Edge,
+    /// To the machine that it runs on.
+    Loopback,
+    /// To any address.
+    Anywhere,
+}
+
+impl Reach {
+    /// Whether a client may set this destination.
+    pub(crate) fn allows(&self, destination: &Destination) -> bool {
+        destination.socket().is_some_and(|to| match self.pushes {
+            PushReach::Edge => false,
+            PushReach::Loopback => to.ip().is_loopback(),
+            PushReach::Anywhere => true,
+        })
+    }
+}
 
 /// The configuration of one meter.
 #[derive(Debug, Clone)]
@@ -37,6 +86,8 @@ pub struct MeterConfig {
     pub supply: Supply,
     /// Its clock.
     pub clock: ClockConfig,
+    /// Its own connection.
+    pub reach: Reach,
     /// Who reads and manages it.
     pub access: ClientAccess,
     /// Which firmware it takes. By default none; give it its maker's key.
@@ -123,6 +174,7 @@ impl MeterConfig {
             connection: Connection::SinglePhase,
             supply: Supply::LOW_VOLTAGE_50_HZ,
             clock: ClockConfig::default(),
+            reach: Reach::default(),
             access: ClientAccess::default(),
             firmware: Arc::new(NoMaker),
             retry: RetryPolicy::default(),

@@ -31,6 +31,64 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A policy with what a client has set in a push setup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    pub(crate) ack_timeout: Duration,
+    pub(crate) backoff: Duration,
+    pub(crate) backoff_max: Duration,
+    /// What has failed so often waits for a new link or a new push; `None` for no bound.
+    pub(crate) tries_max: Option<u32>,
+}
+
+impl Patience {
+    /// The policy's own, without a bound.
+    pub(crate) const fn of(policy: RetryPolicy) -> Self {
+        Self {
+            ack_timeout: policy.ack_timeout,
+            backoff: policy.backoff,
+            backoff_max: policy.backoff_max,
+            tries_max: None,
+        }
+    }
+
+    /// With the retries and the delay of a push setup. [`RETRIES_UNBOUNDED`] retries are without
+    /// a bound, a delay of zero leaves the policy's growing waits.
+    pub(crate) const fn with(self, retries: u8, delay_s: u16) -> Self {
+        let delay = Duration::from_secs(delay_s as u64);
+        let (backoff, backoff_max) = if delay_s == 0 {
+            (self.backoff, self.backoff_max)
+        } else {
+            (delay, delay)
+        };
+        Self {
+            backoff,
+            backoff_max,
+            tries_max: if retries == RETRIES_UNBOUNDED {
+                None
+            } else {
+                Some(retries as u32 + 1)
+            },
+            ..self
+        }
+    }
+
+    /// The longest wait after so many earlier failures; `None` if that was the last try.
+    pub(crate) fn rest(&self, failures: u32) -> Option<Duration> {
+        let wait = self.backoff.saturating_mul(1 << failures.min(16));
+        let last = self.tries_max.is_some_and(|most| failures + 1 >= most);
+        (!last).then(|| wait.min(self.backoff_max))
+    }
+
+    /// Whether waits grow; then they are also spread.
+    fn grows(&self) -> bool {
+        self.backoff < self.backoff_max
+    }
+}
+
+/// Retries of a push setup that mean: until it is heard.
+pub const RETRIES_UNBOUNDED: u8 = u8::MAX;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// May be pushed.
@@ -39,6 +97,8 @@ enum State {
     InFlight { until: Instant },
     /// Failed; the deadline makes it ready.
     Resting { until: Instant },
+    /// All tries have failed; a new link or a newer interval makes it ready.
+    Spent,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +111,8 @@ struct Attempt {
 /// so that a backlog never starves what was just measured.
 #[derive(Debug)]
 pub struct Schedule {
-    policy: RetryPolicy,
+    patience: Patience,
+    reconnect_spread: Duration,
     rng: seed::Rng,
     attempts: BTreeMap<UtcTime, Attempt>,
     ready: BTreeSet<UtcTime>,
@@ -68,7 +129,8 @@ impl Schedule {
     /// Nothing to deliver, no link.
     pub fn new(policy: RetryPolicy, seed: Seed) -> Self {
         Self {
-            policy,
+            patience: Patience::of(policy),
+            reconnect_spread: policy.reconnect_spread,
             rng: seed.rng(),
             attempts: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -76,6 +138,40 @@ impl Schedule {
             in_flight: 0,
             link: None,
         }
+    }
+
+    /// How patient to be from now on.
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    /// As [`Self::add`], but a new interval waits for a random part of `spread`, and what was
+    /// given up is tried again with it.
+    pub(crate) fn add_within(&mut self, end: UtcTime, spread: Duration, now: Instant) {
+        let is_new = !self.attempts.contains_key(&end);
+        self.add(end);
+        if is_new && !spread.is_zero() {
+            let until = now + self.random_part(spread);
+            self.enter(end, State::Resting { until });
+        }
+        if self.patience.tries_max.is_some() {
+            let spent = self.attempts.iter();
+            let spent = spent.filter(|(_, attempt)| attempt.state == State::Spent);
+            let spent: Vec<UtcTime> = spent.map(|(end, _)| *end).collect();
+            for end in spent {
+                self.enter(end, State::Ready);
+            }
+        }
+    }
+
+    /// Whether the link is up and may be used.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.link.is_some_and(|at| at <= now)
+    }
+
+    /// When pushing starts on the link that is up.
+    pub(crate) fn starts(&self) -> Option<Instant> {
+        self.link
     }
 
     /// An interval is to be delivered. One that rests is tried at once; one that is in flight
@@ -90,7 +186,7 @@ impl Schedule {
                 self.attempts.insert(end, attempt);
                 self.ready.insert(end);
             }
-            Some(State::Resting { .. }) => self.enter(end, State::Ready),
+            Some(State::Resting { .. } | State::Spent) => self.enter(end, State::Ready),
             Some(State::Ready | State::InFlight { .. }) => {}
         }
     }
@@ -105,7 +201,7 @@ impl Schedule {
     /// The link is up: everything may be tried again, after a random wait.
     pub fn link_up(&mut self, now: Instant) {
         self.link_down();
-        let spread = self.policy.reconnect_spread;
+        let spread = self.reconnect_spread;
         self.link = Some(now + self.random_part(spread));
         let all: Vec<UtcTime> = self.attempts.keys().copied().collect();
         for end in all {
@@ -145,12 +241,12 @@ impl Schedule {
             let attempt = self.attempts[&end];
             let next = match attempt.state {
                 State::InFlight { .. } => {
-                    let rest = self.backoff(attempt.failures);
+                    let rest = self.rest(attempt.failures);
                     self.attempts.entry(end).and_modify(|a| a.failures += 1);
-                    State::Resting { until: now + rest }
+                    rest.map_or(State::Spent, |rest| State::Resting { until: now + rest })
                 }
                 State::Resting { .. } => State::Ready,
-                State::Ready => unreachable!("what is ready has no deadline"),
+                State::Ready | State::Spent => unreachable!("it has no deadline"),
             };
             self.enter(end, next);
         }
@@ -158,13 +254,11 @@ impl Schedule {
 
     /// The interval to push now, which is then in flight.
     pub fn next_push(&mut self, now: Instant) -> Option<UtcTime> {
-        let end = self
-            .candidate()
-            .filter(|_| self.link.is_some_and(|at| at <= now))?;
+        let end = self.candidate().filter(|_| self.is_usable(now))?;
         self.enter(
             end,
             State::InFlight {
-                until: now + self.policy.ack_timeout,
+                until: now + self.patience.ack_timeout,
             },
         );
         Some(end)
@@ -219,6 +313,7 @@ impl Schedule {
             State::Resting { until } => {
                 self.deadlines.insert((until, end));
             }
+            State::Spent => {}
         }
     }
 
@@ -234,17 +329,19 @@ impl Schedule {
             State::Resting { until } => {
                 self.deadlines.remove(&(until, end));
             }
+            State::Spent => {}
         }
     }
 
-    /// Half of the doubled wait for certain, the other half by chance.
-    fn backoff(&mut self, failures: u32) -> Duration {
-        let wait = self
-            .policy
-            .backoff
-            .saturating_mul(1 << failures.min(16))
-            .min(self.policy.backoff_max);
-        wait / 2 + self.random_part(wait / 2)
+    /// Half of a growing wait for certain, the other half by chance. A wait that a client has
+    /// set is kept to.
+    fn rest(&mut self, failures: u32) -> Option<Duration> {
+        let wait = self.patience.rest(failures)?;
+        if self.patience.grows() {
+            Some(wait / 2 + self.random_part(wait / 2))
+        } else {
+            Some(wait)
+        }
     }
 
     fn random_part(&mut self, span: Duration) -> Duration {

@@ -16,7 +16,6 @@ use crate::objects::demand_register::{DemandPeriod, ScalerUnit};
 use crate::objects::disconnect_control::{
     Cause, ControlState, DisconnectConfig, DisconnectControl, DisconnectEvent, SwitchPosition,
 };
-use crate::objects::event_code::IndianEvent;
 use crate::objects::limiter::{
     Limiter, LimiterConfig, LimiterEvent, MonitoredValue, ThresholdType,
 };
@@ -24,6 +23,8 @@ use crate::objects::maximum_demand::{MaximumDemand, Peak};
 use crate::objects::retained::RetainedError;
 use crate::objects::script_table::{Script, ScriptAction, ScriptName, ScriptService, ScriptTable};
 use crate::objects::special_days::SpecialDays;
+use crate::parts;
+use gridloom_dlms::companion::IndianEvent;
 
 /// Tariffs of a meter.
 pub const TARIFFS: usize = 8;
@@ -418,24 +419,15 @@ impl Features {
         self.due = [limiter, calendar].into_iter().flatten().min();
     }
 
-    /// Appends what the features keep: each part under its number, with its length, so that a
-    /// newer program may have more of them.
+    /// Appends what the features keep.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let mut part = |number: u8, encode: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = Vec::new();
-            encode(&mut bytes);
-            out.push(number);
-            let length = u32::try_from(bytes.len()).expect("features are small");
-            out.extend(length.to_be_bytes());
-            out.extend(bytes);
-        };
-        part(1, &|out| self.switch.encode(out));
-        part(2, &|out| self.limiter.encode(out));
-        part(3, &|out| self.calendar.encode(out));
-        part(4, &|out| self.special.encode(out));
-        part(5, &|out| self.demand[0].encode(out));
-        part(6, &|out| self.demand[1].encode(out));
-        part(7, &|out| {
+        parts::put(out, 1, |out| self.switch.encode(out));
+        parts::put(out, 2, |out| self.limiter.encode(out));
+        parts::put(out, 3, |out| self.calendar.encode(out));
+        parts::put(out, 4, |out| self.special.encode(out));
+        parts::put(out, 5, |out| self.demand[0].encode(out));
+        parts::put(out, 6, |out| self.demand[1].encode(out));
+        parts::put(out, 7, |out| {
             out.push(self.tariffs.active);
             let settled = self.tariffs.settled.iter().flatten();
             for energy in settled.chain(&self.tariffs.since) {
@@ -456,12 +448,7 @@ impl Features {
             source,
         };
         let mut features = Self::new();
-        let mut reader = Reader::new(bytes);
-        while !reader.is_empty() {
-            let number = reader.u8().map_err(truncated)?;
-            let length = reader.u32().map_err(truncated)?;
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let part = reader.take(length).map_err(truncated)?;
+        parts::read(OBJECT, bytes, |number, part| {
             match number {
                 1 => features.switch = DisconnectControl::decode(SWITCH, part, at)?,
                 2 => {
@@ -480,14 +467,10 @@ impl Features {
                         }
                     })?
                 }
-                version => {
-                    return Err(RetainedError::Version {
-                        object: OBJECT,
-                        version,
-                    });
-                }
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(features)
     }
 }

@@ -4,7 +4,8 @@
 //! Invariants:
 //!
 //! - A push leaves the meter only after its interval is durable, an answer only after its effect
-//!   is, a transmit counter only after its reservation is.
+//!   is, a transmit counter only after its reservation is. An alert waits for its memory too, but
+//!   for the last one before the supply goes.
 //! - Every interval captured is acknowledged, unacknowledged or counted as lost at the source.
 //! - Registers are the exact integral of the load; the energy of an interval is a difference of
 //!   registers; the bill is the exact sum of price × energy.
@@ -13,6 +14,7 @@
 //! - The receive counter is committed after the tag, and only for the edge's title.
 
 pub mod access;
+mod alerts;
 pub mod bill;
 pub mod billing_period;
 pub mod catalogue;
@@ -31,11 +33,13 @@ pub mod memory;
 pub mod meter;
 pub mod metrology;
 pub mod objects;
+mod parts;
 pub mod profile;
 mod protection;
 pub mod status;
 pub mod supervision;
 pub mod supply;
+pub mod survey;
 pub mod upgrade;
 
 pub use access::{ClientAccess, FactorySecurity};
@@ -43,14 +47,15 @@ pub use bill::{Bill, MonthAccount};
 pub use billing_period::{BillingPeriod, BillingPeriods};
 pub use catalogue::{Client, ObjectTable};
 pub use clock::{Clock, ClockConfig, ClockStep};
-pub use config::{ConfigError, MeterConfig};
+pub use config::{ConfigError, Line, MeterConfig, PushReach, Reach};
 pub use delivery::RetryPolicy;
 pub use features::FeatureEvent;
+pub use fittings::Pushes;
 pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
 pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
 pub use memory::MemoryError;
-pub use meter::{Boot, ConnectionId, Entropy, Event, Meter, Output, StartError};
+pub use meter::{Boot, ConnectionId, Entropy, Event, Meter, Output, PushTransport, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};
 pub use objects::InterfaceObject;
 pub use profile::{Delivery, Entry, Profile};

@@ -7,10 +7,10 @@ use gridloom_core::{ObisCode, UtcTime};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::selection::CaptureObject;
 
-use crate::objects::event_code::{IndianEvent, IndianLog};
 use crate::objects::event_log::{CodeType, EventLog, EventLogConfig, WhenFull};
 use crate::objects::outage::{OutageConfig, OutageEvent, Outages};
 use crate::objects::retained::RetainedError;
+use gridloom_dlms::companion::{IndianEvent, IndianLog};
 
 /// Event logs of a meter.
 pub(crate) const LOGS: usize = 7;

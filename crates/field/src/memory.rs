@@ -6,6 +6,7 @@
 
 mod cell;
 mod state;
+mod survey;
 
 pub(crate) use cell::{Cell, Writer, open};
 pub(crate) use state::{
@@ -20,6 +21,10 @@ pub(crate) use state::{IMAGE_CELL, SEGMENT_CELLS, encode_image, encode_segment, 
 pub(crate) use state::{LOGS_CELL, decode_logs, encode_logs};
 pub(crate) use state::{SECURITY_CELL, encode_security, restore_security};
 pub(crate) use state::{SUPERVISION_CELL, decode_supervision, encode_supervision};
+pub(crate) use survey::{
+    SURVEY_CELL, SURVEY_CELLS, decode_rows, decode_survey, encode_rows, encode_survey,
+    is_survey_cell, rows_cell,
+};
 
 use gridloom_core::bytes::Truncated;
 use gridloom_core::{Period, SystemTitle};

@@ -1,23 +1,29 @@
 //! The meter: one machine over measured time, frames of one link, and its memory.
 
 mod alert;
+mod clients;
 mod deeds;
 mod measure;
 mod price;
+mod pushes;
 mod remember;
 mod serve;
 mod start;
+mod survey;
 mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 
-use gridloom_core::{Day, Now, Price, UtcTime, Wake};
+use gridloom_core::{Day, Instant, Now, Price, UtcTime, Wake};
 use gridloom_dlms::apdu::ApduError;
 use gridloom_dlms::server::Server;
 
-pub use serve::{ConnectionId, Entropy};
+pub use clients::{ConnectionId, Entropy};
+pub use pushes::PushTransport;
 pub use start::StartError;
 
+use crate::alerts::Alerts;
 use crate::bill::Bill;
 use crate::billing_period::BillingPeriods;
 use crate::clock::{Clock, ClockStep};
@@ -25,13 +31,14 @@ use crate::config::MeterConfig;
 use crate::delivery::Schedule;
 use crate::display::{self, Readings};
 use crate::features::{FeatureEvent, Features};
-use crate::fittings::Fittings;
+use crate::fittings::{Fittings, Pushes};
 use crate::keeper::{Keeper, Urgency};
 use crate::link::{FrameError, Link};
 use crate::load::{DayPrices, Load};
 use crate::logs::Logs;
 use crate::memory::LOGS_CELL;
 use crate::metrology::{Means, Metrology};
+use crate::objects::communication_setup::HdlcSetup;
 use crate::objects::image_transfer::ImageEvent;
 use crate::objects::power_quality::PowerQualityEvent;
 use crate::objects::tamper::TamperEvent;
@@ -39,6 +46,7 @@ use crate::profile::{Delivery, Entry, Profile};
 use crate::protection::Protection;
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
 use crate::supervision::Supervision;
+use crate::survey::Survey;
 use crate::upgrade::Upgrade;
 
 /// What the meter wants done.
@@ -72,6 +80,18 @@ pub enum Output {
     Disconnect {
         /// Which.
         connection: ConnectionId,
+    },
+    /// Send a push to the destination that a client has set; answered by
+    /// [`Meter::handle_push_outcome`].
+    Push {
+        /// Which push setup wants it.
+        push: Pushes,
+        /// Where to.
+        to: SocketAddr,
+        /// How.
+        transport: PushTransport,
+        /// The ciphered APDU, without transport framing.
+        apdu: Vec<u8>,
     },
     /// Something an operator may want to know.
     Event(Event),
@@ -119,6 +139,7 @@ pub enum Boot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Owed {
     Push(UtcTime),
+    Alert(u32),
     Answer(Vec<u8>),
     ClientAnswer {
         connection: ConnectionId,
@@ -148,6 +169,7 @@ pub struct Meter {
     /// Another image runs once every client has its answer.
     restarting: bool,
     supervision: Supervision,
+    survey: Survey,
     /// Nobody has heard of the latest alarm.
     alert_due: bool,
     /// While the limiter watches: when the load changes next, in true time.
@@ -170,7 +192,8 @@ pub struct Meter {
     lost: u64,
     last_ack: Option<UtcTime>,
     link: Link,
-    connections: BTreeMap<ConnectionId, Server>,
+    /// With the time at which a client was last heard on each.
+    connections: BTreeMap<ConnectionId, (Server, Instant)>,
     entropy: Option<Entropy>,
     /// Drawn so far from the seed.
     challenges: u64,
@@ -196,6 +219,9 @@ impl Meter {
         self.begin(now);
         if self.off_since.is_none() {
             self.schedule.link_up(now.instant);
+            if let Some(alerts) = self.supervision.alerts_mut() {
+                alerts.link_up();
+            }
         }
         self.settle(now);
     }
@@ -244,9 +270,10 @@ impl Meter {
                         .get(end)
                         .is_some_and(|entry| entry.delivery == Delivery::Unacknowledged);
                     if waits {
-                        self.schedule.add(end);
+                        self.push_interval(end, now);
                     }
                 }
+                Owed::Alert(number) => self.supervision.release(number),
                 Owed::Answer(plain) => self.answer(&plain),
                 Owed::ClientAnswer {
                     connection,
@@ -269,6 +296,11 @@ impl Meter {
         self.measure(now);
         self.follow(now);
         self.schedule.handle_timeout(now.instant);
+        self.close_silent(now);
+        let patience = self.patience(Pushes::Alert);
+        if let Some(alerts) = self.supervision.alerts_mut() {
+            alerts.handle_timeout(now.instant, patience);
+        }
         self.settle(now);
     }
 
@@ -284,8 +316,8 @@ impl Meter {
             self.off_since = Some(self.metrology.cursor());
             self.logs.supply_gone(self.clock.time_at(now.utc));
             self.keeper.touch_cell(LOGS_CELL, now);
-            self.drop_link();
             self.last_gasp(now);
+            self.drop_link();
             self.drop_clients();
             self.keeper.touch(Urgency::Now, now);
         }
@@ -317,6 +349,14 @@ impl Meter {
         }
         .earliest(Wake {
             instant: self.keeper.wake(),
+            utc: None,
+        })
+        .earliest(Wake {
+            instant: self.alert_due_at(),
+            utc: None,
+        })
+        .earliest(Wake {
+            instant: self.silence_due(),
             utc: None,
         })
     }
@@ -376,6 +416,8 @@ impl Meter {
             last_acknowledged: self.last_ack,
             unacknowledged: self.profile.unacknowledged(),
             in_flight: self.schedule.in_flight(),
+            alerts_waiting: self.supervision.alerts().map_or(0, Alerts::len),
+            alerts_lost: self.supervision.alerts().map_or(0, Alerts::lost),
             captured: self.captured,
             lost: self.lost,
             counters: self.counters,
@@ -402,6 +444,11 @@ impl Meter {
     /// The accounts.
     pub fn bill(&self) -> &Bill {
         &self.bill
+    }
+
+    /// The setup of HDLC (0.0.22.0.0), for whoever hosts the meter behind it.
+    pub fn hdlc_setup(&self) -> &HdlcSetup {
+        self.fittings.hdlc()
     }
 
     /// The measuring part.
@@ -445,14 +492,8 @@ impl Meter {
         while let Some(job) = self.keeper.next_job(now) {
             self.write(job);
         }
-        while let Some(end) = self.schedule.next_push(now.instant) {
-            let apdu = self.push_of(end);
-            let Ok(frame) = self.link.seal(&apdu) else {
-                self.schedule.put_back(end);
-                break;
-            };
-            self.counters.pushes += 1;
-            self.outbox.push_back(Output::Send { frame });
+        if self.off_since.is_none() {
+            self.send_to_edge(now);
         }
     }
 
@@ -462,6 +503,9 @@ impl Meter {
 
     fn drop_link(&mut self) {
         self.schedule.link_down();
+        if let Some(alerts) = self.supervision.alerts_mut() {
+            alerts.link_down();
+        }
         let before = self.owed.len();
         self.owed
             .retain(|(_, owed)| !matches!(owed, Owed::Answer(_)));

@@ -124,6 +124,25 @@ impl Sums {
     }
 }
 
+/// What a second interval, beside the meter's own, must see of the terminals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tap {
+    /// Time with supply.
+    pub(crate) millis: u64,
+    /// Of L1, in millivolts × milliseconds.
+    pub(crate) voltage: u64,
+    /// Supply was away for a part.
+    pub(crate) interrupted: bool,
+}
+
+impl Tap {
+    /// The mean voltage of L1 in 0.1 V, cut to a whole step.
+    pub(crate) fn voltage_dv(&self) -> u16 {
+        let mean = self.voltage.checked_div(self.millis).unwrap_or(0);
+        u16::try_from(mean / 100).unwrap_or(u16::MAX)
+    }
+}
+
 /// How the meter is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
@@ -170,6 +189,8 @@ pub struct Metrology {
     pub(crate) sums: Sums,
     /// The lowest and the highest voltage of any phase since they were last asked for.
     voltages: Option<(i64, i64)>,
+    /// Of the block load profile and of the demand, where they have periods of their own.
+    taps: Option<Box<[Tap; 2]>>,
 }
 
 /// Energy registers of a meter.
@@ -190,7 +211,21 @@ impl Metrology {
             at_start: [0; CHANNELS],
             sums: Sums::default(),
             voltages: None,
+            taps: None,
         }
+    }
+
+    /// What a second interval has seen since the last call: 0 of the block load profile, 1 of
+    /// the demand. The first call begins both.
+    pub(crate) fn take_tap(&mut self, number: usize) -> Tap {
+        core::mem::take(&mut self.taps.get_or_insert_default()[number])
+    }
+
+    /// The same, without a new start.
+    pub(crate) fn tap(&self, number: usize) -> Tap {
+        self.taps
+            .as_ref()
+            .map_or(Tap::default(), |taps| taps[number])
     }
 
     /// The lowest and the highest voltage of any phase since the last call, in millivolts.
@@ -225,6 +260,9 @@ impl Metrology {
         if at > self.cursor {
             self.cursor = at;
             self.sums.interrupted = true;
+            for tap in self.taps.iter_mut().flat_map(|taps| taps.iter_mut()) {
+                tap.interrupted = true;
+            }
         }
     }
 
@@ -363,6 +401,9 @@ impl Metrology {
                 self.energy[APPARENT].add(apparent, span);
             }
             self.sums.millis += span;
+            if let Some(taps) = &mut self.taps {
+                taps[0].millis += span;
+            }
             self.sums.active += active * millis;
             self.sums.reactive += reactive * millis;
             self.sums.apparent += apparent * span;
@@ -373,6 +414,9 @@ impl Metrology {
                 let (lowest, highest) = self.voltages.unwrap_or((voltage, voltage));
                 self.voltages = Some((lowest.min(voltage), highest.max(voltage)));
                 self.sums.voltage[phase] += voltage.unsigned_abs() * span;
+                if let (0, Some(taps)) = (phase, &mut self.taps) {
+                    taps[0].voltage += voltage.unsigned_abs() * span;
+                }
                 self.sums.current[phase] += current_ma(*apparent, voltage).unsigned_abs() * span;
             }
             self.cursor = step_end;

@@ -37,6 +37,12 @@ pub struct Counters {
     pub unsupported: u64,
     /// Frames from another title than the edge's.
     pub wrong_title: u64,
+    /// Alerts sent to the edge, repetitions included.
+    pub alerts: u64,
+    /// Pushes that left for the destination that a client has set, repetitions included.
+    pub pushes_to_destination: u64,
+    /// Of these, given up after their last retry.
+    pub pushes_given_up: u64,
     /// Frames whose tag does not verify.
     pub bad_tag: u64,
     /// Frames with a counter used before.
@@ -97,6 +103,10 @@ pub struct MeterStatus {
     pub unacknowledged: usize,
     /// Of these, pushed and waiting for it.
     pub in_flight: usize,
+    /// Alerts without acknowledgement.
+    pub alerts_waiting: usize,
+    /// Alerts that made room for newer ones before anybody had them.
+    pub alerts_lost: u64,
     /// Intervals captured since the meter was installed.
     pub captured: u64,
     /// Of these, dropped from a full profile before anybody had them.

@@ -4,21 +4,23 @@
 use std::sync::{Arc, LazyLock};
 
 use gridloom_core::UtcTime;
-use gridloom_core::bytes::Reader;
+use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::DataAccessResult;
 use gridloom_dlms::axdr::Data;
 
+use crate::alerts::Alerts;
 use crate::metrology::Instantaneous;
 use crate::objects::alarm::{
     AlarmBit, AlarmConfig, AlarmEvent, AlarmObject, Alarms, Condition, StatusBit,
 };
-use crate::objects::event_code::IndianEvent;
 use crate::objects::power_quality::{
     Disturbance, PowerQuality, PowerQualityConfig, PowerQualityEvent,
 };
 use crate::objects::retained::RetainedError;
 use crate::objects::tamper::{Feeding, Tamper, TamperConfig, TamperEvent, TamperWatch};
 use crate::objects::terminals::Terminals;
+use crate::parts;
+use gridloom_dlms::companion::IndianEvent;
 
 /// Every alarm passes from the factory; of the event status word a client chooses.
 const ALARMS: AlarmConfig = AlarmConfig {
@@ -96,9 +98,43 @@ pub(crate) struct Supervision {
     quality: Option<Box<PowerQuality>>,
     /// `None` until the meter is told, and after each start.
     surroundings: Option<Box<Surroundings>>,
+    alerts: Option<Box<Alerts>>,
 }
 
 impl Supervision {
+    /// The alerts on their way to the edge; `None` before the first one.
+    pub(crate) fn alerts(&self) -> Option<&Alerts> {
+        self.alerts.as_deref()
+    }
+
+    /// Likewise, to be sent and confirmed.
+    pub(crate) fn alerts_mut(&mut self) -> Option<&mut Alerts> {
+        self.alerts.as_deref_mut()
+    }
+
+    /// Takes an alert, and gives it its number.
+    pub(crate) fn raise(&mut self, push: AlertPush) -> u32 {
+        self.alerts.get_or_insert_default().raise(push)
+    }
+
+    /// A raised alert may leave.
+    pub(crate) fn release(&mut self, number: u32) {
+        if let Some(alerts) = &mut self.alerts {
+            alerts.release(number);
+        }
+    }
+
+    /// What an alert says now.
+    pub(crate) fn alert(&self, device_name: Vec<u8>, at: UtcTime) -> AlertPush {
+        let alarms = self.alarms.as_deref().unwrap_or(&MADE_ALARMS);
+        AlertPush {
+            device_name,
+            time: UtcTime::from_secs(at.as_secs()),
+            descriptors: alarms.descriptors(),
+            status_word: alarms.status_word(),
+        }
+    }
+
     /// Hands have changed something; [`Self::handle_seen`] comes next.
     pub(crate) fn surround(&mut self, surroundings: Surroundings) {
         self.surroundings = Some(Box::new(surroundings));
@@ -324,25 +360,19 @@ impl Supervision {
             .get_or_insert_with(|| Box::new(Alarms::new(ALARMS)))
     }
 
-    /// Appends what is kept: each part under its number, with its length, so that a newer
-    /// program may have more of them.
+    /// Appends what is kept.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let mut part = |number: u8, encode: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = Vec::new();
-            encode(&mut bytes);
-            out.push(number);
-            let length = u32::try_from(bytes.len()).expect("supervision is small");
-            out.extend(length.to_be_bytes());
-            out.extend(bytes);
-        };
         if let Some(alarms) = &self.alarms {
-            part(1, &|out| alarms.encode(out));
+            parts::put(out, 1, |out| alarms.encode(out));
         }
         if let Some(tamper) = &self.tamper {
-            part(2, &|out| tamper.encode(out));
+            parts::put(out, 2, |out| tamper.encode(out));
         }
         if let Some(quality) = &self.quality {
-            part(3, &|out| quality.encode(out));
+            parts::put(out, 3, |out| quality.encode(out));
+        }
+        if let Some(alerts) = &self.alerts {
+            parts::put(out, 4, |out| alerts.encode(out));
         }
     }
 
@@ -353,17 +383,8 @@ impl Supervision {
     /// Bytes that no supervision wrote.
     pub(crate) fn decode(bytes: &[u8], limits: &PowerQualityConfig) -> Result<Self, RetainedError> {
         const OBJECT: &str = "supervision";
-        let truncated = |source| RetainedError::Truncated {
-            object: OBJECT,
-            source,
-        };
         let mut supervision = Self::default();
-        let mut reader = Reader::new(bytes);
-        while !reader.is_empty() {
-            let number = reader.u8().map_err(truncated)?;
-            let length = reader.u32().map_err(truncated)?;
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let part = reader.take(length).map_err(truncated)?;
+        parts::read(OBJECT, bytes, |number, part| {
             match number {
                 1 => supervision.alarms = Some(Box::new(Alarms::decode(part)?)),
                 2 => {
@@ -374,14 +395,11 @@ impl Supervision {
                     let quality = PowerQuality::decode(Arc::new(*limits), part)?;
                     supervision.quality = Some(Box::new(quality));
                 }
-                version => {
-                    return Err(RetainedError::Version {
-                        object: OBJECT,
-                        version,
-                    });
-                }
+                4 => supervision.alerts = Some(Box::new(Alerts::decode(part)?)),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(supervision)
     }
 }

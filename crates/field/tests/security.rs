@@ -138,7 +138,9 @@ fn open(
 
 fn opened(bench: &mut Bench, signing: Signing, counters: Counters) -> Session {
     let config = client(ecdsa(), keys(), ServiceForm::Service);
-    open(bench, config, signing, counters).map_err(|(error, _)| error).unwrap()
+    open(bench, config, signing, counters)
+        .map_err(|(error, _)| error)
+        .unwrap()
 }
 
 fn returned(answer: Result<Response, ClientError>) -> Data {
@@ -184,7 +186,10 @@ fn management_gets_in_by_the_mechanism_that_is_set() {
         let config = client(ecdsa(), keys(), ServiceForm::Ciphering(key));
         let session = open(&mut bench, config, Signing::Both, Counters::new());
         let mut session = session.map_err(|(error, _)| error).unwrap();
-        assert!(session.get(&mut bench, attribute(IMPORT, 2)).is_ok(), "{key:?}");
+        assert!(
+            session.get(&mut bench, attribute(IMPORT, 2)).is_ok(),
+            "{key:?}"
+        );
     }
 }
 
@@ -237,11 +242,24 @@ fn key_pairs_and_certificates_outlive_a_restart() {
         other => panic!("no certificate: {other:?}"),
     };
     let of_factory = private(METER_SIDE + 1).public_key();
-    let request = der(returned(session.invoke(&mut bench, SECURITY, 5, pair.clone())));
+    let request = der(returned(session.invoke(
+        &mut bench,
+        SECURITY,
+        5,
+        pair.clone(),
+    )));
     let request = CertificateRequest::from_der(&request).unwrap();
-    assert_eq!((request.title, request.public_key), (METER, of_factory.clone()));
+    assert_eq!(
+        (request.title, request.public_key),
+        (METER, of_factory.clone())
+    );
     assert_eq!(session.invoke(&mut bench, SECURITY, 4, pair.clone()), DONE);
-    let request = der(returned(session.invoke(&mut bench, SECURITY, 5, pair.clone())));
+    let request = der(returned(session.invoke(
+        &mut bench,
+        SECURITY,
+        5,
+        pair.clone(),
+    )));
     let made = CertificateRequest::from_der(&request).unwrap().public_key;
     assert_ne!(made, of_factory);
 
@@ -257,7 +275,10 @@ fn key_pairs_and_certificates_outlive_a_restart() {
         *bent.last_mut().unwrap() ^= 1;
         Data::OctetString(bent)
     };
-    refused("nobody vouches", session.invoke(&mut bench, SECURITY, 6, bent));
+    refused(
+        "nobody vouches",
+        session.invoke(&mut bench, SECURITY, 6, bent),
+    );
     let import = Data::OctetString(SIGN.to_vec());
     assert_eq!(session.invoke(&mut bench, SECURITY, 6, import), DONE);
     let by_entity = CertificateIdentification::ByEntity {
@@ -270,7 +291,12 @@ fn key_pairs_and_certificates_outlive_a_restart() {
     for removed in [false, true] {
         restart(&mut bench);
         let mut session = opened(&mut bench, Signing::None, counters);
-        let request = der(returned(session.invoke(&mut bench, SECURITY, 5, pair.clone())));
+        let request = der(returned(session.invoke(
+            &mut bench,
+            SECURITY,
+            5,
+            pair.clone(),
+        )));
         let again = CertificateRequest::from_der(&request).unwrap().public_key;
         assert_eq!(again, made, "the pair is kept");
         let listed = session.get(&mut bench, attribute(SECURITY, 6)).unwrap();
@@ -281,7 +307,10 @@ fn key_pairs_and_certificates_outlive_a_restart() {
             refused("gone", exported);
         } else {
             assert_eq!(der(returned(exported)), SIGN);
-            assert_eq!(session.invoke(&mut bench, SECURITY, 8, by_entity.clone()), DONE);
+            assert_eq!(
+                session.invoke(&mut bench, SECURITY, 8, by_entity.clone()),
+                DONE
+            );
         }
         counters = session.release(&mut bench);
     }
@@ -293,11 +322,21 @@ fn a_policy_outlives_a_restart_and_only_grows() {
     let mut session = opened(&mut bench, Signing::Requests, Counters::new());
     let shown = session.get(&mut bench, attribute(SECURITY, 2));
     assert_eq!(shown, Ok(Data::Enum(0x6C)));
-    assert_eq!(session.get(&mut bench, attribute(SECURITY, 3)), Ok(Data::Enum(1)));
+    assert_eq!(
+        session.get(&mut bench, attribute(SECURITY, 3)),
+        Ok(Data::Enum(1))
+    );
     let client = session.get(&mut bench, attribute(SECURITY, 4));
     assert_eq!(client, Ok(Data::OctetString(HEAD_END.0.to_vec())));
-    assert_eq!(session.invoke(&mut bench, SECURITY, 1, Data::Enum(0xFC)), DONE);
-    assert!(session.invoke(&mut bench, SECURITY, 1, Data::Enum(0x6C)).is_err());
+    assert_eq!(
+        session.invoke(&mut bench, SECURITY, 1, Data::Enum(0xFC)),
+        DONE
+    );
+    assert!(
+        session
+            .invoke(&mut bench, SECURITY, 1, Data::Enum(0x6C))
+            .is_err()
+    );
     let counters = session.release(&mut bench);
     restart(&mut bench);
     let config = client_of_suite_1();
@@ -321,7 +360,12 @@ fn a_changed_secret_outlives_a_restart() {
         let authentication = Authentication::Sha256(Secret::new(secret));
         client(authentication, keys(), ServiceForm::Service)
     };
-    let session = open(&mut bench, by(b"a first secret"), Signing::None, Counters::new());
+    let session = open(
+        &mut bench,
+        by(b"a first secret"),
+        Signing::None,
+        Counters::new(),
+    );
     let mut session = session.map_err(|(error, _)| error).unwrap();
     let new = Data::OctetString(b"a second secret".to_vec());
     assert_eq!(session.invoke(&mut bench, ASSOCIATION, 2, new), DONE);

@@ -38,10 +38,10 @@ fn alerts(session: &mut Session) -> Vec<(u32, u32)> {
         let Data::Structure(values) = notification.data().expect("a test knows its meter") else {
             panic!("no structure");
         };
-        assert_eq!(values.len(), 5);
+        assert_eq!(values.len(), 6);
         assert_eq!(values[0], Data::OctetString(ALERT_PUSH.1.to_vec()));
         let (Data::DoubleLongUnsigned(one), Data::DoubleLongUnsigned(two)) =
-            (&values[2], &values[3])
+            (&values[3], &values[4])
         else {
             panic!("no descriptors");
         };

@@ -4,14 +4,16 @@ mod support;
 
 use std::sync::Arc;
 
+use gridloom_dlms::apdu::DataAccessResult;
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::Response;
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_dlms::security::{Curve, PrivateKey};
 use gridloom_field::objects::firmware::{MakersKey, sign_image};
-use gridloom_field::{Boot, Client as Role, MeterConfig};
+use gridloom_field::{Boot, Client as Role, Line, MeterConfig, Reach};
 use support::session::{
-    BILLING, Counters, LINE, Session, attribute, client_config, configured, load, moment, rows,
+    BILLING, Counters, LINE, Session, attribute, client_config, configured, load, moment, refused,
+    rows,
 };
 use support::{Bench, time};
 
@@ -255,22 +257,24 @@ fn schedules_end_billing_periods_and_push() {
 
 #[test]
 fn setups_are_read_written_and_remembered() {
+    let tcp = (41, [0, 0, 25, 0, 0, 255]);
+    let ipv4 = (42, [0, 0, 25, 1, 0, 255]);
+    let hdlc = (23, [0, 0, 22, 0, 0, 255]);
     let setups = [
-        (
-            (41, [0, 0, 25, 0, 0, 255]),
-            2,
-            Data::LongUnsigned(4_059),
-            Data::LongUnsigned(4_060),
-        ),
-        (
-            (42, [0, 0, 25, 1, 0, 255]),
-            3,
-            Data::DoubleLongUnsigned(0),
-            Data::DoubleLongUnsigned(0x0A00_0001),
-        ),
-        ((23, [0, 0, 22, 0, 0, 255]), 2, Data::Enum(5), Data::Enum(9)),
+        (tcp, 5, Data::Unsigned(4), Data::Unsigned(2)),
+        (tcp, 6, Data::LongUnsigned(600), Data::LongUnsigned(60)),
+        (hdlc, 5, Data::LongUnsigned(2_030), Data::LongUnsigned(512)),
     ];
-    let mut bench = bench();
+    let alone = || MeterConfig {
+        reach: Reach {
+            port: Some(4_059),
+            line: Line::Hdlc,
+            ..Reach::default()
+        },
+        ..upgradable()
+    };
+    let mut bench = Bench::new(alone(), load(), "2013-01-01T00:00:00Z");
+    bench.settle();
     let mut session = management(&mut bench, 100);
     for (object, number, made, new) in setups.clone() {
         let at = attribute(object, number);
@@ -279,14 +283,39 @@ fn setups_are_read_written_and_remembered() {
         assert_eq!(session.get(&mut bench, at), Ok(made));
         assert_eq!(session.set(&mut bench, at, new), Ok(Response::Written));
     }
-    bench.restart(upgradable(), load(), Boot::Reset);
+    // What a virtual meter cannot do it does not pretend to.
+    for (object, number, new) in [
+        (tcp, 2, Data::LongUnsigned(4_060)),
+        (ipv4, 3, Data::DoubleLongUnsigned(0x0A00_0001)),
+        (hdlc, 2, Data::Enum(9)),
+    ] {
+        let answer = session.set(&mut bench, attribute(object, number), new);
+        assert_eq!(refused(answer), DataAccessResult::ReadWriteDenied);
+    }
+    let answer = session.set(&mut bench, attribute(tcp, 5), Data::Unsigned(200));
+    assert_eq!(
+        refused(answer),
+        DataAccessResult::OtherReason,
+        "more than it serves"
+    );
+    bench.restart(alone(), load(), Boot::Reset);
     bench.settle();
     let mut session = management(&mut bench, 5_000);
     for (object, number, _, new) in setups {
         let at = attribute(object, number);
         assert_eq!(session.get(&mut bench, at), Ok(new));
     }
+    // Behind a gateway there is nothing to apply them to.
     let mut bench = self::bench();
+    let mut session = management(&mut bench, 100);
+    for (object, number, value) in [
+        (tcp, 6, Data::LongUnsigned(60)),
+        (hdlc, 5, Data::LongUnsigned(512)),
+    ] {
+        let answer = session.set(&mut bench, attribute(object, number), value);
+        assert_eq!(refused(answer), DataAccessResult::OtherReason);
+    }
+    session.release(&mut bench);
     let mut reader = Session::role(&mut bench, Role::Reader);
     let port = attribute((41, [0, 0, 25, 0, 0, 255]), 2);
     assert!(reader.get(&mut bench, port).is_err());

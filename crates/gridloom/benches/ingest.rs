@@ -146,7 +146,7 @@ async fn ingest(town: &Town, frames: &[u8], count: u64) -> Result<Duration, Box<
         disk.backend_mut(),
         None,
         ledger,
-        &town.meters(),
+        &town.served(),
         Period::QUARTER_HOUR,
         began,
     )?;

@@ -4,14 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use gridloom_billing::{MonthlyBill, PriceBook, bill_month};
-use gridloom_core::{Currency, Day, MeterId, Money, Month, Period};
-use gridloom_host::LedgerDisk;
-use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan, ValidatedInterval, Validator};
-use gridloom_store::{Backend, BillRow, MeterRow};
+use gridloom_core::{MeterId, Money, Month};
+use gridloom_store::BillRow;
 use serde::Serialize;
 
-use crate::founding::Founding;
+use crate::books::Books;
 use crate::table;
 
 /// Prints bills from a data directory
@@ -46,90 +43,8 @@ struct BillJson {
     energy_mwh: i64,
     intervals: u32,
     gaps: u32,
-}
-
-/// A data directory opened for reading, also while a utility works in it.
-pub(crate) struct Books {
-    pub(crate) founding: Founding,
-    pub(crate) backend: Box<dyn Backend>,
-    pub(crate) meters: Vec<MeterRow>,
-    pub(crate) period: Period,
-    pub(crate) currency: Currency,
-    pub(crate) began: Day,
-}
-
-impl Books {
-    pub(crate) fn open(data: &Path) -> anyhow::Result<Self> {
-        let founding = Founding::read(data)?.with_context(|| {
-            format!(
-                "{} is no data directory: `gridloom demo --data` makes one",
-                data.display()
-            )
-        })?;
-        let backend = LedgerDisk::open_database(data)?;
-        Ok(Self {
-            meters: backend.meters()?,
-            period: Period::from_secs(founding.period_seconds)
-                .context("demo.toml: period_seconds")?,
-            currency: Currency::new(&founding.currency, founding.minor_digits)
-                .context("demo.toml: currency")?,
-            began: founding.began()?,
-            founding,
-            backend,
-        })
-    }
-
-    /// Months from the first of service to the last that has a bill.
-    pub(crate) fn bills(&self) -> anyhow::Result<Vec<BillRow>> {
-        let mut all = Vec::new();
-        let mut month = self.began.month();
-        loop {
-            let bills = self.backend.bills(month)?;
-            if bills.is_empty() {
-                return Ok(all);
-            }
-            all.extend(bills);
-            month = month.next();
-        }
-    }
-
-    /// The invoice of a meter and month, made again from the store.
-    fn invoice(&self, meter: MeterId, month: Month) -> anyhow::Result<MonthlyBill> {
-        let days = month.first_day()..=month.next().first_day().previous();
-        let limits = MeterLimits::new(
-            MeterLimits::FUSE_AMPS_MAX,
-            Phases::Three,
-            gridloom_core::Millivolts::new(230_000),
-            PowerTriangle::Captured,
-        )?;
-        let intervals: Vec<ValidatedInterval> = self
-            .backend
-            .readings(meter, self.period, days.clone())?
-            .iter()
-            .filter_map(|reading| Validator::validate_stored(reading.into(), &limits).ok())
-            .collect();
-        let mut book = PriceBook::new(self.period);
-        for point in self.backend.prices(self.period, days)? {
-            book.insert(point.end, point.price)?;
-        }
-        let span = ServiceSpan::since(self.began.start());
-        Ok(bill_month(
-            meter,
-            month,
-            self.period,
-            span,
-            &intervals,
-            &book,
-            self.currency,
-        )?)
-    }
-
-    fn name_of(&self, meter: MeterId) -> &str {
-        self.meters
-            .iter()
-            .find(|row| row.meter == meter)
-            .map_or("?", |row| row.name.as_str())
-    }
+    /// Whether the meter was retired in this month.
+    r#final: bool,
 }
 
 impl Bill {
@@ -178,6 +93,7 @@ fn json_of(books: &Books, bill: &BillRow) -> BillJson {
         energy_mwh: bill.energy.get(),
         intervals: bill.intervals,
         gaps: bill.gaps,
+        r#final: books.is_final(bill),
     }
 }
 
@@ -195,7 +111,12 @@ pub(crate) fn print_all(data: &Path, out: &mut impl Write) -> anyhow::Result<()>
 fn print_table(books: &Books, bills: &[BillRow], out: &mut impl Write) -> anyhow::Result<()> {
     let rows = bills.iter().map(|bill| {
         vec![
-            format!("{}  {}", bill.month, books.name_of(bill.meter)),
+            format!(
+                "{}  {}{}",
+                bill.month,
+                books.name_of(bill.meter),
+                if books.is_final(bill) { ", final" } else { "" }
+            ),
             format!(
                 "{}.{:03}",
                 bill.energy.get() / 1_000_000,

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
-use gridloom_core::{Day, Instant, IntervalReading, Month, Now, UtcTime};
+use anyhow::{Context, bail, ensure};
+use gridloom_core::{Day, Instant, IntervalReading, MeterId, Month, Now, SystemTitle, UtcTime};
 use gridloom_field::profile::Delivery;
 use gridloom_field::{Boot, Meter};
 use gridloom_host::{CellDisk, DataDirectory, LedgerDisk};
+use gridloom_mdm::REGISTER_AGREED;
 use gridloom_store::{BillRow, Ledger, LedgerConfig, PricePoint};
 use serde::Serialize;
 
-use crate::bill::Books;
+use crate::books::{Books, Maker};
 use crate::demo;
+use crate::emulate::Fleet;
 use crate::table;
 
 /// Accounts for every reading in a data directory
@@ -25,6 +27,10 @@ pub(crate) struct Check {
     /// Data directory
     #[arg(long, default_value = "data/demo")]
     data: PathBuf,
+    /// What emulated meters of that utility remember: the directory of `gridloom emulate meter
+    /// --data`, while nobody works there; may be given more than once
+    #[arg(long, value_name = "DIR")]
+    field: Vec<PathBuf>,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -44,6 +50,8 @@ struct Account {
     stored: u64,
     /// Acknowledged, but not in the store: must be 0.
     lost: u64,
+    /// Intervals between the first and the last in the store that are not there.
+    gaps: u64,
     /// In the store more than once, to be billed twice: must be 0.
     twice: u64,
     /// In the store with other values than the meter's: must be 0.
@@ -81,23 +89,22 @@ impl Check {
             .max(books.began);
         let prices = all_prices(&books, &ledger, last)?;
         let bills = books.bills()?;
-        let town = demo::town_of(&books.founding)?;
+        let mut memories = self.memories(&books, &cells)?;
         let mut accounts = Vec::new();
-        for house in town.houses() {
-            let memory = cells.all_of(&demo::cell_name(house.meter()))?;
-            let meter = Meter::start(
-                house.config().clone(),
-                house.load(),
-                &memory,
-                Boot::Reset,
-                Now {
-                    instant: Instant::ZERO,
-                    utc: books.began.start(),
-                },
-            )
-            .with_context(|| format!("the memory of meter {} is damaged", house.meter()))?;
-            let stored = all_readings(&books, &ledger, &meter, last)?;
-            accounts.push(account(&meter, &stored, &prices, &bills, &books));
+        for (id, customer) in &books.meters {
+            let meter = memories.remove(&customer.title);
+            let stored = all_readings(&books, &ledger, *id, last)?;
+            accounts.push(account(
+                *id,
+                meter.as_ref(),
+                &stored,
+                &prices,
+                &bills,
+                &books,
+            ));
+        }
+        if let Some(title) = memories.keys().next() {
+            bail!("the meter {title} of --field is not registered here; name its own utility");
         }
         report(&accounts, self.json, out)?;
         ensure!(
@@ -105,6 +112,46 @@ impl Check {
             "the account does not add up; keep the directory as it is for an analysis"
         );
         Ok(())
+    }
+
+    /// What meters remember, by title: a demo's in its own directory, others where they say.
+    fn memories(
+        &self,
+        books: &Books,
+        cells: &CellDisk,
+    ) -> anyhow::Result<BTreeMap<SystemTitle, Meter>> {
+        let mut meters = Vec::new();
+        match &books.maker {
+            Maker::Serve => {
+                for field in &self.field {
+                    let directory = DataDirectory::open("--field", field)?;
+                    let fleet = Fleet::read(directory.path())?;
+                    meters.extend(fleet.remembered(&CellDisk::open(&directory)?)?);
+                }
+            }
+            Maker::Demo(founding) => {
+                ensure!(
+                    self.field.is_empty(),
+                    "--field: a demo's meters remember in its own directory; leave it out"
+                );
+                for house in demo::town_of(founding)?.houses() {
+                    let memory = cells.all_of(&demo::cell_name(house.meter()))?;
+                    let then = Now {
+                        instant: Instant::ZERO,
+                        utc: books.began.start(),
+                    };
+                    let config = house.config().clone();
+                    let meter = Meter::start(config, house.load(), &memory, Boot::Reset, then);
+                    meters.push(meter.with_context(|| {
+                        format!("the memory of meter {} is damaged", house.meter())
+                    })?);
+                }
+            }
+        }
+        let by_title = meters
+            .into_iter()
+            .map(|meter| (meter.config().title, meter));
+        Ok(by_title.collect())
     }
 }
 
@@ -143,10 +190,9 @@ fn all_prices(
 fn all_readings(
     books: &Books,
     ledger: &Ledger,
-    meter: &Meter,
+    id: MeterId,
     last: Day,
 ) -> anyhow::Result<Vec<IntervalReading>> {
-    let id = meter.config().id;
     let mut readings = Vec::new();
     for days in spans(books.began, last) {
         readings.extend(books.backend.readings(id, books.period, days)?);
@@ -166,14 +212,15 @@ fn all_readings(
 }
 
 fn account(
-    meter: &Meter,
+    id: MeterId,
+    meter: Option<&Meter>,
     stored: &[IntervalReading],
     prices: &BTreeMap<UtcTime, PricePoint>,
     bills: &[BillRow],
     books: &Books,
 ) -> Account {
     let mut account = Account {
-        house: format!("h{}", meter.config().id.0),
+        house: format!("h{}", id.0),
         ..Account::default()
     };
     let mut by_end: BTreeMap<UtcTime, &IntervalReading> = BTreeMap::new();
@@ -183,7 +230,12 @@ fn account(
         }
     }
     account.stored = by_end.len() as u64;
-    for entry in meter.profile().iter() {
+    if let (Some((first, _)), Some((last, _))) = (by_end.first_key_value(), by_end.last_key_value())
+    {
+        let period = u64::from(books.period.as_secs());
+        account.gaps = last.since(*first).as_secs() / period + 1 - account.stored;
+    }
+    for entry in meter.iter().flat_map(|meter| meter.profile().iter()) {
         account.captured += 1;
         let found = by_end.get(&entry.end());
         if entry.delivery() == Delivery::Acknowledged {
@@ -195,14 +247,17 @@ fn account(
         account.priced += u64::from(entry.price().is_some());
         account.mispriced += u64::from(entry.price().is_some() && entry.price() != decided);
     }
-    for bill in bills.iter().filter(|bill| bill.meter == meter.config().id) {
+    for bill in bills.iter().filter(|bill| bill.meter == id) {
         account.bills += 1;
         let again = sum_again(bill.month, &by_end, prices, books);
         let own = meter
-            .bill()
-            .closed()
-            .find(|closed| closed.month == bill.month)
+            .and_then(|meter| {
+                let mut closed = meter.bill().closed();
+                closed.find(|closed| closed.month == bill.month)
+            })
             .map(|closed| closed.amount(books.currency).minor());
+        // A meter that was replaced or retired in a month knows another part of it.
+        let own = own.filter(|_| !books.is_final(bill));
         let agrees =
             again == Some(bill.amount_minor) && own.is_none_or(|own| own == bill.amount_minor);
         account.agreed += u64::from(agrees && own.is_some());
@@ -221,7 +276,10 @@ fn sum_again(
 ) -> Option<i64> {
     let mut pico: i128 = 0;
     for (end, reading) in readings {
-        if books.period.day_of(*end).month() == month {
+        // What validation refused, or came from outside service, is billed to nobody.
+        let is_billed =
+            reading.status.contains(REGISTER_AGREED) && books.in_service(reading.meter, *end);
+        if is_billed && books.period.day_of(*end).month() == month {
             let price = i128::from(prices.get(end)?.price.micro_per_kwh());
             pico += i128::from(reading.values.import.get()) * price;
         }
@@ -242,6 +300,7 @@ fn report(accounts: &[Account], json: bool, out: &mut impl Write) -> anyhow::Res
         "acknowledged",
         "priced",
         "stored",
+        "gaps",
         "lost",
         "twice",
         "altered",
@@ -256,6 +315,7 @@ fn report(accounts: &[Account], json: bool, out: &mut impl Write) -> anyhow::Res
             account.acknowledged,
             account.priced,
             account.stored,
+            account.gaps,
             account.lost,
             account.twice,
             account.altered,

@@ -1,6 +1,10 @@
 //! Configuration: a TOML file becomes `RawConfig`, flags override it, and only a checked
 //! [`Config`] goes on. Every error names the key and the remedy.
 
+mod headend;
+mod listen;
+mod tiers;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +15,12 @@ use gridloom_host::Speed;
 use serde::Deserialize;
 
 use crate::{profiles, table};
+use listen::{Beside, RawListen};
+use tiers::{RawArchive, RawEdge, RawGateway, RawHeadEnd, RawServe, RawTiers};
+
+pub(crate) use headend::HeadEndSettings;
+pub(crate) use listen::Listen;
+pub(crate) use tiers::{Role, Tiers, Upper};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +37,11 @@ struct RawConfig {
     utility: RawUtility,
     tariff: RawTariff,
     listen: RawListen,
+    serve: RawServe,
+    gateway: RawGateway,
+    edge: RawEdge,
+    headend: RawHeadEnd,
+    archive: RawArchive,
     demo: RawDemo,
     sms: RawSms,
 }
@@ -41,6 +56,8 @@ struct RawUtility {
     cutoff_seconds: Option<u64>,
     grace_hours: Option<u64>,
     seal_after_minutes: Option<u64>,
+    listen: Option<String>,
+    archive: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,16 +67,6 @@ struct RawTariff {
     p_max: Option<String>,
     x0_watts: Option<i64>,
     k_per_watt: Option<f64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawListen {
-    console: Option<String>,
-    gateway: Option<String>,
-    edge: Option<String>,
-    utility: Option<String>,
-    archive: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +106,7 @@ pub(crate) struct Overrides {
     pub(crate) archive: Option<String>,
     pub(crate) period_minutes: Option<u32>,
     pub(crate) defaults: Defaults,
+    pub(crate) roles: Vec<Role>,
     pub(crate) modem: Option<PathBuf>,
     pub(crate) sms_to: Vec<String>,
 }
@@ -140,6 +148,11 @@ pub(crate) struct Config {
     pub(crate) seal_after: std::time::Duration,
     pub(crate) tariff: TariffConfig,
     pub(crate) listen: Listen,
+    /// What `gridloom serve` runs in this process; nothing of it in a demo.
+    pub(crate) tiers: Option<Tiers>,
+    pub(crate) head_end: HeadEndSettings,
+    /// Where `gridloom serve` keeps what it keeps, if anything says so.
+    pub(crate) serve_data: Option<PathBuf>,
     pub(crate) data: PathBuf,
     pub(crate) houses: u32,
     pub(crate) load: LoadKind,
@@ -174,16 +187,6 @@ impl TariffConfig {
         })
         .context("tariff")
     }
-}
-
-/// Where each layer listens.
-#[derive(Debug, Clone)]
-pub(crate) struct Listen {
-    pub(crate) console: String,
-    pub(crate) gateway: String,
-    pub(crate) edge: String,
-    pub(crate) utility: String,
-    pub(crate) archive: String,
 }
 
 /// Whom the modem tells.
@@ -234,7 +237,7 @@ impl Config {
         Self::resolve(raw, flags)
     }
 
-    fn resolve(raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
+    fn resolve(mut raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
         let mut p = Picker(Vec::new());
         let (usual_minutes, usual_cutoff) = match flags.defaults {
             Defaults::Demo => (30, 5),
@@ -357,44 +360,52 @@ impl Config {
             x0_watts: x0_watts.map(Watts::new),
             k_per_watt,
         };
-        let listen = Listen {
-            console: p.pick(
-                "listen.console",
-                flags.console,
-                raw.listen.console,
-                "127.0.0.1:8790".into(),
-                text,
-            ),
-            gateway: p.pick(
-                "listen.gateway",
-                flags.gateway,
-                raw.listen.gateway,
-                "127.0.0.1:4059".into(),
-                text,
-            ),
-            edge: p.pick(
-                "listen.edge",
-                flags.edge,
-                raw.listen.edge,
-                "127.0.0.1:4060".into(),
-                text,
-            ),
-            utility: p.pick(
-                "listen.utility",
-                flags.utility,
-                raw.listen.utility,
-                "127.0.0.1:4061".into(),
-                text,
-            ),
-            archive: p.pick(
-                "listen.archive",
-                flags.archive,
-                raw.listen.archive,
-                "127.0.0.1:4062".into(),
-                text,
-            ),
+        let beside = Beside {
+            gateway: raw.gateway.listen.take(),
+            edge: raw.edge.listen.take(),
+            utility: raw.utility.listen.take(),
+            archive: raw.archive.listen.take(),
+        };
+        let said = RawListen {
+            console: flags.console,
+            gateway: flags.gateway,
+            edge: flags.edge,
+            utility: flags.utility,
+            archive: flags.archive,
+        };
+        let listen = Listen::resolve(said, raw.listen, beside, &mut p)?;
+        let push = std::mem::take(&mut raw.headend.push);
+        let head_end = HeadEndSettings::resolve(raw.headend.history_days, push, &mut p)?;
+        let tiers = match flags.defaults {
+            Defaults::Demo => None,
+            Defaults::Serve => {
+                let said = RawTiers {
+                    roles: raw.serve.take_roles(),
+                    gateway: raw.gateway,
+                    edge: raw.edge,
+                    utility_archive: raw.utility.archive,
+                    archive: raw.archive,
+                    headend: raw.headend,
+                };
+                Some(Tiers::resolve(said, flags.roles, &mut p)?)
+            }
         };
         let path = |value: &PathBuf| value.display().to_string();
+        let serve_data = match flags.defaults {
+            Defaults::Demo => None,
+            Defaults::Serve => p.pick(
+                "serve.data",
+                flags.data.clone().map(Some),
+                raw.serve.data.map(Some),
+                None,
+                |data| {
+                    data.as_ref().map_or_else(
+                        || "none".into(),
+                        |data: &PathBuf| data.display().to_string(),
+                    )
+                },
+            ),
+        };
         let data = p.pick(
             "demo.data",
             flags.data,
@@ -511,6 +522,9 @@ impl Config {
             seal_after: std::time::Duration::from_secs(seal_after * 60),
             tariff,
             listen,
+            tiers,
+            head_end,
+            serve_data,
             data,
             houses,
             load,
@@ -537,6 +551,12 @@ enum Action {
     Check {
         /// The file
         file: PathBuf,
+        /// As `gridloom serve` reads it; otherwise as `gridloom demo` does
+        #[arg(long)]
+        serve: bool,
+        /// As a process of these roles reads it
+        #[arg(long, value_delimiter = ',', requires = "serve")]
+        role: Vec<Role>,
     },
     /// Checks the meter templates of a folder and lists them
     Profiles {
@@ -548,11 +568,27 @@ enum Action {
 
 impl ConfigCommand {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let file = match self.action {
-            Action::Check { file } => file,
+        let (file, defaults, roles) = match self.action {
+            Action::Check { file, serve, role } => {
+                let defaults = if serve {
+                    Defaults::Serve
+                } else {
+                    Defaults::Demo
+                };
+                (file, defaults, role)
+            }
             Action::Profiles { folder } => return profiles::list(&folder, out),
         };
-        let config = Config::read(Some(&file), Overrides::default())?;
+        let flags = Overrides {
+            realtime: defaults == Defaults::Serve,
+            defaults,
+            roles,
+            ..Overrides::default()
+        };
+        let mut config = Config::read(Some(&file), flags)?;
+        if defaults == Defaults::Serve {
+            config.origins.retain(|(key, ..)| !key.starts_with("demo."));
+        }
         let rows = config.origins.into_iter().map(|(key, value, origin)| {
             let origin = match origin {
                 Origin::Default => "default",
@@ -574,6 +610,90 @@ mod tests {
         Config::resolve(toml::from_str(text)?, Overrides::default())
     }
 
+    fn serve(text: &str, roles: &[Role]) -> anyhow::Result<Config> {
+        let flags = Overrides {
+            defaults: Defaults::Serve,
+            roles: roles.to_vec(),
+            ..Overrides::default()
+        };
+        Config::resolve(toml::from_str(text)?, flags)
+    }
+
+    #[test]
+    fn the_example_of_all_tiers_is_right_for_each() {
+        use Role::{Archive, Edge, Gateway, Headend, Utility};
+        let text = include_str!("../../../docs/howto/tiers.toml");
+        for role in [Gateway, Edge, Utility, Headend, Archive] {
+            let tiers = serve(text, &[role]).unwrap().tiers.unwrap();
+            for other in [Gateway, Edge, Utility, Headend, Archive] {
+                assert_eq!(tiers.has(other), other == role, "{role:?}");
+            }
+        }
+        assert!(serve(text, &[]).is_ok());
+    }
+
+    #[test]
+    fn a_tier_needs_its_neighbour_here_or_an_address_of_it() {
+        use Role::{Archive, Edge, Gateway, Headend, Utility};
+        let cases: [(&str, &[Role], Option<&str>); 16] = [
+            ("", &[], None),
+            ("", &[Gateway], Some("gateway.edge is not set")),
+            ("[gateway]\nedge = \"10.0.0.2:4060\"", &[Gateway], None),
+            ("", &[Gateway, Edge], Some("edge.utility is not set")),
+            ("", &[Gateway, Edge, Utility], None),
+            ("", &[Headend], Some("headend.utility is not set")),
+            (
+                "[headend]\nutility = \"utility.example:4061\"",
+                &[Headend],
+                None,
+            ),
+            ("", &[Archive], None),
+            (
+                "[edge]\nutility = \"nowhere\"",
+                &[Edge],
+                Some("edge.utility = \"nowhere\""),
+            ),
+            ("[edge]\nname = \"a b\"", &[], Some("edge.name = \"a b\"")),
+            (
+                "[edge]\nlisten = \"localhost\"",
+                &[],
+                Some("edge.listen = \"localhost\""),
+            ),
+            (
+                "[edge]\nlisten = \"127.0.0.1:1\"\n[listen]\nedge = \"127.0.0.1:2\"",
+                &[],
+                Some("keep one of the two"),
+            ),
+            (
+                "[serve]\nroles = [\"egde\"]",
+                &[],
+                Some("\"egde\" is no role"),
+            ),
+            ("[serve]\nroles = []", &[], Some("serve.roles is empty")),
+            (
+                "[serve]\nroles = [\"gateway\"]",
+                &[],
+                Some("gateway.edge is not set"),
+            ),
+            // What is said of tiers that run elsewhere does not matter here.
+            ("[gateway]\nedge = \"nowhere\"", &[Archive], None),
+        ];
+        for (text, roles, fault) in cases {
+            let found = serve(text, roles).err().map(|error| format!("{error:#}"));
+            match (&found, fault) {
+                (None, None) => {}
+                (Some(found), Some(fault)) if found.contains(fault) => {}
+                (_, _) => panic!("{text:?} as {roles:?}: {found:?}"),
+            }
+        }
+        let tiers = serve("[edge]\nutility = \"10.0.0.3:4061\"", &[]).unwrap();
+        let tiers = tiers.tiers.unwrap();
+        // An address that is said counts, even where the tier runs here.
+        assert!(matches!(tiers.edge_to_utility, Upper::At(_)));
+        assert_eq!(tiers.gateway_to_edge, Upper::Here);
+        assert!(resolve("").unwrap().tiers.is_none());
+    }
+
     #[test]
     fn wrong_keys_are_named() {
         let cases = [
@@ -589,6 +709,16 @@ mod tests {
             ("[tariff]\np_min = \"cheap\"", "tariff.p_min"),
             ("[sms]\nto = [\"+49301234567\"]", "sms.device"),
             ("[sms]\ndevice = \"/dev/ttyUSB0\"", "sms.to"),
+            ("[headend]\nhistory_days = 0", "headend.history_days"),
+            ("[headend.push]\ntcp = \"here\"", "headend.push.tcp"),
+            (
+                "[headend.push]\nconnections = 0",
+                "headend.push.connections",
+            ),
+            (
+                "[headend.push]\naddresses = \"all\"",
+                "headend.push.addresses",
+            ),
             ("[lisen]\n", "lisen"),
         ];
         for (text, key) in cases {

@@ -8,19 +8,18 @@ mod texting;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use gridloom_core::{Day, Now, UtcTime};
 use gridloom_host::{Clock, DataDirectory, Speed};
 use gridloom_web::Snapshot;
-use tokio::sync::watch;
 
 use crate::bill;
 use crate::config::{Config, Defaults, LoadKind, Overrides, Pace};
+use crate::console::Token;
 use crate::founding::Founding;
-use crate::headend::operator_token;
+use crate::serve;
 use plant::Plant;
 use progress::Progress;
 
@@ -111,6 +110,7 @@ impl Demo {
             archive: self.archive,
             period_minutes: None,
             defaults: Defaults::Demo,
+            roles: Vec::new(),
             modem: self.modem,
             sms_to: self.sms_to,
         }
@@ -130,6 +130,11 @@ async fn serve(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let directory = DataDirectory::open("--data", &config.data)?;
+    anyhow::ensure!(
+        !serve::Founding::is_in(directory.path()),
+        "{} was made by gridloom serve: choose another directory with --data",
+        directory.path().display()
+    );
     let founding = match Founding::read(directory.path())? {
         Some(founding) => {
             founding.check(&config, directory.path())?;
@@ -155,31 +160,30 @@ async fn serve(
     });
     let mut plant = Plant::start(&config, &directory, began).await?;
     writeln!(out, "{}", plant.addresses())?;
-    let (token, token_path) = operator_token(directory.path())?;
+    let token = Token::of(directory.path())?;
     writeln!(out, "console  http://{}/", plant.console())?;
-    writeln!(out, "token    {}", token_path.display())?;
+    writeln!(out, "token    {}", token.path.display())?;
     out.flush()?;
 
     let first = plant.snapshot().await?;
-    let (publish, snapshots) = watch::channel(Arc::new(first));
-    let (stop, stopped) = watch::channel(false);
-    let web = plant.serve_console(token, snapshots, stopped);
+    let mut console = plant.serve_console(token, first);
     let progress = Progress::new(quiet, began, end);
-    let interrupted = tokio::signal::ctrl_c();
+    let interrupted = crate::signals::stop_asked();
     tokio::pin!(interrupted);
     let mut ticks = tokio::time::interval(SNAPSHOT_EVERY);
     let reached_end = loop {
         tokio::select! {
-            signal = &mut interrupted => {
-                signal.context("failed to listen for Ctrl-C")?;
+            asked = &mut interrupted => {
+                asked?;
                 break false;
             }
+            failed = console.failed() => failed?,
             _ = ticks.tick() => {
                 let now = plant.now();
                 let snapshot = plant.snapshot().await?;
                 progress.show(now.utc, &snapshot);
                 plant.tell_people(&snapshot);
-                publish.send_replace(Arc::new(snapshot));
+                console.show(snapshot);
                 if has_passed(end, now) {
                     break true;
                 }
@@ -190,8 +194,7 @@ async fn serve(
         wait_until_settled(&plant, end).await?;
     }
     progress.finish();
-    let _ = stop.send(true);
-    web.await.context("the console's task failed")??;
+    console.stop().await?;
     plant.stop().await;
     if reached_end {
         bill::print_all(&config.data, out)?;

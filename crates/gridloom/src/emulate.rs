@@ -1,9 +1,11 @@
 //! `gridloom emulate`: field devices for other programs.
 
+mod fleet;
 mod kept;
 mod meter;
 mod security;
 
+pub(crate) use fleet::Fleet;
 pub(crate) use meter::Transport;
 
 use std::io::Write;

@@ -130,8 +130,9 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.write_all(bytes).with_context(context)?;
     file.sync_all().with_context(context)?;
     std::fs::rename(&part, path).with_context(context)?;
-    let folder = path.parent().with_context(context)?;
-    std::fs::File::open(folder)
+    // A bare file name lies in the working directory.
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))
         .and_then(|folder| folder.sync_all())
         .with_context(context)
 }

@@ -1,5 +1,6 @@
 //! `gridloom meters`: the registry of a data directory, with the keys in its vault.
 
+mod copy;
 mod import;
 mod view;
 
@@ -66,6 +67,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Copies meters and their wrapped keys to the directory of a tier on another host
+    Copy(copy::CopyMeters),
     /// Takes meters out of service for ever: their keys go, their readings stay
     Remove(Remove),
 }
@@ -136,6 +139,7 @@ impl Meters {
                     None => Ok(write!(out, "{text}")?),
                 }
             }
+            Action::Copy(copy) => copy.run(out),
             Action::Remove(remove) => remove.run(out),
         }
     }

@@ -10,8 +10,8 @@ use anyhow::{Context, bail, ensure};
 use gridloom_core::{ObisCode, Period};
 use gridloom_headend::Templates;
 use gridloom_headend::template::{
-    Channel, ChannelSource, CipheringForm, ColumnKind, DeviationRule, MeterTemplate, ReleaseForm,
-    ScalerSource,
+    Channel, ChannelSource, CipheringForm, ColumnKind, DeviationRule, MeterTemplate, PushList,
+    PushObject, ReleaseForm, ScalerSource,
 };
 use serde::Deserialize;
 
@@ -47,7 +47,18 @@ struct RawTemplate {
     invocation_counter: Option<String>,
     answer_timeout_seconds: Option<u64>,
     connections: Option<u8>,
+    phases: Option<u8>,
+    fuse_a: Option<u16>,
+    voltage_v: Option<u16>,
     channels: Option<BTreeMap<String, RawSource>>,
+    push: Option<Vec<RawPush>>,
+}
+
+/// One kind of push: its push_object_list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPush {
+    objects: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +145,9 @@ fn parse(name: &str, text: &str) -> anyhow::Result<MeterTemplate> {
     let mut template = MeterTemplate::standard(name);
     put(&mut template.max_pdu, raw.max_pdu);
     put(&mut template.connections, raw.connections);
+    put(&mut template.phases, raw.phases);
+    put(&mut template.fuse_a, raw.fuse_a);
+    put(&mut template.voltage_v, raw.voltage_v);
     let supports = &mut template.supports;
     put(&mut supports.range_access, raw.range_access);
     put(&mut supports.entry_access, raw.entry_access);
@@ -211,6 +225,19 @@ fn parse(name: &str, text: &str) -> anyhow::Result<MeterTemplate> {
             template.channels.insert(channel, source);
         }
     }
+    for (index, push) in raw.push.into_iter().flatten().enumerate() {
+        let objects = push.objects.iter().map(|text| {
+            PushObject::parse(text).with_context(|| {
+                format!(
+                    "push {}: {text:?}; give class, object and attribute, such as \"8 \
+                     0-0:1.0.0.255 2\"",
+                    index + 1
+                )
+            })
+        });
+        let objects = objects.collect::<anyhow::Result<Vec<_>>>()?;
+        template.pushes.push(PushList(objects));
+    }
     template.check()?;
     Ok(template)
 }
@@ -262,6 +289,9 @@ mod tests {
             ("load_profile = \"1.8.0\"", "load_profile"),
             ("answer_timeout_seconds = 0", "answer_timeout"),
             ("connections = 0", "connections"),
+            ("phases = 4", "phases = 4"),
+            ("fuse_a = 0", "fuse_a = 0"),
+            ("voltage_v = 12", "voltage_v = 12"),
             ("[channels]", "channels.import"),
             (
                 "[channels]\nimprot = { obis = \"1-0:1.8.0.255\", kind = \"register\" }",

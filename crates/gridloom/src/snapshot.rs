@@ -18,6 +18,8 @@ pub(crate) struct Sources {
     pub(crate) now: Now,
     pub(crate) speed: u32,
     pub(crate) utility: UtilityStatus,
+    /// Whether the utility is of this process, or all of its status is blank.
+    pub(crate) has_utility: bool,
     /// Meters of this process.
     pub(crate) meters: Vec<MeterStatus>,
     /// Counters, connected meters, whether its edge is reachable.
@@ -220,17 +222,19 @@ fn layers(from: &Sources) -> Vec<LayerNode> {
             format!("{} accepted, {} meters heard", edge.accepted, edge.heard),
         ));
     }
-    layers.push(node(
-        "utility",
-        "utility",
-        up_if(utility.poisoned.is_none(), NodeState::Down),
-        utility.poisoned.clone().unwrap_or_else(|| {
-            format!(
-                "{} acknowledged, {} open",
-                utility.counters.acknowledged, utility.open_readings
-            )
-        }),
-    ));
+    if from.has_utility {
+        layers.push(node(
+            "utility",
+            "utility",
+            up_if(utility.poisoned.is_none(), NodeState::Down),
+            utility.poisoned.clone().unwrap_or_else(|| {
+                format!(
+                    "{} acknowledged, {} open",
+                    utility.counters.acknowledged, utility.open_readings
+                )
+            }),
+        ));
+    }
     if let Some(head_end) = &from.head_end {
         let running: usize = head_end.running.values().sum();
         layers.push(node(

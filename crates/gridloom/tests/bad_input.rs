@@ -199,7 +199,7 @@ fn a_wrong_configuration_is_refused_by_key() {
         ("[demo]\nhouses = 0", "demo.houses"),
         ("[utility]\nperiod_minutes = 7", "utility.period_minutes"),
         ("[tariff]\np_min = \"free\"", "tariff.p_min"),
-        ("[listen]\nedge = \"here\"", "--edge"),
+        ("[listen]\nedge = \"here\"", "edge.listen"),
         ("[demo", "gridloom.toml"),
     ] {
         std::fs::write(&file, content).unwrap();
@@ -209,6 +209,32 @@ fn a_wrong_configuration_is_refused_by_key() {
     let missing = folder.path().join("none.toml");
     let words = refusal(&["demo", "--data", text(&data), "--config", text(&missing)]);
     assert!(words.contains("none.toml"), "{words}");
+}
+
+#[test]
+fn a_directory_stays_what_it_was_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["demo", "serve", "nothing"] {
+        std::fs::create_dir(at(name)).unwrap();
+        std::fs::write(at(name).join(format!("{name}.toml")), "").unwrap();
+    }
+    let (demo, serve, nothing) = (at("demo"), at("serve"), at("nothing"));
+    let cases: [(&[&str], &str); 6] = [
+        (&["serve", "--data", text(&demo)], "made by gridloom demo"),
+        (&["demo", "--data", text(&serve)], "made by gridloom serve"),
+        (&["bill", "--data", text(&nothing)], "is no data directory"),
+        (&["check", "--data", text(&nothing)], "is no data directory"),
+        (&["serve"], "serve.data is not set"),
+        (
+            &["serve", "--role", "edge", "--data", text(&nothing)],
+            "edge.utility is not set",
+        ),
+    ];
+    for (arguments, words) in cases {
+        let said = refusal(arguments);
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

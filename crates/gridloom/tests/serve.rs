@@ -226,6 +226,12 @@ fn from_a_file_of_meters_to_a_switched_supply() {
         "127.0.0.1:0",
         "--utility",
         "127.0.0.1:0",
+        "--gateway",
+        "127.0.0.1:0",
+        "--edge",
+        "127.0.0.1:0",
+        "--archive",
+        "127.0.0.1:0",
     ]);
     let (served, url) = Running::start(serve, &at("logs/serve"), "console  ");
     let console: SocketAddr = url["http://".len()..url.len() - 1].parse().unwrap();

@@ -55,11 +55,13 @@ pub enum Action {
     Command,
     /// A firmware campaign went on.
     Campaign,
+    /// A meter told of an event.
+    Event,
 }
 
 impl Action {
     /// Every action, in the order of their codes, with its name.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::Import, "import"),
         (Self::MeterChange, "meter change"),
         (Self::StateChange, "state change"),
@@ -69,6 +71,7 @@ impl Action {
         (Self::CounterHealing, "counter healing"),
         (Self::Command, "command"),
         (Self::Campaign, "campaign"),
+        (Self::Event, "event"),
     ];
 }
 

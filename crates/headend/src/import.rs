@@ -15,7 +15,7 @@ use gridloom_store::{
 };
 
 use crate::audit::{Action, AuditOutcome, AuditRecord, Target};
-use crate::registry::{By, Distinction, Proposal, Registry, Templates};
+use crate::registry::{By, Distinction, Proposal, Registry, Templates, date_retirement};
 use crate::vault::{NewKey, Secret, Vault, VaultError, WrapForm};
 
 /// Rows of one file; a longer one is refused, to be imported in parts.
@@ -28,7 +28,7 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 pub const FAULTS_MAX: usize = 1_000;
 
 /// Every column: its name, and whether it must be there.
-pub const COLUMNS: [(&str, Presence); 20] = [
+pub const COLUMNS: [(&str, Presence); 22] = [
     ("meter", Presence::Optional),
     ("title", Presence::Required),
     ("serial", Presence::Required),
@@ -43,6 +43,8 @@ pub const COLUMNS: [(&str, Presence); 20] = [
     ("groups", Presence::Optional),
     ("service_point", Presence::Required),
     ("phases", Presence::Optional),
+    ("fuse_a", Presence::Optional),
+    ("voltage_v", Presence::Optional),
     ("guek", Presence::Secret),
     ("gak", Presence::Secret),
     ("kek", Presence::Secret),
@@ -156,7 +158,7 @@ impl Import {
                 header: &header,
                 fields: &record.fields,
             };
-            let row = cells.read(registry, &mut seen, &mut faults);
+            let row = cells.read(registry, templates, &mut seen, &mut faults);
             for fault in registry.check(&row.row, templates) {
                 // An unreadable cell was named already.
                 let is_named = faults
@@ -210,11 +212,12 @@ impl Import {
         let mut rows = Vec::with_capacity(self.rows.len());
         let mut keys = 0_usize;
         for ImportRow {
-            row,
+            mut row,
             keys: secrets,
             counter,
         } in self.rows
         {
+            date_retirement(&mut row, by.at);
             for (kind, client, secret) in secrets {
                 let key = *next_key;
                 let new = NewKey {
@@ -283,6 +286,8 @@ pub fn export<'a>(rows: impl IntoIterator<Item = &'a DeviceRow>) -> String {
             groups.join(" "),
             row.service_point.clone(),
             row.phases.to_string(),
+            row.fuse_a.to_string(),
+            row.voltage_v.to_string(),
         ];
         csv::write(&mut out, fields.iter().map(String::as_str));
     }
@@ -423,7 +428,13 @@ impl Cells<'_> {
         value
     }
 
-    fn read(&self, registry: &Registry, seen: &mut Seen, faults: &mut Faults) -> ImportRow {
+    fn read(
+        &self,
+        registry: &Registry,
+        templates: &Templates,
+        seen: &mut Seen,
+        faults: &mut Faults,
+    ) -> ImportRow {
         let number = |text: &str| text.strip_prefix('m').unwrap_or(text).parse().ok();
         let meter = self.value("meter", "a number, such as 17", faults, number);
         let held = meter.and_then(|meter| registry.meter(MeterId(meter)));
@@ -472,7 +483,18 @@ impl Cells<'_> {
         });
         let state = self.value("state", &states, faults, DeviceState::parse);
         let state = state.or_else(|| held.map(|held| held.state));
+        let template = text("template", held.map(|held| &held.template));
+        let usual = templates.get(&template);
         let phases = self.value("phases", "1, 2 or 3", faults, |text| text.parse().ok());
+        let fuse = self.value(
+            "fuse_a",
+            "amperes of each phase, such as 63",
+            faults,
+            |text| text.parse().ok(),
+        );
+        let voltage = self.value("voltage_v", "volts, such as 230", faults, |text| {
+            text.parse().ok()
+        });
         let counter = self.value("counter", "a number below 2^32", faults, |text| {
             text.parse().ok()
         });
@@ -486,11 +508,24 @@ impl Cells<'_> {
                 state: state.unwrap_or(DeviceState::Enrolled),
                 link,
                 roles,
-                template: text("template", held.map(|held| &held.template)),
+                template,
                 groups: groups
                     .unwrap_or_else(|| held.map(|held| held.groups.clone()).unwrap_or_default()),
                 service_point: text("service_point", held.map(|held| &held.service_point)),
-                phases: phases.unwrap_or_else(|| held.map_or(1, |held| held.phases)),
+                // A row of an unknown template is refused, whatever stands here.
+                phases: phases
+                    .or_else(|| held.map(|held| held.phases))
+                    .or_else(|| usual.map(|usual| usual.phases))
+                    .unwrap_or(1),
+                fuse_a: fuse
+                    .or_else(|| held.map(|held| held.fuse_a))
+                    .or_else(|| usual.map(|usual| usual.fuse_a))
+                    .unwrap_or(1),
+                voltage_v: voltage
+                    .or_else(|| held.map(|held| held.voltage_v))
+                    .or_else(|| usual.map(|usual| usual.voltage_v))
+                    .unwrap_or(230),
+                retired_at: held.and_then(|held| held.retired_at),
             },
             keys,
             counter,

@@ -10,7 +10,7 @@ use gridloom_store::operations::{GROUPS_PER_METER_MAX, ROLES_PER_METER_MAX, SERI
 use gridloom_store::{Batch, Change, DeviceRow, DeviceState, Transport};
 
 use crate::audit::{Action, AuditOutcome, AuditRecord, Target};
-use crate::template::{MeterTemplate, is_template_name};
+use crate::template::{MeterTemplate, is_template_name, service_faults};
 
 /// Meters of one registry; one more is refused.
 pub const METERS_MAX: usize = 1_000_000;
@@ -117,6 +117,11 @@ pub enum RowFault {
         /// The transport.
         transport: Transport,
     },
+    /// The address is no serial device.
+    #[error(
+        "address {0:?} is no serial device; give its path and speed, such as /dev/ttyUSB0@9600"
+    )]
+    Device(String),
     /// The logical device or HDLC address is out of range.
     #[error("{field} = {got}; {wanted}")]
     Server {
@@ -127,9 +132,18 @@ pub enum RowFault {
         /// What is possible.
         wanted: &'static str,
     },
-    /// Phases out of range.
-    #[error("phases = {0}; a meter measures 1 to 3")]
-    Phases(u8),
+    /// No service is like that.
+    #[error("{field} = {got}; give {least} to {most}")]
+    Service {
+        /// `phases`, `fuse_a` or `voltage_v`.
+        field: &'static str,
+        /// What it says.
+        got: u16,
+        /// The least it may say.
+        least: u16,
+        /// The most.
+        most: u16,
+    },
     /// A role makes no sense.
     #[error("client {client}: {fault}")]
     Role {
@@ -168,12 +182,13 @@ impl RowFault {
     /// The column of an import where the remedy belongs.
     pub const fn column(&self) -> &'static str {
         match self {
-            Self::Length { field, .. } | Self::Server { field, .. } => field,
+            Self::Length { field, .. }
+            | Self::Server { field, .. }
+            | Self::Service { field, .. } => field,
             Self::UnknownTemplate(_) => "template",
             Self::GroupName(_) => "groups",
             Self::TooMany { field, .. } => field,
-            Self::Address { .. } => "address",
-            Self::Phases(_) => "phases",
+            Self::Address { .. } | Self::Device(_) => "address",
             Self::Role { .. } => "roles",
             Self::Taken { what, .. } => what.column(),
             Self::State { .. } => "state",
@@ -279,10 +294,11 @@ impl Registry {
     /// Everything that is wrong with it.
     pub fn write(
         &self,
-        row: DeviceRow,
+        mut row: DeviceRow,
         templates: &Templates,
         by: By<'_>,
     ) -> Result<Proposal, Vec<RowFault>> {
+        date_retirement(&mut row, by.at);
         let faults = self.check(&row, templates);
         if !faults.is_empty() {
             return Err(faults);
@@ -364,6 +380,14 @@ impl Registry {
     }
 }
 
+/// A meter that is retired now is billed until now.
+pub(crate) fn date_retirement(row: &mut DeviceRow, now: UtcTime) {
+    row.retired_at = match row.state {
+        DeviceState::Retired => row.retired_at.or(Some(now)),
+        DeviceState::Enrolled | DeviceState::Commissioned | DeviceState::Suspended => None,
+    };
+}
+
 /// One line for the audit log.
 fn summary(row: &DeviceRow) -> String {
     let groups: Vec<_> = row.groups.iter().map(String::as_str).collect();
@@ -413,9 +437,13 @@ fn row_faults(row: &DeviceRow, templates: &Templates) -> Vec<RowFault> {
             faults.push(RowFault::TooMany { field, got, max });
         }
     }
-    if !(1..=3).contains(&row.phases) {
-        faults.push(RowFault::Phases(row.phases));
-    }
+    let of_service = service_faults(row.phases, row.fuse_a, row.voltage_v);
+    faults.extend(of_service.map(|(field, got, range)| RowFault::Service {
+        field,
+        got,
+        least: *range.start(),
+        most: *range.end(),
+    }));
     faults.extend(link_faults(row));
     faults.extend(role_faults(row));
     faults
@@ -433,6 +461,12 @@ fn link_faults(row: &DeviceRow) -> Vec<RowFault> {
             address: link.address.clone(),
             transport: link.transport,
         });
+    }
+    if link.transport == Transport::HdlcSerial
+        && !is_device(&link.address)
+        && !link.address.is_empty()
+    {
+        faults.push(RowFault::Device(link.address.clone()));
     }
     let mut server = |field, got, wanted| {
         faults.push(RowFault::Server { field, got, wanted });
@@ -484,6 +518,24 @@ fn role_faults(row: &DeviceRow) -> Vec<RowFault> {
     }
     faults
 }
+
+/// Whether it is a device's absolute path, with or without a speed of 300 to 921,600 baud.
+fn is_device(address: &str) -> bool {
+    let (path, baud) = match address.rsplit_once('@') {
+        Some((path, baud)) => (path, Some(baud)),
+        None => (address, None),
+    };
+    path.len() > 1
+        && path.starts_with('/')
+        && !path.contains(['@', ' '])
+        && baud.is_none_or(|baud| {
+            let is_number = baud.bytes().all(|byte| byte.is_ascii_digit());
+            is_number && baud.parse::<u32>().is_ok_and(|baud| BAUD.contains(&baud))
+        })
+}
+
+/// Speeds of a serial line, in bits per second.
+const BAUD: core::ops::RangeInclusive<u32> = 300..=921_600;
 
 fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else {

@@ -8,38 +8,50 @@
 //!                                                       promote
 //! ```
 //!
+//! Kinds go one part after the other, because each is proved its own way: first the GUEK and the
+//! GAK, which an association proves; then the GBEK; the KEK, under which all others travel, alone
+//! and last.
+//!
 //! Invariants:
 //!
-//! - Nothing is believed but an association that opens under a key: an answer to the transfer may
-//!   be lost, early, or undone by a restart of the meter.
+//! - A GUEK and a GAK are not believed before an association opens under them: an answer to the
+//!   transfer may be lost, early, or undone by a restart of the meter.
+//! - A KEK is not believed before the meter has unwrapped something by it in a later association:
+//!   its own GAK, which it has already. Nothing counts under a GAK, so taking it twice does no
+//!   harm, and the key wrap (RFC 3394) makes the verified answer a proof.
+//! - A GBEK opens nothing by which a meter could be reached, so the meter's verified answer is
+//!   enough. One whose answer was lost is sent again: no frame goes out under it before.
 //! - No key is thrown away before another one has opened an association. A refusal proves nothing:
 //!   anybody can forge one.
 //! - Keys that were sent are given up only after the *old* keys opened an association: its
 //!   counters are higher than those of any transfer still under way, which the meter now refuses
 //!   as a replay.
 //! - Counters belong to key numbers, and a number is never given twice.
-//!
-//! Only [`KeyKind::UnicastEncryption`] and [`KeyKind::Authentication`] are changed here: an
-//! association proves exactly these two. A broadcast key or the meter's own master key would be
-//! promoted on the meter's word alone.
 
 mod candidates;
+mod kinds;
 mod state;
+mod terms;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use gridloom_core::{Instant, MeterId, Now, SystemTitle, UtcTime};
+use gridloom_core::{Instant, MeterId, Now, UtcTime};
 use gridloom_store::{
     Batch, Change, CounterRow, Direction, KeyId, KeyKind, KeyRow, KeyState, WorkKind, WorkRow,
 };
 
 use crate::audit::{Action, AuditOutcome, AuditRecord, Target};
-use crate::vault::{NewKey, Secret, Vault, VaultError};
+use crate::vault::{NewKey, Secret, Vault};
 
 pub use candidates::KeySelection;
 use candidates::{Candidate, candidates};
+use kinds::{CHANGEABLE, Part, in_state, missing};
+pub use kinds::{PREVIOUS_KEPT, retire_previous, transport_keys};
 use state::{DurableStage, DurableState};
+pub use terms::{
+    ProbeOutcome, RotationError, RotationOutcome, RotationOutput, RotationPlan, TransferOutcome,
+};
 
 /// Transfers that a meter may ignore, old keys still working, before the change is given up.
 pub const TRANSFERS_MAX: u32 = 5;
@@ -49,27 +61,6 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(10);
 
 /// The longest pause; there is no last attempt while keys are uncertain.
 pub const RETRY_LONGEST: Duration = Duration::from_hours(1);
-
-/// How long a replaced key is kept in case its meter falls back to it.
-pub const PREVIOUS_KEPT: Duration = Duration::from_hours(7 * 24);
-
-/// Kinds of keys that an association proves.
-const PROVABLE: [KeyKind; 2] = [KeyKind::UnicastEncryption, KeyKind::Authentication];
-
-/// What to change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RotationPlan {
-    /// The number of this work.
-    pub number: u64,
-    /// Whose keys.
-    pub meter: MeterId,
-    /// Which ones.
-    pub kinds: BTreeSet<KeyKind>,
-    /// Who wants it, for the audit log.
-    pub actor: String,
-    /// The head-end's own system title, whose counters start under the new keys.
-    pub own: SystemTitle,
-}
 
 /// One change of one meter's keys.
 #[derive(Debug)]
@@ -99,6 +90,8 @@ enum Stage {
     Transferring,
     /// The n-th candidate is being tried.
     Probing(usize),
+    /// The meter is asked to unwrap something by this master key.
+    Proving(Master),
     /// A pause before a transfer or a probe.
     Pausing {
         until: Instant,
@@ -111,128 +104,18 @@ enum Stage {
     Over,
 }
 
+/// One of the two master keys that the meter may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Master {
+    New,
+    Old,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Transfer,
+    Mark,
     Probe,
-}
-
-/// What a rotation wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RotationOutput {
-    /// Commit this; answer with [`Rotation::handle_committed`] or
-    /// [`Rotation::handle_commit_failed`].
-    Commit(Batch),
-    /// Open an association under these keys and invoke `key_transfer` with the others; answer
-    /// with [`Rotation::handle_transfer`].
-    Transfer {
-        /// Under which keys.
-        under: KeySelection,
-        /// What to hand over: see [`transport_keys`].
-        keys: Vec<(KeyKind, KeyId)>,
-    },
-    /// Open an association under these keys, and release it; answer with
-    /// [`Rotation::handle_probe`].
-    Probe(KeySelection),
-    /// No key that we hold opens an association. Nothing is thrown away and probing goes on, but
-    /// somebody should look at the meter.
-    NoKeyWorks {
-        /// Rounds of probing so far.
-        rounds: u32,
-    },
-    /// It is over.
-    Finished(RotationOutcome),
-}
-
-/// How a rotation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RotationOutcome {
-    /// The new keys work, and are current.
-    Changed,
-    /// The old keys work, and stay current.
-    GivenUp(String),
-}
-
-/// What is known of a transfer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TransferOutcome {
-    /// The meter's verified answer says that it took the keys.
-    Accepted,
-    /// The meter's verified answer says that it did not.
-    Refused(String),
-    /// Nothing was sent: the link or the association did not come up in time.
-    NotSent(String),
-    /// The meter does not accept the keys that the association was tried under.
-    WrongKey(String),
-    /// It was sent, and no verified answer came.
-    Unknown(String),
-}
-
-/// What is known after a probe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeOutcome {
-    /// The association opened: both sides proved the keys.
-    Opened,
-    /// The meter was reached, but not under these keys.
-    WrongKey(String),
-    /// The meter was not reached.
-    Unreachable(String),
-}
-
-/// Why a rotation cannot begin or go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RotationError {
-    /// A kind of key that no association proves.
-    #[error(
-        "key change of {meter}: a {kind} cannot be proved by an association; change guek or gak"
-    )]
-    NotProvable {
-        /// Whose.
-        meter: MeterId,
-        /// Which kind.
-        kind: KeyKind,
-    },
-    /// Nothing to change.
-    #[error("key change of {0}: no kind of key is named; name guek, gak or both")]
-    NothingToChange(MeterId),
-    /// There is no current key.
-    #[error("key change of {meter}: it has no current {kind}; import its keys first")]
-    NoCurrentKey {
-        /// Whose.
-        meter: MeterId,
-        /// Which kind.
-        kind: KeyKind,
-    },
-    /// Another change is under way.
-    #[error("key change of {meter}: {key} is pending; finish that change first")]
-    AlreadyPending {
-        /// Whose.
-        meter: MeterId,
-        /// The key.
-        key: KeyId,
-    },
-    /// Too little entropy.
-    #[error("key change of {meter}: {got} bytes of entropy, {wanted} are needed")]
-    Entropy {
-        /// Whose.
-        meter: MeterId,
-        /// Given.
-        got: usize,
-        /// Needed.
-        wanted: usize,
-    },
-    /// The vault refused.
-    #[error("key change: {0}")]
-    Vault(#[from] VaultError),
-    /// The stored state does not decode.
-    #[error("key change {number}: its stored state is damaged ({what}); restore it from a backup")]
-    DamagedState {
-        /// Which.
-        number: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
 }
 
 impl Rotation {
@@ -254,15 +137,15 @@ impl Rotation {
         if plan.kinds.is_empty() {
             return Err(RotationError::NothingToChange(meter));
         }
-        if let Some(&kind) = plan.kinds.iter().find(|kind| !PROVABLE.contains(kind)) {
-            return Err(RotationError::NotProvable { meter, kind });
+        if let Some(&kind) = plan.kinds.iter().find(|kind| Part::of(**kind).is_none()) {
+            return Err(RotationError::NotTransferable { meter, kind });
         }
         let current = in_state(keys, meter, KeyState::Current);
         let pending = in_state(keys, meter, KeyState::Pending);
         if let Some(&key) = pending.values().next() {
             return Err(RotationError::AlreadyPending { meter, key });
         }
-        if let Some(&kind) = PROVABLE.iter().find(|kind| !current.contains_key(kind)) {
+        if let Some(kind) = missing(&current) {
             return Err(RotationError::NoCurrentKey { meter, kind });
         }
         let mut rotation = Self {
@@ -280,7 +163,10 @@ impl Rotation {
         let mut changes = Vec::new();
         let (mut left, mut wanted) = (entropy, 0);
         for &kind in &plan.kinds {
-            let old = keys.iter().find(|row| row.key == rotation.current[&kind]);
+            // A first broadcast key is as long as the unicast one: the suite says so.
+            let like = rotation.current.get(&kind);
+            let like = like.unwrap_or(&rotation.current[&KeyKind::UnicastEncryption]);
+            let old = keys.iter().find(|row| row.key == *like);
             let length = vault
                 .unseal(old.expect("the key was just found"))?
                 .expose()
@@ -308,12 +194,18 @@ impl Rotation {
             )?;
             next_key.0 += 1;
             changes.push(Change::Key(row));
-            changes.push(Change::Counter(CounterRow {
-                key,
-                direction: Direction::Transmit,
-                title: plan.own,
-                value: 0,
-            }));
+            let counts = matches!(
+                kind,
+                KeyKind::UnicastEncryption | KeyKind::BroadcastEncryption
+            );
+            if counts {
+                changes.push(Change::Counter(CounterRow {
+                    key,
+                    direction: Direction::Transmit,
+                    title: plan.own,
+                    value: 0,
+                }));
+            }
             rotation.pending.insert(kind, key);
         }
         changes.push(rotation.work(DurableStage::Prepared, now.utc));
@@ -350,15 +242,15 @@ impl Rotation {
         if rotation.pending.is_empty() {
             return Err(damaged("no key is pending"));
         }
-        if PROVABLE
-            .iter()
-            .any(|kind| !rotation.current.contains_key(kind))
-        {
+        if missing(&rotation.current).is_some() {
             return Err(damaged("a current key is missing"));
         }
-        match state.stage {
-            DurableStage::Prepared => rotation.mark(now),
-            DurableStage::Sending => rotation.probe(0),
+        match (state.stage, rotation.part()) {
+            (DurableStage::Prepared, _) => rotation.mark(now),
+            (DurableStage::Sending, Part::Association) => rotation.probe(0),
+            // The mark is durable, and a second copy does no harm.
+            (DurableStage::Sending, Part::Broadcast) => rotation.transfer(),
+            (DurableStage::Sending, Part::Master) => rotation.prove(Master::New),
         }
         Ok(rotation)
     }
@@ -375,9 +267,14 @@ impl Rotation {
             Stage::Preparing => self.mark(now),
             Stage::Marking => self.transfer(),
             Stage::Promoting(works) => {
+                let part = self.part();
                 for kind in works {
                     let key = self.pending.remove(&kind).expect("it was a candidate");
                     self.current.insert(kind, key);
+                }
+                if !self.pending.is_empty() && self.part() != part {
+                    // The next part is tried as often as this one was.
+                    (self.transfers, self.refused) = (0, None);
                 }
                 if self.pending.is_empty() {
                     self.finish(RotationOutcome::Changed);
@@ -390,9 +287,11 @@ impl Rotation {
                 let reason = self.refused.take().unwrap_or_default();
                 self.finish(RotationOutcome::GivenUp(reason));
             }
-            Stage::Transferring | Stage::Probing(_) | Stage::Pausing { .. } | Stage::Over => {
-                panic!("nothing was to be committed")
-            }
+            Stage::Transferring
+            | Stage::Probing(_)
+            | Stage::Proving(_)
+            | Stage::Pausing { .. }
+            | Stage::Over => panic!("nothing was to be committed"),
         }
     }
 
@@ -406,7 +305,28 @@ impl Rotation {
     /// What became of the transfer.
     pub fn handle_transfer(&mut self, outcome: TransferOutcome, now: Now) {
         self.assert_drained();
+        if let Stage::Proving(master) = self.stage {
+            return self.handle_proof(master, outcome, now);
+        }
         assert_eq!(self.stage, Stage::Transferring, "no transfer was asked for");
+        match self.part() {
+            Part::Association => self.after_transfer(outcome, now),
+            Part::Broadcast => self.after_broadcast(outcome, now),
+            Part::Master => match outcome {
+                TransferOutcome::NotSent(_) => self.pause(Then::Transfer, now),
+                TransferOutcome::WrongKey(_) => self.locked_out(Then::Transfer, now),
+                TransferOutcome::Accepted | TransferOutcome::Unknown(_) => {
+                    self.prove(Master::New);
+                }
+                TransferOutcome::Refused(reason) => {
+                    self.refused = Some(reason);
+                    self.prove(Master::New);
+                }
+            },
+        }
+    }
+
+    fn after_transfer(&mut self, outcome: TransferOutcome, now: Now) {
         match outcome {
             TransferOutcome::NotSent(_) => self.pause(Then::Transfer, now),
             // Even an accepted key is not current before it opened an association.
@@ -420,13 +340,58 @@ impl Rotation {
         }
     }
 
+    fn after_broadcast(&mut self, outcome: TransferOutcome, now: Now) {
+        match outcome {
+            TransferOutcome::Accepted => {
+                self.failures = 0;
+                self.promote(Candidate::from([KeyKind::BroadcastEncryption]), now);
+            }
+            TransferOutcome::NotSent(_) => self.pause(Then::Transfer, now),
+            TransferOutcome::WrongKey(_) => self.locked_out(Then::Transfer, now),
+            TransferOutcome::Refused(reason) => {
+                self.refused = Some(reason);
+                self.give_up(now);
+            }
+            TransferOutcome::Unknown(_) if self.transfers < TRANSFERS_MAX => {
+                self.pause(Then::Mark, now);
+            }
+            // Whatever it holds now, the next change overwrites it.
+            TransferOutcome::Unknown(_) => self.give_up(now),
+        }
+    }
+
+    /// What the meter unwrapped by a master key.
+    fn handle_proof(&mut self, master: Master, outcome: TransferOutcome, now: Now) {
+        match (outcome, master) {
+            (TransferOutcome::Accepted, Master::New) => {
+                self.failures = 0;
+                self.promote(Candidate::from([KeyKind::KeyEncryption]), now);
+            }
+            (TransferOutcome::Accepted, Master::Old) => {
+                self.failures = 0;
+                if self.refused.is_some() || self.transfers >= TRANSFERS_MAX {
+                    self.give_up(now);
+                } else {
+                    self.mark(now);
+                }
+            }
+            (TransferOutcome::Refused(_), Master::New) => self.prove(Master::Old),
+            (TransferOutcome::Refused(_) | TransferOutcome::WrongKey(_), _) => {
+                self.locked_out(Then::Probe, now);
+            }
+            (TransferOutcome::NotSent(_) | TransferOutcome::Unknown(_), _) => {
+                self.pause(Then::Probe, now);
+            }
+        }
+    }
+
     /// What became of the probe.
     pub fn handle_probe(&mut self, outcome: ProbeOutcome, now: Now) {
         self.assert_drained();
         let Stage::Probing(index) = self.stage else {
             panic!("no probe was asked for");
         };
-        let all = candidates(&self.pending);
+        let all = self.candidates();
         match outcome {
             ProbeOutcome::Opened => {
                 self.failures = 0;
@@ -440,12 +405,7 @@ impl Rotation {
                 }
             }
             ProbeOutcome::WrongKey(_) if index + 1 < all.len() => self.probe(index + 1),
-            ProbeOutcome::WrongKey(_) => {
-                self.pause(Then::Probe, now);
-                self.outbox.push_back(RotationOutput::NoKeyWorks {
-                    rounds: self.failures,
-                });
-            }
+            ProbeOutcome::WrongKey(_) => self.locked_out(Then::Probe, now),
             ProbeOutcome::Unreachable(_) => self.pause(Then::Probe, now),
         }
     }
@@ -459,6 +419,8 @@ impl Rotation {
             match then {
                 // The mark is durable: nothing was sent since.
                 Then::Transfer => self.transfer(),
+                Then::Mark => self.mark(now),
+                Then::Probe if self.part() == Part::Master => self.prove(Master::New),
                 Then::Probe => self.probe(0),
             }
         }
@@ -477,6 +439,7 @@ impl Rotation {
             | Stage::Marking
             | Stage::Transferring
             | Stage::Probing(_)
+            | Stage::Proving(_)
             | Stage::Promoting(_)
             | Stage::GivingUp
             | Stage::Over => None,
@@ -494,22 +457,65 @@ impl Rotation {
         self.commit(changes);
     }
 
+    /// The part whose turn it is.
+    fn part(&self) -> Part {
+        let parts = CHANGEABLE
+            .iter()
+            .filter(|kind| self.pending.contains_key(kind));
+        let part = parts.filter_map(|kind| Part::of(*kind)).next();
+        part.expect("something is pending until it is over")
+    }
+
+    /// The pending keys whose turn it is.
+    fn due(&self) -> BTreeMap<KeyKind, KeyId> {
+        let part = Some(self.part());
+        let due = self
+            .pending
+            .iter()
+            .filter(|(kind, _)| Part::of(**kind) == part);
+        due.map(|(kind, key)| (*kind, *key)).collect()
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        candidates(&self.due())
+    }
+
     fn transfer(&mut self) {
         self.stage = Stage::Transferring;
         self.outbox.push_back(RotationOutput::Transfer {
             under: KeySelection::of(&self.current),
-            keys: self
-                .pending
-                .iter()
-                .map(|(kind, key)| (*kind, *key))
-                .collect(),
+            wrapped_by: self.current[&KeyKind::KeyEncryption],
+            keys: self.due().into_iter().collect(),
+        });
+    }
+
+    /// Hands the meter the GAK that it has, wrapped by a master key that it may have.
+    fn prove(&mut self, master: Master) {
+        self.stage = Stage::Proving(master);
+        let kind = KeyKind::Authentication;
+        let wrapped_by = match master {
+            Master::New => self.pending[&KeyKind::KeyEncryption],
+            Master::Old => self.current[&KeyKind::KeyEncryption],
+        };
+        self.outbox.push_back(RotationOutput::Transfer {
+            under: KeySelection::of(&self.current),
+            wrapped_by,
+            keys: vec![(kind, self.current[&kind])],
+        });
+    }
+
+    /// The meter was reached, but takes none of our keys.
+    fn locked_out(&mut self, then: Then, now: Now) {
+        self.pause(then, now);
+        self.outbox.push_back(RotationOutput::NoKeyWorks {
+            rounds: self.failures,
         });
     }
 
     fn probe(&mut self, index: usize) {
         self.stage = Stage::Probing(index);
         let mut keys = self.current.clone();
-        for kind in &candidates(&self.pending)[index] {
+        for kind in &self.candidates()[index] {
             keys.insert(*kind, self.pending[kind]);
         }
         let with = KeySelection::of(&keys);
@@ -530,9 +536,10 @@ impl Rotation {
         let mut changes = Vec::new();
         for kind in &works {
             // In this order: there is never more than one current key.
-            let (old, new) = (self.current[kind], self.pending[kind]);
-            changes.push(Change::KeyState(old, KeyState::Previous));
-            changes.push(Change::KeyState(new, KeyState::Current));
+            if let Some(old) = self.current.get(kind) {
+                changes.push(Change::KeyState(*old, KeyState::Previous));
+            }
+            changes.push(Change::KeyState(self.pending[kind], KeyState::Current));
         }
         let is_whole = works.len() == self.pending.len();
         changes.push(if is_whole {
@@ -546,10 +553,17 @@ impl Rotation {
     }
 
     fn give_up(&mut self, now: Now) {
-        let reason = self.refused.get_or_insert_with(|| {
-            format!("the meter ignored {TRANSFERS_MAX} transfers, its old keys still work")
+        let left: Vec<_> = self.pending.keys().map(|kind| kind.name()).collect();
+        let why = self.refused.take().unwrap_or_else(|| match self.part() {
+            Part::Association | Part::Master => {
+                format!("the meter ignored {TRANSFERS_MAX} transfers, its old keys still work")
+            }
+            Part::Broadcast => {
+                format!("no answer to {TRANSFERS_MAX} transfers; change it again")
+            }
         });
-        let reason = reason.clone();
+        let reason = format!("{} not changed: {why}", left.join(", "));
+        self.refused = Some(reason.clone());
         let mut changes: Vec<_> = self
             .pending
             .values()
@@ -622,60 +636,6 @@ impl Rotation {
             "the host drains outputs between inputs"
         );
     }
-}
-
-/// The parameters of `key_transfer` (class 64, method 2): `key_id` and the key wrapped by the
-/// meter's own master key (`kek`).
-///
-/// # Errors
-///
-/// If a key does not unwrap from the vault.
-pub fn transport_keys(
-    vault: &mut Vault,
-    kek: &KeyRow,
-    keys: &[KeyRow],
-) -> Result<Vec<(u8, Vec<u8>)>, RotationError> {
-    let mut entries = Vec::with_capacity(keys.len());
-    for row in keys {
-        let key_id = match row.kind {
-            KeyKind::UnicastEncryption => 0,
-            KeyKind::BroadcastEncryption => 1,
-            KeyKind::Authentication => 2,
-            KeyKind::KeyEncryption => 3,
-            KeyKind::LowLevelSecret | KeyKind::HighLevelSecret => {
-                return Err(RotationError::NotProvable {
-                    meter: row.meter,
-                    kind: row.kind,
-                });
-            }
-        };
-        entries.push((key_id, vault.transport(kek, row)?));
-    }
-    Ok(entries)
-}
-
-/// Retires replaced keys whose successor was made [`PREVIOUS_KEPT`] ago and still is current.
-pub fn retire_previous(keys: &[KeyRow], now: UtcTime) -> Batch {
-    let has_old_successor = |row: &&KeyRow| {
-        keys.iter().any(|other| {
-            (other.meter, other.kind, other.client) == (row.meter, row.kind, row.client)
-                && other.state == KeyState::Current
-                && now.since(other.made_at) >= PREVIOUS_KEPT
-        })
-    };
-    let previous = keys.iter().filter(|row| row.state == KeyState::Previous);
-    let due = previous.filter(has_old_successor);
-    Batch::new(
-        due.map(|row| Change::KeyState(row.key, KeyState::Retired))
-            .collect(),
-    )
-}
-
-fn in_state(keys: &[KeyRow], meter: MeterId, state: KeyState) -> BTreeMap<KeyKind, KeyId> {
-    keys.iter()
-        .filter(|row| row.meter == meter && row.state == state && PROVABLE.contains(&row.kind))
-        .map(|row| (row.kind, row.key))
-        .collect()
 }
 
 #[cfg(test)]

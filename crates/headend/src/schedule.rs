@@ -99,6 +99,19 @@ impl Schedule {
         self.start_what_can();
     }
 
+    /// At most so many sessions at once fit on a link: 1 on a line that everybody shares. More
+    /// than the configured number are never started.
+    ///
+    /// # Panics
+    ///
+    /// If none fits.
+    pub fn limit_link(&mut self, link: LinkId, most: u32) {
+        assert!(most > 0, "a link that carries no session reads no meter");
+        self.expect_drained();
+        self.queue.limit_link(link, most);
+        self.start_what_can();
+    }
+
     /// A link (a gateway, an address) went down: nothing starts there until it is up again.
     pub fn handle_link_down(&mut self, link: LinkId) {
         self.expect_drained();

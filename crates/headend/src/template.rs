@@ -3,16 +3,31 @@
 //! The files are `profiles/*.toml`; the configuration reads them, this module checks what they
 //! say ([`MeterTemplate::check`]). A session asks the template and nothing else.
 
+mod pushes;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gridloom_core::{ObisCode, Period};
+
+pub use pushes::{PUSH_OBJECTS_MAX, PushList, PushObject};
 
 /// Bytes of a template's name; a longer one is refused.
 pub const TEMPLATE_NAME_BYTES_MAX: usize = 60;
 
 /// The smallest negotiated PDU that carries any request of ours, bytes.
 pub const PDU_MIN: u16 = 64;
+
+/// The phases that a meter measures.
+pub const PHASES: RangeInclusive<u8> = 1..=3;
+
+/// The fuses that a service can have, in amperes; the largest is behind current transformers.
+pub const FUSES_A: RangeInclusive<u16> = 1..=6_000;
+
+/// The nominal voltages between phase and neutral, in volts, up to the end of low voltage
+/// (IEC 60038).
+pub const VOLTAGES_V: RangeInclusive<u16> = 50..=1_000;
 
 /// One kind of meter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +58,18 @@ pub struct MeterTemplate {
     pub answer_timeout: Duration,
     /// How many connections the meter serves at a time; most serve one.
     pub connections: u8,
+    /// What it pushes, beside pushes that name their own objects; at most [`PUSHES_MAX`].
+    pub pushes: Vec<PushList>,
+    /// Measured phases of a meter whose row does not say them: [`PHASES`].
+    pub phases: u8,
+    /// Its fuse of each phase, in amperes: [`FUSES_A`].
+    pub fuse_a: u16,
+    /// Its nominal voltage between phase and neutral, in volts: [`VOLTAGES_V`].
+    pub voltage_v: u16,
 }
+
+/// Kinds of pushes of one template; more are refused.
+pub const PUSHES_MAX: usize = 16;
 
 /// How requests of a ciphered association are protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -231,9 +257,36 @@ pub enum TemplateError {
         /// What it says.
         got: Duration,
     },
+    /// A push without objects, or too many.
+    #[error(
+        "template {name}: push {push} has {got} objects; give 1 to {PUSH_OBJECTS_MAX} to each of \
+         at most {PUSHES_MAX}"
+    )]
+    Push {
+        /// Which template.
+        name: String,
+        /// Which push, from 1.
+        push: usize,
+        /// Its objects.
+        got: usize,
+    },
     /// No connection at all.
     #[error("template {0}: connections = 0; a meter that serves nobody cannot be read")]
     NoConnection(String),
+    /// No service is like that.
+    #[error("template {name}: {field} = {got}; give {least} to {most}")]
+    Service {
+        /// Which template.
+        name: String,
+        /// `phases`, `fuse_a` or `voltage_v`.
+        field: &'static str,
+        /// What it says.
+        got: u16,
+        /// The least it may say.
+        least: u16,
+        /// The most.
+        most: u16,
+    },
 }
 
 impl MeterTemplate {
@@ -281,6 +334,10 @@ impl MeterTemplate {
             invocation_counter: ObisCode([0, 0, 43, 1, 0, 255]),
             answer_timeout: Duration::from_secs(20),
             connections: 1,
+            pushes: Vec::new(),
+            phases: 1,
+            fuse_a: 100,
+            voltage_v: 230,
         }
     }
 
@@ -313,6 +370,26 @@ impl MeterTemplate {
         if self.connections == 0 {
             return Err(TemplateError::NoConnection(name()));
         }
+        for (index, push) in self.pushes.iter().enumerate() {
+            let got = push.0.len();
+            if !(1..=PUSH_OBJECTS_MAX).contains(&got) || index >= PUSHES_MAX {
+                return Err(TemplateError::Push {
+                    name: name(),
+                    push: index + 1,
+                    got,
+                });
+            }
+        }
+        let mut faults = service_faults(self.phases, self.fuse_a, self.voltage_v);
+        if let Some((field, got, range)) = faults.next() {
+            return Err(TemplateError::Service {
+                name: name(),
+                field,
+                got,
+                least: *range.start(),
+                most: *range.end(),
+            });
+        }
         if !self.channels.contains_key(&Channel::Import) {
             return Err(TemplateError::NoImport(name()));
         }
@@ -330,6 +407,22 @@ impl MeterTemplate {
     }
 }
 
+/// A service's values that no service has: each one's name, the value, its range.
+pub(crate) fn service_faults(
+    phases: u8,
+    fuse_a: u16,
+    voltage_v: u16,
+) -> impl Iterator<Item = (&'static str, u16, RangeInclusive<u16>)> {
+    let phase_range = u16::from(*PHASES.start())..=u16::from(*PHASES.end());
+    [
+        ("phases", phases.into(), phase_range),
+        ("fuse_a", fuse_a, FUSES_A),
+        ("voltage_v", voltage_v, VOLTAGES_V),
+    ]
+    .into_iter()
+    .filter(|(_, got, range)| !range.contains(got))
+}
+
 /// Whether a text can name a template or a group.
 pub fn is_template_name(text: &str) -> bool {
     (1..=TEMPLATE_NAME_BYTES_MAX).contains(&text.len())
@@ -345,7 +438,7 @@ mod tests {
     #[test]
     fn each_fault_of_a_template_is_named() {
         type Case = (&'static str, fn(&mut MeterTemplate), Option<&'static str>);
-        let cases: [Case; 9] = [
+        let cases: [Case; 12] = [
             ("standard", |_| {}, None),
             ("name", |t| t.name = "a b".into(), Some("the name must")),
             ("no name", |t| t.name.clear(), Some("the name must")),
@@ -364,6 +457,13 @@ mod tests {
                 "connections",
                 |t| t.connections = 0,
                 Some("connections = 0"),
+            ),
+            ("phases", |t| t.phases = 0, Some("phases = 0; give 1 to 3")),
+            ("fuse", |t| t.fuse_a = 6_001, Some("fuse_a = 6001")),
+            (
+                "voltage",
+                |t| t.voltage_v = 23,
+                Some("voltage_v = 23; give 50 to 1000"),
             ),
             (
                 "import",

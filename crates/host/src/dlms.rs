@@ -9,7 +9,7 @@ mod session;
 mod transport;
 mod udp;
 
-pub use listener::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
+pub use listener::{HdlcLine, MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
 pub use session::{ClientSession, NOTIFICATIONS_MAX, Opened, SessionError};
 pub use transport::{ClientRoute, ClientTransport, TransportError};
 pub use udp::UDP_PEERS_MAX;

@@ -1,9 +1,11 @@
-//! TCP links: listeners, dialers, and what runs between a socket and a node.
+//! Links: listeners, dialers, and what runs between a socket or line and a node.
 
 mod address;
 mod backoff;
 mod counters;
+mod datagrams;
 mod dialer;
+mod line;
 mod link;
 mod listener;
 
@@ -18,6 +20,6 @@ pub use listener::{CONNECTIONS_MAX, ListenOptions};
 
 pub(crate) use address::bind_udp;
 pub(crate) use counters::{Ending, add, count};
-pub(crate) use dialer::{dial, dial_once};
+pub(crate) use dialer::{DialTarget, dial, dial_once};
 pub(crate) use link::{LinkEvent, LinkSpec, LinkWriter, Route, SendError, SharedOrder};
 pub(crate) use listener::{accept_each, listen};

@@ -7,10 +7,11 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use gridloom_core::Now;
-use gridloom_nodes::{Node, Port};
+use gridloom_nodes::{Node, Port, Pusher};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -157,6 +158,27 @@ impl<N: Node + Send + 'static> Runner<N> {
                 connections_max: options.connections_max,
             },
         });
+    }
+
+    /// Lets whoever pushes in to one node: the wrapper over TCP or UDP. Nothing is known of the
+    /// sender but its address.
+    pub fn listen_for_pushes(
+        &mut self,
+        node: NodeIndex,
+        listener: MeterListener,
+        options: MeterListenOptions,
+    ) {
+        let pusher = Pusher {
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            arrival: listener.arrival(),
+        };
+        let connections_max = options.connections_max;
+        let task = Task::Meters {
+            listener,
+            connections_max,
+        };
+        let port = Port::Push(pusher);
+        self.plan(node, port, Framing::DlmsWrapper, options.limits, task);
     }
 
     fn plan(

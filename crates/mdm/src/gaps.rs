@@ -37,6 +37,24 @@ impl ServiceSpan {
         self.until
     }
 
+    /// The same beginning with another end; `None` if that is not after the beginning.
+    pub fn ending(&self, until: Option<UtcTime>) -> Option<Self> {
+        match until {
+            Some(until) => Self::between(self.from, until),
+            None => Some(Self::since(self.from)),
+        }
+    }
+
+    /// How many intervals of `month` lie wholly inside.
+    pub fn intervals_in(&self, month: Month, period: Period) -> u32 {
+        let month_start = month.first_day().start();
+        let month_end = month.next().first_day().start();
+        let first_start = period.end_of_interval_at(self.from).max(month_start);
+        let until = self.until.map_or(month_end, |until| until.min(month_end));
+        let covered = until.since(first_start).as_secs() / u64::from(period.as_secs());
+        u32::try_from(covered).expect("a month of seconds fits u32")
+    }
+
     /// Whether the interval ending at `end` lies wholly inside.
     pub fn covers(&self, end: UtcTime, period: Period) -> bool {
         end - period.duration() >= self.from && self.until.is_none_or(|until| end <= until)

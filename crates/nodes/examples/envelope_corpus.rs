@@ -6,10 +6,14 @@ use gridloom_core::{
     IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period, Price, ReadingStatus,
     SystemTitle, UtcTime, Watts,
 };
+use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
-use gridloom_edge::{AcceptedReading, ReasonCounters};
+use gridloom_edge::{
+    AcceptedReading, AlarmKey, AlarmNumber, GatewayId, GatewayStatus, LinkQuality, MeterAlarm,
+    Path as EdgePath, Reason, ReasonCounters, Reasons, Scores, ScreenedReading,
+};
 use gridloom_headend::ReadingKey;
-use gridloom_nodes::envelope::{Message, Role};
+use gridloom_nodes::envelope::{Message, Role, Uplink};
 use gridloom_store::PricePoint;
 
 const END: UtcTime = UtcTime::from_secs(1_359_675_000);
@@ -28,6 +32,32 @@ fn reading(billing: BillingStatus) -> AcceptedReading {
         },
         power: Watts::new(-42),
         billing,
+    }
+}
+
+fn alarm() -> MeterAlarm {
+    let mut apdu = Vec::new();
+    let alert = AlertPush {
+        device_name: b"GLM0000000000001".to_vec(),
+        time: END,
+        descriptors: [1 << 13, 0],
+        status_word: 1,
+    };
+    alert
+        .encode_notification(1, &mut apdu)
+        .expect("a short name");
+    MeterAlarm {
+        key: AlarmKey {
+            meter: MeterId(7),
+            number: AlarmNumber::Alert(AlertPush::invoke_id(1)),
+            time: END,
+        },
+        title: SystemTitle(*b"GLM\0\0\0\0\x01"),
+        counter: 102,
+        received: END,
+        scores: Scores::FULL,
+        reasons: Reasons::NONE,
+        apdu,
     }
 }
 
@@ -56,11 +86,27 @@ fn main() -> std::io::Result<()> {
         ("hello-archive", Message::hello(Role::Archive, "")),
         (
             "uplink",
-            Message::Uplink {
+            Message::Uplink(Uplink {
                 path: 4,
                 received: END,
+                link: LinkQuality {
+                    response_ms: Some(250),
+                    ..LinkQuality::default()
+                },
                 frame: vec![0xDB, 8, 0x47],
-            },
+            }),
+        ),
+        (
+            "uplinks",
+            Message::Uplinks(vec![Uplink {
+                path: 4,
+                received: END,
+                link: LinkQuality {
+                    response_ms: Some(250),
+                    ..LinkQuality::default()
+                },
+                frame: vec![0xDB, 8, 0x47],
+            }]),
         ),
         (
             "downlink",
@@ -72,6 +118,40 @@ fn main() -> std::io::Result<()> {
         (
             "readings",
             Message::Readings(vec![reading(owing), reading(BillingStatus::default())]),
+        ),
+        (
+            "screened",
+            Message::Screened(vec![ScreenedReading {
+                accepted: reading(owing),
+                scores: Scores::FULL,
+                reasons: Reasons::of(Reason::NeighbourPath),
+                path: EdgePath {
+                    gateway: 2,
+                    down: 5,
+                },
+                link: LinkQuality {
+                    received: Some(END),
+                    lost_percent: Some(3),
+                    retransmissions: Some(1),
+                    response_ms: Some(250),
+                    signal_dbm: Some(-98),
+                },
+            }]),
+        ),
+        ("alarms", Message::Alarms(vec![alarm()])),
+        ("alarms-stored", Message::AlarmsStored(vec![alarm().key])),
+        (
+            "trust",
+            Message::Trust {
+                edge: Scores::FULL,
+                gateways: vec![GatewayStatus {
+                    link: 2,
+                    id: Some(GatewayId(1)),
+                    name: Some("gateway-1".into()),
+                    packets: 9,
+                    trust: Scores::FULL,
+                }],
+            },
         ),
         ("readings-none", Message::Readings(Vec::new())),
         ("stored", Message::Stored(vec![key(7), key(8)])),

@@ -1,16 +1,16 @@
 //! The edge node: gateways below, the utility above, one [`Edge`] between.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
-    AcceptedReading, Edge, EdgeStatus, Effect, Incident, PacketId, Path, Quarantine,
-    QuarantineError, Verdict,
+    Edge, EdgeStatus, Effect, GatewayId, Incident, LinkQuality, MeterAlarm, PacketId, Path,
+    Quarantine, QuarantineError, ScreenedReading, StatusPage, TrustPage, Verdict,
 };
 
-use crate::envelope::{LIST_MAX, Message, Role};
+use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 
 /// An edge node.
@@ -21,7 +21,9 @@ pub struct EdgeNode {
     gateways: BTreeSet<LinkId>,
     utility: Option<LinkId>,
     /// Accepted readings that wait for the utility.
-    accepted: VecDeque<AcceptedReading>,
+    accepted: VecDeque<ScreenedReading>,
+    /// Alarms on their way: they go out before any reading.
+    alarms: Vec<MeterAlarm>,
     accepted_dropped: u64,
     malformed: u64,
     report_at: Option<Instant>,
@@ -33,7 +35,10 @@ impl EdgeNode {
     /// is not acknowledged, so its meter pushes it again.
     pub const ACCEPTED_MAX: usize = 65_536;
 
-    /// How often the utility is told what was refused.
+    /// Alarms of one message: a quarter of a megabyte at most. Further ones go in the next.
+    pub const ALARMS_PER_MESSAGE_MAX: usize = 256;
+
+    /// How often the utility is told what was refused, and how far whom is trusted.
     pub const REPORT_EVERY: Duration = Duration::from_secs(1);
 
     /// An edge node called `name`.
@@ -44,6 +49,7 @@ impl EdgeNode {
             gateways: BTreeSet::new(),
             utility: None,
             accepted: VecDeque::new(),
+            alarms: Vec::new(),
             accepted_dropped: 0,
             malformed: 0,
             report_at: None,
@@ -51,9 +57,24 @@ impl EdgeNode {
         }
     }
 
+    /// The homes of the registry are these gateways, by name.
+    pub fn name_gateways(&mut self, names: BTreeMap<String, GatewayId>) {
+        self.edge.name_gateways(names);
+    }
+
+    /// A title is revoked, or valid again.
+    pub fn revoke(&mut self, meter: MeterId, is_revoked: bool, now: Now) {
+        self.edge.revoke(meter, is_revoked, now.instant);
+    }
+
     /// What an operator sees of its edge.
     pub fn status(&self) -> EdgeStatus {
         self.edge.status()
+    }
+
+    /// What a page about the screening shows. Made on demand: it looks at every registered meter.
+    pub fn status_page(&self, page: TrustPage) -> StatusPage {
+        self.edge.status_page(page)
     }
 
     /// What waits for an analyst.
@@ -106,18 +127,23 @@ impl EdgeNode {
 
     fn take_from_gateway(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
-            Ok(Message::Uplink { path, frame, .. }) => {
-                let path = Path {
-                    gateway: link.0,
-                    down: path,
-                };
-                self.take_from_meter(path, &frame, now);
+            Ok(Message::Uplink(uplink)) => self.take_uplink(link, uplink, now),
+            Ok(Message::Uplinks(uplinks)) => {
+                for some in uplinks.chunks(Edge::EXPECTED_MAX) {
+                    let apdus = some.iter().map(|uplink| {
+                        wrapper::Frame::decode(&uplink.frame).map_or(&[][..], |it| it.apdu)
+                    });
+                    self.edge.expect(apdus);
+                    for uplink in some {
+                        self.take_uplink(link, uplink.clone(), now);
+                    }
+                }
             }
             Ok(Message::Hello {
                 role: Role::Gateway,
                 name,
             }) => {
-                self.edge.handle_gateway_up(link.0, &name);
+                self.edge.handle_gateway_up(link.0, &name, now.instant);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
             }
@@ -127,16 +153,28 @@ impl EdgeNode {
         }
     }
 
+    fn take_uplink(&mut self, link: LinkId, uplink: Uplink, now: Now) {
+        let path = Path {
+            gateway: link.0,
+            down: uplink.path,
+        };
+        let known = LinkQuality {
+            received: Some(uplink.received),
+            ..uplink.link
+        };
+        self.take_from_meter(path, &known, &uplink.frame, now);
+    }
+
     /// A push or a confirmation is for the edge itself; what a meter answers to another client
     /// goes to the head-end, which alone can verify it.
-    fn take_from_meter(&mut self, path: Path, frame: &[u8], now: Now) {
+    fn take_from_meter(&mut self, path: Path, link: &LinkQuality, frame: &[u8], now: Now) {
         let Ok(frame) = wrapper::Frame::decode(frame) else {
             self.edge.handle_unframed();
             self.report_soon(now);
             return;
         };
         if frame.destination == WPort::PRE_ESTABLISHED_CLIENT {
-            let screening = self.edge.handle_packet(path, frame.apdu, now);
+            let screening = self.edge.handle_packet_of(path, link, frame.apdu, now);
             if screening.verdict != Verdict::Forward {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
@@ -176,6 +214,11 @@ impl EdgeNode {
                 for key in keys {
                     self.edge
                         .handle_stored(key.meter, key.period, key.end, now.instant);
+                }
+            }
+            Ok(Message::AlarmsStored(keys)) => {
+                for key in keys {
+                    self.edge.handle_alarm_stored(key);
                 }
             }
             Ok(Message::Prices(points)) => {
@@ -231,15 +274,15 @@ impl EdgeNode {
                         .to_bytes(),
                     },
                 ),
-                // The scores stay here: the envelope has no place for them, and the edge's own
-                // status shows them.
-                Effect::Accept { reading, .. } => {
+                Effect::Accept(reading) => {
                     if self.accepted.len() >= Self::ACCEPTED_MAX {
                         self.accepted.pop_front();
                         self.accepted_dropped += 1;
                     }
                     self.accepted.push_back(reading);
                 }
+                // Without a utility it waits in the edge, which hands it up again.
+                Effect::Alarm(alarm) => self.alarms.push(*alarm),
                 Effect::Remember {
                     ticket,
                     cell,
@@ -261,13 +304,17 @@ impl EdgeNode {
                 Effect::Audit(record) => tracing::info!(?record, "audit"),
             }
         }
+        let alarms = std::mem::take(&mut self.alarms);
         let Some(utility) = self.utility else {
             return;
         };
+        for chunk in alarms.chunks(Self::ALARMS_PER_MESSAGE_MAX) {
+            self.send(utility, &Message::Alarms(chunk.to_vec()));
+        }
         while !self.accepted.is_empty() {
             let count = self.accepted.len().min(LIST_MAX);
             let readings = self.accepted.drain(..count).collect();
-            self.send(utility, &Message::Readings(readings));
+            self.send(utility, &Message::Screened(readings));
         }
     }
 }
@@ -288,11 +335,12 @@ impl Node for EdgeNode {
                 self.utility = Some(link);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
+                self.edge.hand_up_alarms();
                 self.report_soon(now);
             }
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_),
+                port: Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}
@@ -322,8 +370,13 @@ impl Node for EdgeNode {
                 if self.report_at.take_if(|at| *at <= now.instant).is_some()
                     && let Some(utility) = self.utility
                 {
-                    let refused = self.edge.status().reasons;
-                    self.send(utility, &Message::Refusals(refused));
+                    let status = self.edge.status();
+                    self.send(utility, &Message::Refusals(status.reasons));
+                    let trust = Message::Trust {
+                        edge: status.trust,
+                        gateways: self.edge.gateways().take(LIST_MAX).collect(),
+                    };
+                    self.send(utility, &trust);
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! The envelope between our own tiers: a version, a kind and a body in big-endian binary.
 //! The transport adds the length. Meters never see it; they speak DLMS.
 
+mod carried;
+
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_core::{
     IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period, Price, ReadingStatus,
@@ -8,12 +10,15 @@ use gridloom_core::{
 };
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_edge::{AcceptedReading, ReasonCounters};
+use gridloom_edge::{
+    AcceptedReading, AlarmKey, GatewayStatus, LinkQuality, MeterAlarm, ReasonCounters, Scores,
+    ScreenedReading,
+};
 use gridloom_headend::ReadingKey;
 use gridloom_store::PricePoint;
 
 /// The version this program speaks. A peer of another version is refused by name.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -71,14 +76,10 @@ pub enum Message {
         name: String,
     },
     /// Gateway to edge: a frame from a meter.
-    Uplink {
-        /// The gateway's name for the way back.
-        path: u64,
-        /// When the gateway had it.
-        received: UtcTime,
-        /// The frame, unverified.
-        frame: Vec<u8>,
-    },
+    Uplink(Uplink),
+    /// Gateway to edge: frames that have waited, oldest first. The edge fetches what it knows of
+    /// all their senders at once.
+    Uplinks(Vec<Uplink>),
     /// Edge to gateway: a frame for the meter at the end of `path`.
     Downlink {
         /// As it came in the uplink.
@@ -86,8 +87,21 @@ pub enum Message {
         /// The frame.
         frame: Vec<u8>,
     },
-    /// Edge to utility: verified readings.
+    /// Head-end to utility: readings that it has read.
     Readings(Vec<AcceptedReading>),
+    /// Edge to utility: verified readings, how far each is trusted, and how it was carried.
+    Screened(Vec<ScreenedReading>),
+    /// Edge to utility to head-end: alarms of meters, before any reading.
+    Alarms(Vec<MeterAlarm>),
+    /// Head-end to utility to edge: these alarms are durable.
+    AlarmsStored(Vec<AlarmKey>),
+    /// Edge to utility: its smoothed trust, of all packets and by gateway.
+    Trust {
+        /// Of all packets.
+        edge: Scores,
+        /// By gateway, in the order of their links.
+        gateways: Vec<GatewayStatus>,
+    },
     /// Utility to edge: these readings are durable.
     Stored(Vec<ReadingKey>),
     /// Utility to edge: decided prices, oldest first.
@@ -135,6 +149,19 @@ pub enum Message {
     },
 }
 
+/// A frame from a meter, as its gateway had it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The gateway's name for the way back.
+    pub path: u64,
+    /// When the gateway had it.
+    pub received: UtcTime,
+    /// What else the gateway's link to the meter knew.
+    pub link: LinkQuality,
+    /// The frame, unverified.
+    pub frame: Vec<u8>,
+}
+
 impl Message {
     /// A greeting.
     pub fn hello(role: Role, name: &str) -> Self {
@@ -162,20 +189,20 @@ impl Message {
                 });
                 out.bytes(name.as_bytes());
             }
-            Self::Uplink {
-                path,
-                received,
-                frame,
-            } => {
-                out.u64(*path);
-                out.time(*received);
-                out.bytes(frame);
-            }
+            Self::Uplink(uplink) => out.uplink(uplink),
+            Self::Uplinks(uplinks) => out.list(uplinks, Writer::uplink),
             Self::Downlink { path, frame } => {
                 out.u64(*path);
                 out.bytes(frame);
             }
             Self::Readings(readings) => out.list(readings, Writer::reading),
+            Self::Screened(readings) => out.list(readings, Writer::screened),
+            Self::Alarms(alarms) => out.list(alarms, Writer::alarm),
+            Self::AlarmsStored(keys) => out.list(keys, Writer::alarm_key),
+            Self::Trust { edge, gateways } => {
+                out.scores(edge);
+                out.list(gateways, Writer::gateway);
+            }
             Self::Stored(keys) => out.list(keys, Writer::key),
             Self::Prices(points) => out.list(points, Writer::price),
             Self::Refusals(counters) => {
@@ -238,11 +265,7 @@ impl Message {
                 },
                 name: from.text("name")?,
             },
-            2 => Self::Uplink {
-                path: from.0.u64()?,
-                received: from.time()?,
-                frame: from.bytes()?,
-            },
+            2 => Self::Uplink(from.uplink()?),
             3 => Self::Downlink {
                 path: from.0.u64()?,
                 frame: from.bytes()?,
@@ -289,6 +312,14 @@ impl Message {
             12 => Self::MeterUnreachable {
                 meter: MeterId(from.0.u32()?),
             },
+            13 => Self::Screened(from.list(Source::screened)?),
+            14 => Self::Alarms(from.list(Source::alarm)?),
+            15 => Self::AlarmsStored(from.list(Source::alarm_key)?),
+            16 => Self::Trust {
+                edge: from.scores()?,
+                gateways: from.list(Source::gateway)?,
+            },
+            17 => Self::Uplinks(from.list(Source::uplink)?),
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -300,7 +331,7 @@ impl Message {
     fn kind(&self) -> u8 {
         match self {
             Self::Hello { .. } => 1,
-            Self::Uplink { .. } => 2,
+            Self::Uplink(_) => 2,
             Self::Downlink { .. } => 3,
             Self::Readings(_) => 4,
             Self::Stored(_) => 5,
@@ -311,6 +342,11 @@ impl Message {
             Self::ToMeter { .. } => 10,
             Self::FromMeter { .. } => 11,
             Self::MeterUnreachable { .. } => 12,
+            Self::Screened(_) => 13,
+            Self::Alarms(_) => 14,
+            Self::AlarmsStored(_) => 15,
+            Self::Trust { .. } => 16,
+            Self::Uplinks(_) => 17,
         }
     }
 }
@@ -546,6 +582,24 @@ impl Source<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gridloom_dlms::apdu::LongInvokeId;
+    use gridloom_edge::{AlarmNumber, GatewayId, Path, Reason, Reasons};
+
+    fn alarm(number: AlarmNumber) -> MeterAlarm {
+        MeterAlarm {
+            key: AlarmKey {
+                meter: MeterId(3),
+                number,
+                time: UtcTime::from_secs(1_357_000_201),
+            },
+            title: SystemTitle(*b"GLMABCDE"),
+            counter: 77,
+            received: UtcTime::from_secs(1_357_000_202),
+            scores: Scores::FULL,
+            reasons: Reasons::NONE,
+            apdu: vec![0x0F, 1],
+        }
+    }
 
     fn samples() -> Vec<Message> {
         let key = ReadingKey {
@@ -572,6 +626,15 @@ mod tests {
                 closed: Month::parse("2013-01").map(|month| ClosedMonth { month, minor: 99 }),
             },
         };
+        let uplink = Uplink {
+            path: 4,
+            received: key.end,
+            link: LinkQuality {
+                response_ms: Some(40),
+                ..LinkQuality::default()
+            },
+            frame: vec![1, 2, 3],
+        };
         let price = PricePoint {
             end: key.end,
             period: key.period,
@@ -582,16 +645,44 @@ mod tests {
         };
         vec![
             Message::hello(Role::Edge, "edge-1"),
-            Message::Uplink {
-                path: 4,
-                received: key.end,
-                frame: vec![1, 2, 3],
-            },
+            Message::Uplink(uplink.clone()),
+            Message::Uplinks(vec![uplink.clone(), uplink]),
             Message::Downlink {
                 path: 4,
                 frame: Vec::new(),
             },
+            Message::Screened(vec![ScreenedReading {
+                accepted: reading.clone(),
+                scores: Scores::FULL,
+                reasons: Reasons::of(Reason::NeighbourPath),
+                path: Path {
+                    gateway: 3,
+                    down: 9,
+                },
+                link: LinkQuality {
+                    received: Some(key.end),
+                    lost_percent: Some(1),
+                    retransmissions: Some(2),
+                    response_ms: Some(70_000),
+                    signal_dbm: Some(-99),
+                },
+            }]),
             Message::Readings(vec![reading.clone(), reading]),
+            Message::Alarms(vec![
+                alarm(AlarmNumber::Alert(LongInvokeId(0xC000_0001))),
+                alarm(AlarmNumber::Event(77)),
+            ]),
+            Message::AlarmsStored(vec![alarm(AlarmNumber::Event(77)).key]),
+            Message::Trust {
+                edge: Scores::FULL,
+                gateways: vec![GatewayStatus {
+                    link: 3,
+                    id: Some(GatewayId(4)),
+                    name: Some("gateway-4".into()),
+                    packets: 5,
+                    trust: Scores::FULL,
+                }],
+            },
             Message::Stored(vec![key]),
             Message::Prices(vec![price]),
             Message::Refusals(ReasonCounters::from_array([7; ReasonCounters::KINDS])),

@@ -1,11 +1,13 @@
 //! The gateway (data concentrator): carries its meters' frames to an edge and the answers back.
 //! It holds no keys and believes nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use gridloom_core::{Now, Wake};
+use gridloom_core::{Instant, Now, Wake};
+use gridloom_dlms::wrapper::{self, WPort};
+use gridloom_edge::LinkQuality;
 
-use crate::envelope::{Message, Role};
+use crate::envelope::{Message, Role, Uplink};
 use crate::node::{Input, LinkId, Node, Output, Port};
 
 /// What a gateway has carried since it started.
@@ -23,13 +25,42 @@ pub struct GatewayCounters {
     pub malformed: u64,
 }
 
+/// How long a meter takes to answer. A client of an association asks and waits for the answer, so
+/// the two are told apart by its port; what is pushed or confirmed answers nothing.
+#[derive(Debug, Default)]
+struct Talk {
+    /// The client that waits, and since when.
+    waits: Option<(WPort, Instant)>,
+    /// The last answer's time, in milliseconds.
+    response_ms: Option<u32>,
+}
+
+impl Talk {
+    fn asked(&mut self, frame: &[u8], now: Instant) {
+        if let Ok(frame) = wrapper::Frame::decode(frame)
+            && frame.source != WPort::PRE_ESTABLISHED_CLIENT
+        {
+            self.waits = Some((frame.source, now));
+        }
+    }
+
+    fn answered(&mut self, frame: &[u8], now: Instant) {
+        if let Ok(frame) = wrapper::Frame::decode(frame)
+            && let Some((_, since)) = self.waits.take_if(|(port, _)| *port == frame.destination)
+        {
+            let millis = now.since(since).as_millis();
+            self.response_ms = Some(u32::try_from(millis).unwrap_or(u32::MAX));
+        }
+    }
+}
+
 /// A gateway node.
 #[derive(Debug)]
 pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
-    meters: BTreeSet<LinkId>,
-    backlog: VecDeque<Message>,
+    meters: BTreeMap<LinkId, Talk>,
+    backlog: VecDeque<Uplink>,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
@@ -39,12 +70,17 @@ impl GatewayNode {
     /// its meter still holds the reading and pushes it again.
     pub const BACKLOG_MAX: usize = 4_096;
 
+    /// Frames of the backlog in one envelope, and their bytes unless one alone has more; the rest
+    /// goes in the next.
+    const TOGETHER_MAX: usize = 256;
+    const TOGETHER_BYTES_MAX: usize = 256 * 1024;
+
     /// A gateway called `name`.
     pub fn new(name: String) -> Self {
         Self {
             name,
             uplink: None,
-            meters: BTreeSet::new(),
+            meters: BTreeMap::new(),
             backlog: VecDeque::new(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
@@ -66,12 +102,24 @@ impl GatewayNode {
         self.uplink.is_some()
     }
 
-    fn carry_up(&mut self, message: Message) {
+    /// A frame came from a meter: what its link knows by now.
+    fn note_answer(&mut self, link: LinkId, frame: &[u8], now: Instant) -> LinkQuality {
+        let Some(talk) = self.meters.get_mut(&link) else {
+            return LinkQuality::default();
+        };
+        talk.answered(frame, now);
+        LinkQuality {
+            response_ms: talk.response_ms,
+            ..LinkQuality::default()
+        }
+    }
+
+    fn carry_up(&mut self, uplink: Uplink) {
         if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
             self.outbox.push_back(Output::Send {
                 link,
-                frame: message.encode(),
+                frame: Message::Uplink(uplink).encode(),
             });
             return;
         }
@@ -79,14 +127,36 @@ impl GatewayNode {
             self.backlog.pop_front();
             self.counters.backlog_dropped += 1;
         }
-        self.backlog.push_back(message);
+        self.backlog.push_back(uplink);
     }
 
-    fn carry_down(&mut self, edge: LinkId, frame: &[u8]) {
+    /// What waited goes up, several frames in one envelope.
+    fn carry_backlog_up(&mut self, link: LinkId) {
+        let mut waiting = std::mem::take(&mut self.backlog).into_iter().peekable();
+        while waiting.peek().is_some() {
+            let (mut some, mut bytes) = (Vec::new(), 0);
+            while some.len() < Self::TOGETHER_MAX
+                && let Some(uplink) = waiting.next_if(|next| {
+                    some.is_empty() || bytes + next.frame.len() <= Self::TOGETHER_BYTES_MAX
+                })
+            {
+                bytes += uplink.frame.len();
+                some.push(uplink);
+            }
+            self.counters.carried_up += some.len() as u64;
+            self.outbox.push_back(Output::Send {
+                link,
+                frame: Message::Uplinks(some).encode(),
+            });
+        }
+    }
+
+    fn carry_down(&mut self, edge: LinkId, frame: &[u8], now: Instant) {
         match Message::decode(frame) {
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
-                if self.meters.contains(&link) {
+                if let Some(talk) = self.meters.get_mut(&link) {
+                    talk.asked(&frame, now);
                     self.counters.carried_down += 1;
                     self.outbox.push_back(Output::Send { link, frame });
                 } else {
@@ -116,7 +186,7 @@ impl Node for GatewayNode {
                 link,
                 port: Port::Down,
             } => {
-                self.meters.insert(link);
+                self.meters.insert(link, Talk::default());
             }
             Input::LinkUp {
                 link,
@@ -127,13 +197,11 @@ impl Node for GatewayNode {
                     link,
                     frame: Message::hello(Role::Gateway, &self.name).encode(),
                 });
-                for message in std::mem::take(&mut self.backlog) {
-                    self.carry_up(message);
-                }
+                self.carry_backlog_up(link);
             }
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_),
+                port: Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}
@@ -144,13 +212,17 @@ impl Node for GatewayNode {
                 }
             }
             Input::Frame { link, frame } if self.uplink == Some(link) => {
-                self.carry_down(link, &frame);
+                self.carry_down(link, &frame, now.instant);
             }
-            Input::Frame { link, frame } => self.carry_up(Message::Uplink {
-                path: link.0,
-                received: now.utc,
-                frame,
-            }),
+            Input::Frame { link, frame } => {
+                let known = self.note_answer(link, &frame, now.instant);
+                self.carry_up(Uplink {
+                    path: link.0,
+                    received: now.utc,
+                    link: known,
+                    frame,
+                });
+            }
             Input::Disk(_) | Input::Timeout => {}
         }
     }
@@ -199,11 +271,17 @@ mod tests {
     fn uplinks(outputs: &[Output]) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         for output in outputs {
-            if let Output::Send { link: EDGE, frame } = output
-                && let Ok(Message::Uplink { frame, path, .. }) = Message::decode(frame)
-            {
-                assert_eq!(path, METER.0);
-                frames.push(frame);
+            let Output::Send { link: EDGE, frame } = output else {
+                continue;
+            };
+            let uplinks = match Message::decode(frame) {
+                Ok(Message::Uplink(uplink)) => vec![uplink],
+                Ok(Message::Uplinks(uplinks)) => uplinks,
+                _ => continue,
+            };
+            for uplink in uplinks {
+                assert_eq!(uplink.path, METER.0);
+                frames.push(uplink.frame);
             }
         }
         frames

@@ -8,6 +8,8 @@
 //! - Keys are unwrapped for one session and dropped with it.
 //! - How far a meter is read advances only when the utility has acknowledged the readings.
 
+mod alerts;
+mod changes;
 mod collect;
 mod config;
 mod deliveries;
@@ -17,6 +19,7 @@ mod firmware;
 mod keys;
 mod operate;
 mod orders;
+mod push;
 mod restart;
 mod rows;
 mod status;
@@ -45,16 +48,21 @@ use gridloom_store::{Batch, Change, KeyId, KeyKind, Transport};
 use crate::envelope::Message;
 use crate::node::{DiskReply, Input, LinkId, Node, Output, Port};
 
+pub use changes::{ChangeId, ChangeState};
 pub use config::{HeadEndConfig, HeadEndError, HeadEndMemory};
 pub use operate::Pause;
 pub use orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part, What};
+pub use push::{PushAddresses, PushCounts, PushRefusal, RefusedPush};
 pub use rows::RowDamage;
 pub use status::{Alarm, HeadEndStatus, LastError, ReadRate};
 
+use alerts::Alerts;
+use changes::Changes;
 use deliveries::Deliveries;
 use disk::{Saved, Saving};
 use entropy::Entropy;
 use keys::KeyRing;
+use push::Pushes;
 use rows::Collected;
 use talk::Running;
 use ways::{WayEvent, Ways};
@@ -62,13 +70,23 @@ use ways::{WayEvent, Ways};
 /// The recurrence of the load profile.
 const PROFILE: RecurrenceId = RecurrenceId(1);
 
+/// Keys for a meter: under which it is talked to, by which they are wrapped, which they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Handover {
+    under: KeySelection,
+    wrapped_by: KeyId,
+    keys: Vec<(KeyKind, KeyId)>,
+}
+
 /// A single job of the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Task {
     Reading(OrderId, MeterId),
     Command(CommandId, MeterId),
     Gap(ReadId, Series, Span),
-    Transfer(u64, KeySelection, Vec<(KeyKind, KeyId)>),
+    /// A read of the profile that no due time asks for.
+    Profile(MeterId),
+    Transfer(u64, Handover),
     Probe(u64, KeySelection),
     Image(u64, MeterId, ImageRequest),
 }
@@ -77,7 +95,7 @@ impl Task {
     const fn lane(&self) -> Lane {
         match self {
             Self::Reading(..) => Lane::OnDemand,
-            Self::Gap(..) => Lane::Backfill,
+            Self::Gap(..) | Self::Profile(_) => Lane::Backfill,
             Self::Command(..) | Self::Transfer(..) | Self::Probe(..) | Self::Image(..) => {
                 Lane::Command
             }
@@ -126,6 +144,8 @@ pub struct HeadEndNode {
     last_task: u64,
     backfill: Backfill,
     gap_reads: BTreeMap<ReadId, Series>,
+    /// Meters with a [`Task::Profile`].
+    reading_soon: BTreeSet<MeterId>,
     collected: BTreeMap<MeterId, Collected>,
     uncollected: BTreeSet<MeterId>,
     saving_collected: bool,
@@ -146,7 +166,10 @@ pub struct HeadEndNode {
     steps: BTreeMap<OrderId, Vec<session::Step>>,
     last_work: u64,
     saving: Saving,
+    changes: Changes,
+    pushes: Pushes,
     alarms: VecDeque<Alarm>,
+    alerts: Alerts,
     errors: BTreeMap<MeterId, LastError>,
     reads: ReadRate,
     last_reads: ReadRate,
@@ -208,6 +231,7 @@ impl HeadEndNode {
             last_task: 0,
             backfill: Backfill::new(config.backfill),
             gap_reads: BTreeMap::new(),
+            reading_soon: BTreeSet::new(),
             collected: BTreeMap::new(),
             uncollected: BTreeSet::new(),
             saving_collected: false,
@@ -227,7 +251,10 @@ impl HeadEndNode {
             steps: BTreeMap::new(),
             last_work,
             saving: Saving::default(),
+            changes: Changes::default(),
+            pushes: Pushes::default(),
             alarms: VecDeque::new(),
+            alerts: Alerts::default(),
             errors: BTreeMap::new(),
             reads: ReadRate::default(),
             last_reads: ReadRate::default(),
@@ -391,6 +418,7 @@ impl HeadEndNode {
                 client,
                 apdu,
             }) => self.ways.handle_from_meter(meter, client, apdu),
+            Ok(Message::Alarms(alarms)) => self.take_alarms(alarms, now),
             Ok(Message::MeterUnreachable { meter }) => self.ways.handle_unreachable(meter),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
@@ -452,6 +480,10 @@ impl Node for HeadEndNode {
             }
             Input::LinkUp {
                 link,
+                port: Port::Push(from),
+            } => self.pushes.handle_link_up(link, from),
+            Input::LinkUp {
+                link,
                 port: Port::Dialled(dial),
             } => self.ways.handle_dialled_up(dial, link, now.instant),
             // Nobody is below it.
@@ -463,6 +495,7 @@ impl Node for HeadEndNode {
                 reason: "a head-end serves nobody",
             }),
             Input::DialFailed { dial, reason } => self.ways.handle_dial_failed(dial, &reason),
+            Input::LinkDown { link } if self.pushes.handle_link_down(link) => {}
             Input::LinkDown { link } => {
                 if self.ways.handle_link_down(link) {
                     self.set_tunnels(false);
@@ -470,6 +503,9 @@ impl Node for HeadEndNode {
             }
             Input::Frame { link, frame } if self.ways.utility() == Some(link) => {
                 self.take_from_utility(link, &frame, now);
+            }
+            Input::Frame { link, frame } if self.pushes.is_up(link) => {
+                self.take_push(link, &frame, now);
             }
             Input::Frame { link, frame } => self.ways.handle_frame(link, &frame, now.instant),
             Input::Disk(DiskReply::Operations { ticket, result }) => {

@@ -17,9 +17,12 @@ pub mod utility;
 pub use archive::ArchiveNode;
 pub use edge::EdgeNode;
 pub use gateway::{GatewayCounters, GatewayNode};
+pub use gridloom_headend::Arrival;
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;
 pub use node::{
-    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query, Wire,
+    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
 };
-pub use utility::{ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus};
+pub use utility::{
+    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+};

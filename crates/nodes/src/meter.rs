@@ -4,12 +4,19 @@
 //! The wrapper's source port says who speaks: the pre-established client is the edge, every
 //! other one a client with an association of its own, over whichever link it comes.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use gridloom_core::{Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_field::meter::{ConnectionId, Event, Meter, Output as MeterOutput};
+use gridloom_field::meter::{ConnectionId, Event, Meter, Output as MeterOutput, PushTransport};
+use gridloom_field::objects::push_setup::PushOutcome;
 use gridloom_field::status::MeterStatus;
+use gridloom_field::{Client, Pushes};
 
-use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+use crate::node::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
+
+/// Whom a push to a set destination addresses there.
+const PUSH_CLIENT: u16 = Client::Management.sap();
 
 /// A meter node.
 pub struct MeterNode {
@@ -18,6 +25,10 @@ pub struct MeterNode {
     /// The link to the edge went down: it still ends the connection of the clients behind it,
     /// once the outputs of the first are taken.
     gone: Option<(ConnectionId, Now)>,
+    /// Pushes on their way to a set destination, by the attempt to connect for each.
+    pushes: BTreeMap<DialId, (Pushes, Vec<u8>)>,
+    dials: u64,
+    outbox: VecDeque<Output>,
 }
 
 impl MeterNode {
@@ -27,6 +38,9 @@ impl MeterNode {
             meter,
             link: None,
             gone: None,
+            pushes: BTreeMap::new(),
+            dials: 0,
+            outbox: VecDeque::new(),
         }
     }
 
@@ -51,12 +65,30 @@ impl Node for MeterNode {
                 self.link = Some(link);
                 self.meter.handle_link_up(now);
             }
+            Input::LinkUp {
+                link,
+                port: Port::Dialled(dial),
+            } => {
+                if let Some((push, frame)) = self.pushes.remove(&dial) {
+                    let reason = "the push is out";
+                    self.outbox.push_back(Output::Send { link, frame });
+                    self.outbox.push_back(Output::Close { link, reason });
+                    self.meter
+                        .handle_push_outcome(push, PushOutcome::Delivered, now);
+                }
+            }
+            Input::DialFailed { dial, reason } => {
+                if let Some((push, _)) = self.pushes.remove(&dial) {
+                    tracing::debug!(meter = %self.meter.config().id, ?push, reason, "push failed");
+                    self.meter
+                        .handle_push_outcome(push, PushOutcome::Failed, now);
+                }
+            }
             // A client's connection begins with its first APDU.
             Input::LinkUp {
-                port: Port::Down | Port::Dialled(_),
+                port: Port::Down | Port::Push(_),
                 ..
-            }
-            | Input::DialFailed { .. } => {}
+            } => {}
             Input::LinkDown { link } => {
                 let connection = ConnectionId(link.0);
                 if self.link == Some(link) {
@@ -97,6 +129,9 @@ impl Node for MeterNode {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outbox.pop_front() {
+            return Some(output);
+        }
         loop {
             let Some(output) = self.meter.poll_output() else {
                 let (connection, now) = self.gone.take()?;
@@ -147,6 +182,31 @@ impl Node for MeterNode {
                         slot: cell,
                         bytes,
                     }));
+                }
+                MeterOutput::Push {
+                    push,
+                    to,
+                    transport,
+                    apdu,
+                } => {
+                    self.dials += 1;
+                    let dial = DialId(self.dials);
+                    let frame = wrapper::Frame {
+                        source: WPort::MANAGEMENT,
+                        destination: WPort(PUSH_CLIENT),
+                        apdu: &apdu,
+                    }
+                    .to_bytes();
+                    // One try of a setup is out at a time: there are two of them.
+                    self.pushes.insert(dial, (push, frame));
+                    return Some(Output::Dial {
+                        dial,
+                        address: to.to_string(),
+                        wire: match transport {
+                            PushTransport::Tcp => Wire::Wrapper,
+                            PushTransport::Udp => Wire::Datagrams,
+                        },
+                    });
                 }
                 MeterOutput::Event(event) => self.log(&event),
             }

@@ -1,6 +1,9 @@
 //! The contract of a deployed node: frames on links, requests to a disk, and time.
 
+use std::net::IpAddr;
+
 use gridloom_core::{Day, IntervalReading, MeterId, Month, Now, Period, Wake};
+use gridloom_headend::Arrival;
 use gridloom_store::{BillRow, PricePoint};
 
 /// One connection, numbered by the host and never used again after it went down.
@@ -16,6 +19,17 @@ pub enum Port {
     Up,
     /// To whom the node itself wanted to be connected, once.
     Dialled(DialId),
+    /// Whoever connects, or sends datagrams, to push readings and events.
+    Push(Pusher),
+}
+
+/// Who pushes, as far as the network tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pusher {
+    /// The sender's address. Nothing proves it.
+    pub address: IpAddr,
+    /// Whether frames keep their order.
+    pub arrival: Arrival,
 }
 
 /// An attempt to connect, numbered by the node that makes it.
@@ -25,9 +39,13 @@ pub struct DialId(pub u64);
 /// What the frames are of a link that a node dials itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Wire {
-    /// Wrapped APDUs (IEC 62056-47).
+    /// Wrapped APDUs (IEC 62056-47) on a TCP connection.
     Wrapper,
-    /// Pieces of a byte stream, cut anywhere; the node finds its frames in them.
+    /// Wrapped APDUs, each a UDP datagram.
+    Datagrams,
+    /// Pieces of what comes over a serial line; its address is `DEVICE@BAUD`.
+    Serial,
+    /// Pieces of a TCP byte stream, cut anywhere; the node finds its frames in them.
     Bytes,
 }
 
@@ -87,7 +105,7 @@ pub enum Output {
     Dial {
         /// Comes back in the answer.
         dial: DialId,
-        /// Where to, as `HOST:PORT`.
+        /// Where to, as `HOST:PORT`, or as `DEVICE@BAUD` on a serial line.
         address: String,
         /// What the frames of the link will be.
         wire: Wire,

@@ -18,7 +18,7 @@ use gridloom_core::{
     SystemTitle, UtcTime, Wake, Watts,
 };
 use gridloom_dlms::push::BillingStatus;
-use gridloom_edge::{AcceptedReading, ReasonCounters};
+use gridloom_edge::{AcceptedReading, AlarmKey, MeterAlarm, ReasonCounters, ScreenedReading};
 use gridloom_grid::station::Fleet;
 use gridloom_headend::{Collector, PresenceBook, ReadingKey, Source};
 use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, ValidatedInterval, Validator};
@@ -33,7 +33,9 @@ use archiving::ArchiveQueue;
 use closing::Closing;
 
 pub use memory::{MemoryError, UtilityMemory};
-pub use status::{ClosedBill, MeterStanding, UtilityCounters, UtilityStatus};
+pub use status::{
+    ClosedBill, EdgeTrust, MeterStanding, ReadingTrust, UtilityCounters, UtilityStatus,
+};
 
 /// What a utility is told once.
 #[derive(Debug, Clone)]
@@ -110,6 +112,9 @@ pub struct UtilityNode {
     archive_link: Option<LinkId>,
     refusals: BTreeMap<LinkId, ReasonCounters>,
     newest: BTreeMap<MeterId, Newest>,
+    /// How far the newest packet of each served meter was trusted.
+    trust: BTreeMap<MeterId, ReadingTrust>,
+    trust_of_edges: BTreeMap<LinkId, EdgeTrust>,
     /// Mean power of each meter's intervals of about the last day.
     days: BTreeMap<MeterId, BTreeMap<UtcTime, Watts>>,
     /// Readings in sealed days.
@@ -164,6 +169,8 @@ impl UtilityNode {
             archive_link: None,
             refusals: BTreeMap::new(),
             newest: BTreeMap::new(),
+            trust: BTreeMap::new(),
+            trust_of_edges: BTreeMap::new(),
             days: BTreeMap::new(),
             sealed: memory.sealed,
             committing_from: None,
@@ -192,19 +199,21 @@ impl UtilityNode {
         node
     }
 
-    /// Serves one more meter from now on, or one of them under another name, title or limits.
+    /// Serves one more meter from now on, or one of them under another name, title, limits or end
+    /// of service. When its service began stays as it is.
     ///
     /// # Panics
     ///
     /// If there are more meters than the settlement bears, which is more than a registry holds.
-    pub fn enrol(&mut self, meter: ServedMeter, now: Now) {
-        if !self.meters.contains_key(&meter.meter) {
-            self.settlement
-                .enrol(meter.meter, meter.span)
-                .expect("a registry stays below the settlement's bound");
-            self.cycle.enrol(meter.meter, meter.span);
-            self.presence.register(meter.meter);
+    pub fn enrol(&mut self, mut meter: ServedMeter, now: Now) {
+        match self.meters.get(&meter.meter) {
+            Some(held) => meter.span = held.span.ending(meter.span.until()).unwrap_or(held.span),
+            None => self.presence.register(meter.meter),
         }
+        self.settlement
+            .enrol(meter.meter, meter.span)
+            .expect("a registry stays below the settlement's bound");
+        self.cycle.enrol(meter.meter, meter.span);
         self.meters.insert(meter.meter, meter);
         self.settle();
         self.flush(now);
@@ -282,18 +291,31 @@ impl UtilityNode {
 
     fn handle_frame(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
-            Ok(Message::Readings(readings))
-                if self.edges.contains(&link) || self.head_end == Some(link) =>
-            {
+            Ok(Message::Readings(readings)) if self.head_end == Some(link) => {
                 for accepted in &readings {
                     self.take(link, accepted, now);
-                    if self.head_end != Some(link) {
-                        self.edge_of.insert(accepted.reading.meter, link);
-                    }
                 }
                 // A redelivered reading is durable already; no write will say so again.
                 self.acknowledge();
                 self.settle();
+            }
+            Ok(Message::Screened(readings)) if self.edges.contains(&link) => {
+                for screened in &readings {
+                    self.take(link, &screened.accepted, now);
+                    self.note_trust(link, screened);
+                }
+                self.acknowledge();
+                self.settle();
+            }
+            Ok(Message::Alarms(alarms)) if self.edges.contains(&link) => {
+                self.pass_alarms(link, alarms);
+            }
+            Ok(Message::AlarmsStored(keys)) if self.head_end == Some(link) => {
+                self.pass_stored_alarms(&keys);
+            }
+            Ok(Message::Trust { edge, gateways }) if self.edges.contains(&link) => {
+                self.trust_of_edges
+                    .insert(link, EdgeTrust { edge, gateways });
             }
             Ok(Message::Refusals(refusals)) if self.edges.contains(&link) => {
                 self.refusals.insert(link, refusals);
@@ -339,6 +361,45 @@ impl UtilityNode {
         }
     }
 
+    /// A reading came by this edge, so its meter is there; how far it is trusted is kept by meter.
+    fn note_trust(&mut self, link: LinkId, screened: &ScreenedReading) {
+        let meter = screened.accepted.reading.meter;
+        self.edge_of.insert(meter, link);
+        if self.meters.contains_key(&meter) {
+            let trust = ReadingTrust {
+                scores: screened.scores,
+                reasons: screened.reasons,
+                path: screened.path,
+                link: screened.link,
+            };
+            self.trust.insert(meter, trust);
+        }
+    }
+
+    /// Alarms go to the head-end, which alone makes them durable. Without one they stay with the
+    /// edge, which sends them again.
+    fn pass_alarms(&mut self, link: LinkId, alarms: Vec<MeterAlarm>) {
+        for alarm in &alarms {
+            self.edge_of.insert(alarm.key.meter, link);
+        }
+        match self.head_end {
+            Some(head_end) => self.send(head_end, &Message::Alarms(alarms)),
+            None => self.counters.alarms_waiting += alarms.len() as u64,
+        }
+    }
+
+    fn pass_stored_alarms(&mut self, keys: &[AlarmKey]) {
+        let mut by_edge: BTreeMap<LinkId, Vec<AlarmKey>> = BTreeMap::new();
+        for key in keys {
+            if let Some(edge) = self.edge_of.get(&key.meter) {
+                by_edge.entry(*edge).or_default().push(*key);
+            }
+        }
+        for (edge, keys) in by_edge {
+            self.send(edge, &Message::AlarmsStored(keys));
+        }
+    }
+
     /// An edge connected: it gets every price that a meter behind it may still lack.
     fn greet_edge(&mut self, link: LinkId) {
         self.edges.insert(link);
@@ -353,7 +414,10 @@ impl UtilityNode {
     /// One verified reading: into the journal, and if it is valid, into price and account.
     fn take(&mut self, link: LinkId, accepted: &AcceptedReading, now: Now) {
         let reading = accepted.reading;
-        let Some(meter) = self.meters.get(&reading.meter) else {
+        // An edge whose registry is another one may call two devices by one number.
+        let Some(meter) =
+            (self.meters.get(&reading.meter)).filter(|served| served.title == accepted.title)
+        else {
             self.counters.unregistered += 1;
             return;
         };
@@ -658,7 +722,7 @@ impl Node for UtilityNode {
             } => {}
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_),
+                port: Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}
@@ -670,6 +734,7 @@ impl Node for UtilityNode {
                     self.head_end = None;
                 }
                 self.collector.source_gone(Source(link.0));
+                self.trust_of_edges.remove(&link);
                 if let Some(refusals) = self.refusals.remove(&link) {
                     self.counters.past_refusals.add(&refusals);
                 }

@@ -382,6 +382,9 @@ fn row(meter: MeterId, transport: Transport, server: u16) -> DeviceRow {
         groups: BTreeSet::new(),
         service_point: "somewhere".to_owned(),
         phases: 1,
+        fuse_a: 100,
+        voltage_v: 230,
+        retired_at: None,
     }
 }
 

@@ -116,6 +116,9 @@ pub(crate) fn enrol(town: &Town, disk: &mut Disk, now: Now) {
             groups: BTreeSet::new(),
             service_point: house.name().to_owned(),
             phases: 1,
+            fuse_a: 100,
+            voltage_v: 230,
+            retired_at: None,
         }));
         let kek = kek(town, house);
         for (kind, bytes) in [

@@ -103,7 +103,7 @@ impl Blueprint {
                     disk.database(),
                     disk.cells().get(UtilityMemory::ARCHIVED).map(Vec::as_slice),
                     ledger,
-                    &self.town.meters(),
+                    &self.town.served(),
                     plan.period,
                     plan.start.day(),
                 )

@@ -928,9 +928,9 @@ impl Place {
 /// An edge's envelope without the readings of these meters.
 fn without(withheld: &BTreeSet<MeterId>, frame: Vec<u8>) -> Vec<u8> {
     match Message::decode(&frame) {
-        Ok(Message::Readings(mut readings)) => {
-            readings.retain(|accepted| !withheld.contains(&accepted.reading.meter));
-            Message::Readings(readings).encode()
+        Ok(Message::Screened(mut readings)) => {
+            readings.retain(|it| !withheld.contains(&it.accepted.reading.meter));
+            Message::Screened(readings).encode()
         }
         Ok(_) | Err(_) => frame,
     }

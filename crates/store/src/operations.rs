@@ -28,6 +28,12 @@ pub const GROUPS_PER_METER_MAX: usize = 32;
 /// Client roles of one meter; one more is refused.
 pub const ROLES_PER_METER_MAX: usize = 8;
 
+/// Amperes of a service's fuse; a larger one is refused.
+pub const FUSE_A_MAX: usize = 6_000;
+
+/// Volts between phase and neutral; more is no low voltage (IEC 60038) and is refused.
+pub const VOLTAGE_V_MAX: usize = 1_000;
+
 /// Bytes of the state of one piece of work; a larger one is refused.
 pub const WORK_STATE_BYTES_MAX: usize = 1 << 20;
 
@@ -267,6 +273,8 @@ fn check_device(row: &DeviceRow) -> Result<(), Refused> {
         ("template", row.template.len(), NAME_BYTES_MAX),
         ("service_point", row.service_point.len(), NAME_BYTES_MAX),
         ("phases", usize::from(row.phases), 3),
+        ("fuse_a", usize::from(row.fuse_a), FUSE_A_MAX),
+        ("voltage_v", usize::from(row.voltage_v), VOLTAGE_V_MAX),
         ("groups", row.groups.len(), GROUPS_PER_METER_MAX),
         ("roles", row.roles.len(), ROLES_PER_METER_MAX),
     ])?;

@@ -10,7 +10,7 @@ use crate::backend::StoreError;
 /// How long a statement waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE meter (
     meter INTEGER PRIMARY KEY,
@@ -188,6 +188,13 @@ INSERT INTO meter_key (meter, kind, client, state, master, wrapped, made_at_mill
 SELECT meter, 0, 0, 1, 1, wrapped_ek, 0 FROM meter ORDER BY meter;
 INSERT INTO meter_key (meter, kind, client, state, master, wrapped, made_at_millis)
 SELECT meter, 2, 0, 1, 1, wrapped_ak, 0 FROM meter ORDER BY meter;
+",
+    "
+-- What every meter counted as until now: 100 A at 230 V.
+ALTER TABLE device ADD COLUMN fuse_a INTEGER NOT NULL DEFAULT 100;
+ALTER TABLE device ADD COLUMN voltage_v INTEGER NOT NULL DEFAULT 230;
+-- NULL: in service, or retired before this was kept.
+ALTER TABLE device ADD COLUMN retired_at_millis INTEGER;
 ",
 ];
 

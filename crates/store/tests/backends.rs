@@ -366,7 +366,7 @@ fn a_database_opens_again_and_a_newer_one_is_refused() {
         refused,
         Err(StoreError::NewerSchema {
             found: 99,
-            known: 2
+            known: 3
         })
     );
 }

@@ -55,6 +55,9 @@ fn device(meter: u32) -> DeviceRow {
         groups: BTreeSet::from(["north".into(), "pilot".into()]),
         service_point: "SP".into(),
         phases: 3,
+        fuse_a: 100,
+        voltage_v: 230,
+        retired_at: None,
     }
 }
 
@@ -511,6 +514,36 @@ fn meters_of_the_first_schema_are_taken_over() {
         ]
     );
     assert_eq!(keys[0].wrapped, [4; 24]);
+}
+
+#[test]
+fn meters_of_the_second_schema_keep_the_service_that_they_counted_as() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Connection::open(folder.path().join("db")).unwrap();
+    let mut store = SqliteOperations::new(open()).unwrap();
+    one(&mut store, vec![Change::Device(device(1))]).unwrap();
+    drop(store);
+    open()
+        .execute_batch(
+            "ALTER TABLE device DROP COLUMN fuse_a; ALTER TABLE device DROP COLUMN voltage_v;
+             ALTER TABLE device DROP COLUMN retired_at_millis; PRAGMA user_version = 2",
+        )
+        .unwrap();
+    let mut store = SqliteOperations::new(open()).unwrap();
+    let mut row = store.devices().unwrap().remove(0);
+    assert_eq!(
+        (row.fuse_a, row.voltage_v, row.retired_at),
+        (100, 230, None)
+    );
+    (row.fuse_a, row.voltage_v) = (35, 240);
+    row.state = DeviceState::Retired;
+    row.retired_at = Some(UtcTime::from_millis(1_700_000_000_123));
+    one(&mut store, vec![Change::Device(row.clone())]).unwrap();
+    drop(store);
+    assert_eq!(
+        SqliteOperations::new(open()).unwrap().devices().unwrap(),
+        [row]
+    );
 }
 
 #[test]

@@ -320,6 +320,27 @@ pub struct HeadEndView {
     pub alarms: u32,
     /// Orders that are selected or run.
     pub orders_open: u32,
+    /// What came of frames that meters pushed to the head-end itself.
+    pub pushes: PushesView,
+}
+
+/// What came of pushed frames since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct PushesView {
+    /// Believed and understood.
+    pub accepted: u64,
+    /// Believed, but nobody could say what they mean.
+    pub unreadable: u64,
+    /// Of a title that is not registered.
+    pub unknown_title: u64,
+    /// In the clear, from where no unciphered meter is registered.
+    pub plaintext: u64,
+    /// With a counter that was believed before.
+    pub replayed: u64,
+    /// With a tag that does not verify.
+    pub bad_tag: u64,
+    /// Refused for anything else.
+    pub other: u64,
 }
 
 /// A count for each lane of the schedule, the most urgent first.

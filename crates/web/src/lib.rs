@@ -28,7 +28,8 @@ mod typescript;
 
 pub use desk::{
     ANSWER_MAX, Answer, Desk, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault,
-    MeterView, NewOrder, OrderKind, OrderState, OrderView, Page, PartState, PartView, ReadRateView,
+    MeterView, NewOrder, OrderKind, OrderState, OrderView, Page, PartState, PartView, PushesView,
+    ReadRateView,
 };
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,

@@ -165,6 +165,23 @@ impl Page {
         ] {
             self.sample("gridloom_headend_jobs_waiting", &[("lane", lane)], count);
         }
+        let pushes = view.pushes;
+        self.counter(
+            "gridloom_headend_pushes_total",
+            "Frames that meters pushed to the head-end itself, by what came of them.",
+        );
+        for (outcome, count) in [
+            ("accepted", pushes.accepted),
+            ("unreadable", pushes.unreadable),
+            ("unknown_title", pushes.unknown_title),
+            ("plaintext", pushes.plaintext),
+            ("replayed", pushes.replayed),
+            ("bad_tag", pushes.bad_tag),
+            ("other", pushes.other),
+        ] {
+            let labels = [("outcome", outcome)];
+            self.sample("gridloom_headend_pushes_total", &labels, count);
+        }
         if let Some(rate) = &view.read_rate {
             self.gauge(
                 "gridloom_headend_reads",
@@ -236,6 +253,7 @@ mod tests {
             "gridloom_headend_sessions 3",
             "gridloom_headend_orders_open 1",
             "gridloom_headend_jobs_waiting{lane=\"backfill\"} 6",
+            "gridloom_headend_pushes_total{outcome=\"bad_tag\"} 3",
             "gridloom_headend_reads{outcome=\"missed\"} 1",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");

@@ -4,7 +4,7 @@ use gridloom_core::{Currency, Millivolts, Money, Month, Price, UtcTime};
 
 use crate::desk::{
     HeadEndView, LaneCounts, MeterFault, MeterView, OrderKind, OrderState, OrderView, PartState,
-    PartView, ReadRateView,
+    PartView, PushesView, ReadRateView,
 };
 use crate::model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
@@ -232,6 +232,11 @@ pub(crate) fn headends() -> [HeadEndView; 2] {
         read_rate: None,
         alarms: 2,
         orders_open: 1,
+        pushes: PushesView {
+            accepted: 40,
+            bad_tag: 3,
+            ..PushesView::default()
+        },
     };
     let after = HeadEndView {
         read_rate: Some(ReadRateView {

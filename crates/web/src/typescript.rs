@@ -12,7 +12,7 @@ use crate::sample;
 
 /// Objects that have a name in TypeScript, by the path of one place where they occur.
 /// An object that is found elsewhere with the same fields has the same name.
-const NAMES: [(&str, &str); 21] = [
+const NAMES: [(&str, &str); 22] = [
     ("Snapshot", "Snapshot"),
     ("Snapshot.tariff", "Tariff"),
     ("Snapshot.stations[]", "Station"),
@@ -33,6 +33,7 @@ const NAMES: [(&str, &str); 21] = [
     ("OrderView.parts[]", "PartView"),
     ("HeadEndView", "HeadEndView"),
     ("HeadEndView.queued_by_lane", "LaneCounts"),
+    ("HeadEndView.pushes", "PushesView"),
     ("HeadEndView.read_rate", "ReadRateView"),
 ];
 

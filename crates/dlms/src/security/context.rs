@@ -12,7 +12,7 @@ use super::apdu::{
     is_service_glo, service_ded, service_glo,
 };
 use super::control::{Policy, SecurityControl};
-use super::engine::{Engine, NONCE_LEN, TAG_LEN};
+use super::engine::{Cipher, Engine, NONCE_LEN, TAG_LEN};
 use super::error::SecurityError;
 use super::keys::{Keys, SymmetricKey, same_length};
 use super::suite::SecuritySuite;
@@ -322,9 +322,12 @@ impl CipherContext {
             return;
         }
         let tag = if control.is_encrypted() {
-            self.with_associated(control, [covered, &[]], |associated| {
-                engine.encrypt(&nonce, associated, payload)
-            })
+            with_associated(
+                self.authentication.as_bytes(),
+                control,
+                [covered, &[]],
+                |associated| engine.encrypt(&nonce, associated, payload),
+            )
         } else {
             self.gmac_tag(engine, protection, [covered, plain])
         };
@@ -345,45 +348,8 @@ impl CipherContext {
     ) -> Result<&'p [u8], SecurityError> {
         plain.clear();
         let engine = self.check_control(apdu)?;
-        if !policy.accepts(apdu.control) {
-            return Err(SecurityError::Policy {
-                got: apdu.control,
-                wanted: policy,
-            });
-        }
-        let Some((payload, tag)) = apdu.sealed.split_last_chunk::<TAG_LEN>() else {
-            return Err(SecurityError::Truncated(Truncated {
-                offset: 0,
-                wanted: TAG_LEN,
-                left: apdu.sealed.len(),
-            }));
-        };
-        let protection = Protection {
-            title: apdu.title,
-            counter: apdu.counter,
-            control: apdu.control,
-        };
-        let bad_tag = SecurityError::BadTag {
-            title: apdu.title,
-            counter: apdu.counter,
-        };
-        if !apdu.control.is_encrypted() {
-            let expected = self.gmac_tag(engine, protection, [apdu.covered, payload]);
-            if !bool::from(expected.ct_eq(tag)) {
-                return Err(bad_tag);
-            }
-            plain.extend_from_slice(payload);
-            return Ok(plain);
-        }
-        plain.extend_from_slice(payload);
-        let verified = self.with_associated(apdu.control, [apdu.covered, &[]], |associated| {
-            engine.decrypt(&protection.nonce(), associated, plain, tag)
-        });
-        if !verified {
-            plain.clear();
-            return Err(bad_tag);
-        }
-        Ok(plain)
+        policy.check(apdu.control)?;
+        open_with(engine, self.authentication.as_bytes(), apdu, plain)
     }
 
     /// Decrypts an APDU that carries no tag (security control 20) into `plain`.
@@ -509,37 +475,90 @@ impl CipherContext {
         Ok(engine)
     }
 
-    /// The tag over data that stays plain: all of it is associated data.
     fn gmac_tag(&self, engine: &Engine, protection: Protection, data: [&[u8]; 2]) -> [u8; TAG_LEN] {
-        self.with_associated(protection.control, data, |associated| {
-            engine.encrypt(&protection.nonce(), associated, &mut [])
-        })
+        gmac_tag(engine, self.authentication.as_bytes(), protection, data)
     }
+}
 
-    /// Lets `with` see security control, authentication key, and what else the tag covers; wipes
-    /// it afterwards.
-    fn with_associated<R>(
-        &self,
-        control: SecurityControl,
-        data: [&[u8]; 2],
-        with: impl FnOnce(&[u8]) -> R,
-    ) -> R {
-        let key = self.authentication.as_bytes();
-        if data.iter().all(|part| part.is_empty()) {
-            // Nearly every APDU: no allocation.
-            let mut associated = Zeroizing::new([0; 1 + 32]);
-            associated[0] = control.0;
-            associated[1..=key.len()].copy_from_slice(key);
-            return with(&associated[..=key.len()]);
+/// Verifies an APDU whose control byte is accepted, and puts its plaintext into `plain`, which is
+/// empty.
+pub(super) fn open_with<'p>(
+    engine: &impl Cipher,
+    authentication: &[u8],
+    apdu: &CipheredApdu<'_>,
+    plain: &'p mut Vec<u8>,
+) -> Result<&'p [u8], SecurityError> {
+    let Some((payload, tag)) = apdu.sealed.split_last_chunk::<TAG_LEN>() else {
+        return Err(SecurityError::Truncated(Truncated {
+            offset: 0,
+            wanted: TAG_LEN,
+            left: apdu.sealed.len(),
+        }));
+    };
+    let protection = Protection {
+        title: apdu.title,
+        counter: apdu.counter,
+        control: apdu.control,
+    };
+    let bad_tag = SecurityError::BadTag {
+        title: apdu.title,
+        counter: apdu.counter,
+    };
+    if !apdu.control.is_encrypted() {
+        let data = [apdu.covered, payload];
+        let expected = gmac_tag(engine, authentication, protection, data);
+        if !bool::from(expected.ct_eq(tag)) {
+            return Err(bad_tag);
         }
-        let len = 1 + key.len() + data[0].len() + data[1].len();
-        let mut associated = Zeroizing::new(Vec::with_capacity(len));
-        associated.push(control.0);
-        associated.extend_from_slice(key);
-        associated.extend_from_slice(data[0]);
-        associated.extend_from_slice(data[1]);
-        with(&associated)
+        plain.extend_from_slice(payload);
+        return Ok(plain);
     }
+    plain.extend_from_slice(payload);
+    let data = [apdu.covered, &[]];
+    let verified = with_associated(authentication, apdu.control, data, |associated| {
+        engine.decrypt(&protection.nonce(), associated, plain, tag)
+    });
+    if !verified {
+        plain.clear();
+        return Err(bad_tag);
+    }
+    Ok(plain)
+}
+
+/// The tag over data that stays plain: all of it is associated data.
+fn gmac_tag(
+    engine: &impl Cipher,
+    authentication: &[u8],
+    protection: Protection,
+    data: [&[u8]; 2],
+) -> [u8; TAG_LEN] {
+    with_associated(authentication, protection.control, data, |associated| {
+        engine.encrypt(&protection.nonce(), associated, &mut [])
+    })
+}
+
+/// Lets `with` see security control, authentication key, and what else the tag covers; wipes it
+/// afterwards.
+fn with_associated<R>(
+    key: &[u8],
+    control: SecurityControl,
+    data: [&[u8]; 2],
+    with: impl FnOnce(&[u8]) -> R,
+) -> R {
+    if data.iter().all(|part| part.is_empty()) {
+        // Nearly every APDU: no allocation.
+        let mut associated = Zeroizing::new([0; 1 + 32]);
+        associated[0] = control.0;
+        associated[1..=key.len()].copy_from_slice(key);
+        return with(&associated[..=key.len()]);
+    }
+    let len = 1 + key.len() + data[0].len() + data[1].len();
+    let mut associated = Zeroizing::new(Vec::with_capacity(len));
+    associated.push(control.0);
+    associated.extend_from_slice(key);
+    associated.extend_from_slice(data[0]);
+    associated.extend_from_slice(data[1]);
+    with(&associated)
 }
 
 impl fmt::Debug for CipherContext {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use super::error::SecurityError;
+
 use super::suite::SecuritySuite;
 
 /// The security control byte: bits 0–3 suite, 4 authentication, 5 encryption, 6 broadcast key,
@@ -79,6 +81,15 @@ impl Policy {
                 Self::AuthenticatedEncryption => control.is_encrypted(),
                 Self::Authentication => true,
             }
+    }
+
+    /// As [`Self::accepts`], with the error that says so.
+    pub(super) const fn check(self, got: SecurityControl) -> Result<(), SecurityError> {
+        if self.accepts(got) {
+            Ok(())
+        } else {
+            Err(SecurityError::Policy { got, wanted: self })
+        }
     }
 }
 

@@ -35,24 +35,45 @@ impl Engine {
             Self::Aes256(Box::new(AesGcm::new(key.into())))
         }
     }
+}
 
-    pub(super) fn encrypt(
+/// An expanded key that seals and opens.
+pub(super) trait Cipher {
+    /// Encrypts the buffer in place; the tag.
+    fn encrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        buffer: &mut [u8],
+    ) -> [u8; TAG_LEN];
+
+    /// Whether the tag verifies; the buffer is decrypted only then.
+    fn decrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        buffer: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> bool;
+}
+
+impl<C> Cipher for AesGcm<C, U12, U12>
+where
+    Self: AeadInOut<NonceSize = U12, TagSize = U12>,
+{
+    fn encrypt(
         &self,
         nonce: &[u8; NONCE_LEN],
         associated: &[u8],
         buffer: &mut [u8],
     ) -> [u8; TAG_LEN] {
         let (nonce, buffer) = (Nonce::<U12>::from(*nonce), InOutBuf::from(buffer));
-        match self {
-            Self::Aes128(cipher) => cipher.encrypt_inout_detached(&nonce, associated, buffer),
-            Self::Aes256(cipher) => cipher.encrypt_inout_detached(&nonce, associated, buffer),
-        }
-        .expect("an APDU is far below the 64 GiB that GCM can take")
-        .into()
+        self.encrypt_inout_detached(&nonce, associated, buffer)
+            .expect("an APDU is far below the 64 GiB that GCM can take")
+            .into()
     }
 
-    /// Whether the tag verifies; the buffer is decrypted only then.
-    pub(super) fn decrypt(
+    fn decrypt(
         &self,
         nonce: &[u8; NONCE_LEN],
         associated: &[u8],
@@ -61,10 +82,65 @@ impl Engine {
     ) -> bool {
         let (nonce, buffer) = (Nonce::<U12>::from(*nonce), InOutBuf::from(buffer));
         let tag = Tag::<U12>::from(*tag);
+        self.decrypt_inout_detached(&nonce, associated, buffer, &tag)
+            .is_ok()
+    }
+}
+
+impl Cipher for Engine {
+    fn encrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        buffer: &mut [u8],
+    ) -> [u8; TAG_LEN] {
         match self {
-            Self::Aes128(cipher) => cipher.decrypt_inout_detached(&nonce, associated, buffer, &tag),
-            Self::Aes256(cipher) => cipher.decrypt_inout_detached(&nonce, associated, buffer, &tag),
+            Self::Aes128(cipher) => cipher.encrypt(nonce, associated, buffer),
+            Self::Aes256(cipher) => cipher.encrypt(nonce, associated, buffer),
         }
-        .is_ok()
+    }
+
+    fn decrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        buffer: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> bool {
+        match self {
+            Self::Aes128(cipher) => cipher.decrypt(nonce, associated, buffer, tag),
+            Self::Aes256(cipher) => cipher.decrypt(nonce, associated, buffer, tag),
+        }
+    }
+}
+
+/// An AES-128 key expanded for one APDU: no enum to build, nothing to clone.
+pub(super) struct Aes128Once(AesGcm<Aes128Enc, U12, U12>);
+
+impl Aes128Once {
+    #[inline]
+    pub(super) fn new(key: &[u8; 16]) -> Self {
+        Self(AesGcm::new(key.into()))
+    }
+}
+
+impl Cipher for Aes128Once {
+    fn encrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        buffer: &mut [u8],
+    ) -> [u8; TAG_LEN] {
+        self.0.encrypt(nonce, associated, buffer)
+    }
+
+    fn decrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        buffer: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> bool {
+        self.0.decrypt(nonce, associated, buffer, tag)
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Now, Period, SystemTitle, UtcTime};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Protection};
 use gridloom_edge::{
-    Edge, EdgeConfig, EdgeMemory, Effect, HashKey, Path, Reason, Registration, Registry,
-    ScreeningConfig, Site, Verdict,
+    Edge, EdgeConfig, EdgeMemory, Effect, HashKey, MeterAlarm, Path, Reason, Registration,
+    Registry, ScreeningConfig, Site, Verdict,
 };
 
 /// The only meter the edge knows.
@@ -73,11 +73,23 @@ pub(crate) fn judge(frame: &[u8]) -> (Verdict, Option<Reason>) {
     let verdict = (screening.verdict, screening.drop_reason());
     let mut alerts = 0;
     let mut accepted = None;
+    let mut has_alarm = false;
     while let Some(effect) = edge.poll_output() {
         match effect {
             Effect::Alert(_) => alerts += 1,
-            Effect::Accept { reading, .. } => {
-                assert_eq!(accepted.replace(reading), None, "one packet, one reading");
+            Effect::Accept(reading) => {
+                assert_eq!(
+                    accepted.replace(reading.accepted),
+                    None,
+                    "one packet, one reading"
+                );
+            }
+            Effect::Alarm(alarm) => {
+                assert!(alarm.body().is_some(), "what goes up can be read there");
+                assert!(alarm.apdu.len() <= MeterAlarm::APDU_MAX);
+                assert_eq!((alarm.title, alarm.key.meter), (TITLE, METER));
+                assert!(!has_alarm, "one packet, one alarm");
+                has_alarm = true;
             }
             Effect::Down { .. } | Effect::Remember { .. } | Effect::Audit(_) => {
                 panic!("nothing is reserved or written yet: {effect:?}")
@@ -95,6 +107,7 @@ pub(crate) fn judge(frame: &[u8]) -> (Verdict, Option<Reason>) {
     match screening.verdict {
         Verdict::Drop => {
             assert_eq!((accepted, all), (None, 1), "one reason and no reading");
+            assert!(!has_alarm, "what is dropped alarms nobody above");
             assert_eq!((status.accepted, status.heard), (0, 0));
             assert_eq!(alerts, 1);
             return verdict;

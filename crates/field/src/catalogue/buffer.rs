@@ -3,11 +3,11 @@
 //! Nothing here owns a row. The block load profile is the meter's own profile; the daily one is
 //! its registers walked back over it; the billing one is the billing periods.
 
-use gridloom_core::{ObisCode, Period, UtcTime};
+use gridloom_core::{ObisCode, UtcTime};
 use gridloom_dlms::apdu::{DataAccessResult, SelectiveAccess};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::datetime::CosemDateTime;
-use gridloom_dlms::selection::{CaptureObject, EntryDescriptor, RangeDescriptor};
+use gridloom_dlms::selection::CaptureObject;
 
 use super::register::{Channel, Phase, Quantity, total};
 use super::rows::Buffer;
@@ -15,6 +15,7 @@ use crate::billing_period::{BillingPeriod, BillingPeriods};
 use crate::clock::Clock;
 use crate::features::Features;
 use crate::metrology::{CHANNELS, Connection, Instantaneous, Metrology};
+use crate::objects::selection::{Rows, Selection};
 use crate::profile::{Entry, Profile};
 
 /// Rows in one answer. Whoever asks for more is told that the scope of the access is violated,
@@ -99,6 +100,12 @@ const TOTALS: &[Column] = &[
     Column::Register([1, 0, 9, 8, 0], Quantity::Total(Channel::Apparent)),
 ];
 
+/// Of the event logs, besides the code.
+const EVENTS: &[Column] = &[
+    Column::Clock,
+    Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
+];
+
 const BILLING: &[Column] = &[
     Column::Clock,
     Column::Register([1, 0, 1, 8, 0], Quantity::Total(Channel::Import)),
@@ -176,11 +183,15 @@ pub(crate) struct Source<'a> {
     pub(crate) clock: &'a Clock,
     /// What the clock shows.
     pub(crate) shown: UtcTime,
-    pub(crate) period: Period,
     pub(crate) connection: Connection,
     pub(crate) profile: &'a Profile,
-    /// Intervals up to here were reset away for clients.
+    /// The rows of the block load profile: the meter's own intervals, or those of a period that
+    /// a client has set.
+    pub(crate) block: &'a Profile,
+    /// Rows of it up to here are not shown.
     pub(crate) block_reset: Option<UtcTime>,
+    /// Intervals up to here were reset away for the daily profile.
+    pub(crate) days_reset: Option<UtcTime>,
     pub(crate) metrology: &'a Metrology,
     pub(crate) periods: &'a BillingPeriods,
     pub(crate) features: &'a Features,
@@ -205,7 +216,7 @@ impl Source<'_> {
                     .collect(),
             ),
             4 => Data::DoubleLongUnsigned(match buffer {
-                Buffer::Block => self.period.as_secs(),
+                Buffer::Block => self.block.period().as_secs(),
                 Buffer::Daily => 86_400,
                 // Made when a month ends, or when they are read.
                 Buffer::Billing | Buffer::Instantaneous => 0,
@@ -219,7 +230,7 @@ impl Source<'_> {
                 Buffer::Instantaneous => 1,
             }),
             8 => count(match buffer {
-                Buffer::Block => self.profile.capacity(),
+                Buffer::Block => self.block.capacity(),
                 Buffer::Daily => self.profile.capacity() / self.per_day(),
                 Buffer::Billing => BillingPeriods::KEPT_MAX,
                 Buffer::Instantaneous => 1,
@@ -228,12 +239,16 @@ impl Source<'_> {
         })
     }
 
-    /// An attribute, 2 to 8, of the profile that holds the scalers of another: an Indian
+    /// An attribute, 2 to 8, of the profile that holds the scalers of another, or, without one,
+    /// of the event logs: an Indian
     /// head-end reads them instead of each register's.
-    pub(crate) fn scalers(&self, buffer: Buffer, attribute: i8) -> Result<Data, DataAccessResult> {
-        let scalers = columns(buffer, self.connection)
-            .iter()
-            .filter_map(|column| column.scaler());
+    pub(crate) fn scalers(
+        &self,
+        buffer: Option<Buffer>,
+        attribute: i8,
+    ) -> Result<Data, DataAccessResult> {
+        let columns = buffer.map_or(EVENTS, |buffer| columns(buffer, self.connection));
+        let scalers = columns.iter().filter_map(|column| column.scaler());
         Ok(match attribute {
             2 => Data::Array(vec![Data::Structure(
                 scalers.map(|(_, scaler)| scaler).collect(),
@@ -253,7 +268,29 @@ impl Source<'_> {
         columns: &'static [Column],
         access: Option<&SelectiveAccess>,
     ) -> Result<Data, DataAccessResult> {
-        let wanted = Wanted::read(access, columns, self.clock)?;
+        self.select(buffer, &Wanted::read(access, columns, self.clock)?)
+    }
+
+    /// The newest row of a profile; null where it has none.
+    pub(crate) fn newest(&self, buffer: Buffer) -> Data {
+        let columns = columns(buffer, self.connection);
+        let newest = match buffer {
+            Buffer::Block => self.block.newest().map(Entry::end),
+            Buffer::Daily => self.days().last().map(|(end, _)| *end),
+            Buffer::Billing => self.periods.iter().last().map(|period| period.end),
+            Buffer::Instantaneous => None,
+        };
+        let wanted = Wanted {
+            from: newest.unwrap_or(UtcTime::from_millis(i64::MIN)),
+            ..Wanted::all(columns)
+        };
+        match self.select(buffer, &wanted) {
+            Ok(Data::Array(rows)) => rows.into_iter().next_back().unwrap_or(Data::Null),
+            _ => Data::Null,
+        }
+    }
+
+    fn select(&self, buffer: Buffer, wanted: &Wanted) -> Result<Data, DataAccessResult> {
         match buffer {
             Buffer::Block => {
                 let rows = self.intervals(wanted.from, wanted.to);
@@ -277,14 +314,12 @@ impl Source<'_> {
 
     /// The intervals that clients see, by their ends.
     fn intervals(&self, from: UtcTime, to: UtcTime) -> impl DoubleEndedIterator<Item = &Entry> {
-        let seen = self.block_reset.map_or(from, |reset| {
-            from.max(UtcTime::from_millis(reset.as_millis() + 1))
-        });
-        self.profile.between(seen, to)
+        self.block.between(after(self.block_reset, from), to)
     }
 
     fn per_day(&self) -> usize {
-        usize::try_from(self.period.per_day()).expect("a day's intervals fit usize")
+        let per_day = self.profile.period().per_day();
+        usize::try_from(per_day).expect("a day's intervals fit usize")
     }
 
     /// The registers at each midnight that ended an interval, oldest first. They are exact: the
@@ -293,7 +328,8 @@ impl Source<'_> {
     fn days(&self) -> Vec<(UtcTime, [u64; CHANNELS])> {
         let mut totals = self.metrology.at_start;
         let mut days = Vec::new();
-        for entry in self.intervals(UtcTime::from_millis(i64::MIN), LAST).rev() {
+        let first = after(self.days_reset, UtcTime::from_millis(i64::MIN));
+        for entry in self.profile.between(first, LAST).rev() {
             if entry.register_wh != totals[0] {
                 break;
             }
@@ -365,9 +401,8 @@ impl Source<'_> {
 struct Wanted {
     from: UtcTime,
     to: UtcTime,
-    /// Counted from 1.
-    first: usize,
-    last: usize,
+    /// Counted from 0.
+    numbers: core::ops::Range<usize>,
     columns: Vec<Column>,
 }
 
@@ -380,64 +415,43 @@ impl Wanted {
         columns: &'static [Column],
         clock: &Clock,
     ) -> Result<Self, DataAccessResult> {
+        let captured: Vec<CaptureObject> = columns.iter().map(|c| c.captured()).collect();
+        let selection = Selection::read(access, &captured)?;
         let mut wanted = Self {
-            from: UtcTime::from_millis(i64::MIN),
-            to: LAST,
-            first: 1,
-            last: usize::MAX,
-            columns: columns.to_vec(),
+            columns: selection
+                .columns
+                .iter()
+                .map(|place| columns[*place])
+                .collect(),
+            ..Self::all(columns)
         };
-        let Some(access) = access else {
-            return Ok(wanted);
-        };
-        match access.selector {
-            1 => {
-                let range = RangeDescriptor::from_access(access)
-                    .map_err(|_| DataAccessResult::TypeUnmatched)?;
-                let by_time = range.restricting == Column::Clock.capture(2);
-                if !by_time {
+        match selection.rows {
+            Rows::All => {}
+            Rows::Between { column, from, to } => {
+                if columns[column] != Column::Clock {
                     return Err(DataAccessResult::ScopeOfAccessViolated);
                 }
-                wanted.from = moment(&range.from, clock)?;
-                wanted.to = moment(&range.to, clock)?;
-                if !range.selected.is_empty() {
-                    wanted.columns = range
-                        .selected
-                        .iter()
-                        .map(|object| {
-                            let mut known = columns.iter();
-                            known.find(|column| column.captured() == *object).copied()
-                        })
-                        .collect::<Option<_>>()
-                        .ok_or(DataAccessResult::ScopeOfAccessViolated)?;
+                wanted.from = moment(&from, clock)?;
+                wanted.to = moment(&to, clock)?;
+            }
+            Rows::Numbered(entries) => {
+                if entries.from == 0 {
+                    return Err(DataAccessResult::ScopeOfAccessViolated);
                 }
+                wanted.numbers = entries.row_range(usize::MAX);
             }
-            2 => {
-                let entries = EntryDescriptor::from_access(access)
-                    .map_err(|_| DataAccessResult::TypeUnmatched)?;
-                let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-                wanted.first = place(entries.from);
-                // Zero is the last one.
-                wanted.last = match entries.to {
-                    0 => usize::MAX,
-                    number => place(number),
-                };
-                let first = usize::from(entries.from_column);
-                let last = match entries.to_column {
-                    0 => columns.len(),
-                    number => usize::from(number).min(columns.len()),
-                };
-                wanted.columns = first
-                    .checked_sub(1)
-                    .and_then(|first| columns.get(first..last))
-                    .filter(|columns| !columns.is_empty())
-                    .filter(|_| wanted.first >= 1)
-                    .ok_or(DataAccessResult::ScopeOfAccessViolated)?
-                    .to_vec();
-            }
-            _ => return Err(DataAccessResult::ScopeOfAccessViolated),
         }
         Ok(wanted)
+    }
+
+    /// Everything.
+    fn all(columns: &'static [Column]) -> Self {
+        Self {
+            from: UtcTime::from_millis(i64::MIN),
+            to: LAST,
+            numbers: 0..usize::MAX,
+            columns: columns.to_vec(),
+        }
     }
 
     fn holds(&self, end: UtcTime) -> bool {
@@ -450,9 +464,8 @@ impl Wanted {
         rows: impl Iterator<Item = T>,
         value: impl Fn(Column, &T) -> Data,
     ) -> Result<Data, DataAccessResult> {
-        let many = self.last.saturating_sub(self.first - 1);
         let mut made = Vec::new();
-        for row in rows.skip(self.first - 1).take(many) {
+        for row in rows.skip(self.numbers.start).take(self.numbers.len()) {
             if made.len() == ROWS_MAX {
                 return Err(DataAccessResult::ScopeOfAccessViolated);
             }
@@ -461,6 +474,13 @@ impl Wanted {
         }
         Ok(Data::Array(made))
     }
+}
+
+/// `from`, or what comes right after a reset.
+fn after(reset: Option<UtcTime>, from: UtcTime) -> UtcTime {
+    reset.map_or(from, |reset| {
+        from.max(UtcTime::from_millis(reset.as_millis() + 1))
+    })
 }
 
 fn moment(value: &Data, clock: &Clock) -> Result<UtcTime, DataAccessResult> {

@@ -1,7 +1,8 @@
-//! The demand registers (class 5): mean import over the capture period, as one block. The
-//! profile and the registers know all of it, so a meter keeps nothing for them.
+//! The demand registers (class 5): mean import over the integration period, as one block. The
+//! profile and the registers know all of it, so a meter keeps nothing for them, unless a client
+//! has set a period of its own.
 
-use gridloom_core::UtcTime;
+use gridloom_core::{ReadingStatus, UtcTime};
 use gridloom_dlms::apdu::DataAccessResult;
 use gridloom_dlms::axdr::Data;
 
@@ -9,7 +10,8 @@ use super::register::{Channel, Unit};
 use crate::clock::Clock;
 use crate::metrology::Metrology;
 use crate::objects::demand_register::ScalerUnit;
-use crate::profile::{Entry, Profile};
+use crate::profile::Profile;
+use crate::survey::Survey;
 
 /// What a demand register is made from.
 pub(crate) struct Demand<'a> {
@@ -18,6 +20,7 @@ pub(crate) struct Demand<'a> {
     pub(crate) metrology: &'a Metrology,
     /// The length of a period.
     pub(crate) period_s: u32,
+    pub(crate) survey: &'a Survey,
     pub(crate) channel: Channel,
     /// What the clock shows.
     pub(crate) shown: UtcTime,
@@ -26,17 +29,11 @@ pub(crate) struct Demand<'a> {
 impl Demand<'_> {
     /// An attribute, 2 to 9. Averages are cut to whole W or VA.
     pub(crate) fn get(&self, attribute: i8) -> Result<Data, DataAccessResult> {
-        let newest = self.profile.newest();
+        let (running, began, last) = self.measured();
         let time = |time: UtcTime| Data::OctetString(self.clock.local(time).to_bytes().to_vec());
         Ok(match attribute {
-            2 => {
-                let totals = self.metrology.totals()[self.channel as usize];
-                let running = totals - self.metrology.at_start[self.channel as usize];
-                Data::DoubleLongUnsigned(self.average(running))
-            }
-            3 => Data::DoubleLongUnsigned(newest.map_or(0, |entry| {
-                self.average(entry.energies[self.channel as usize].into())
-            })),
+            2 => Data::DoubleLongUnsigned(self.average(running)),
+            3 => Data::DoubleLongUnsigned(last.map_or(0, |last| last.0)),
             4 => ScalerUnit {
                 scaler: 0,
                 unit: match self.channel {
@@ -50,17 +47,40 @@ impl Demand<'_> {
                 },
             }
             .value(),
-            5 => Data::Unsigned(newest.map_or(0, |entry| entry.status().0)),
-            6 => newest.map(Entry::end).map_or(Data::Null, time),
-            7 => {
-                let length = i64::from(self.period_s);
-                let start = self.shown.as_secs().div_euclid(length) * length;
-                time(UtcTime::from_secs(start))
-            }
+            5 => Data::Unsigned(last.map_or(0, |last| last.1)),
+            6 => last.map_or(Data::Null, |last| time(last.2)),
+            7 => time(began),
             8 => Data::DoubleLongUnsigned(self.period_s),
             9 => Data::LongUnsigned(1),
             _ => return Err(DataAccessResult::ObjectUndefined),
         })
+    }
+
+    /// What the running period has measured, when it began, and of the last one the average,
+    /// the status and the end.
+    fn measured(&self) -> (u64, UtcTime, Option<(u32, u8, UtcTime)>) {
+        let channel = self.channel as usize;
+        let totals = self.metrology.totals();
+        if let Some((running, began, last)) = self.survey.demand(channel, &totals) {
+            let kind = usize::from(self.channel == Channel::Apparent);
+            let last = last.map(|last| {
+                let status = if last.is_complete {
+                    ReadingStatus::GOOD
+                } else {
+                    ReadingStatus::POWER_DOWN
+                };
+                (last.means[kind], status.0, last.end)
+            });
+            return (running, began, last);
+        }
+        let length = i64::from(self.period_s);
+        let began = self.shown.as_secs().div_euclid(length) * length;
+        let last = self.profile.newest().map(|entry| {
+            let average = self.average(entry.energies[channel].into());
+            (average, entry.status().0, entry.end())
+        });
+        let running = totals[channel] - self.metrology.at_start[channel];
+        (running, UtcTime::from_secs(began), last)
     }
 
     /// The mean power of so many unit-hours over a whole period.

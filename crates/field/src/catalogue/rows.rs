@@ -4,9 +4,10 @@
 use super::register::{Channel, Phase, Quantity};
 use super::table::{Attribute, Clients, Method, Row, Shape};
 use crate::features::Part;
-use crate::fittings::{Agenda, Fitting, Scripts};
+use crate::fittings::{Agenda, Fitting, Pushes, Scripts};
 use crate::objects::alarm::{AlarmBank, AlarmObject};
 use crate::objects::power_quality::Disturbance;
+use crate::survey::Span;
 
 /// Who answers for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +23,8 @@ pub(crate) enum Kind {
     Maker,
     YearOfManufacture,
     Firmware,
-    /// Of the block load profile, in seconds.
-    CapturePeriod,
-    /// Of the maximum demand, in seconds.
-    DemandPeriod,
+    /// A period that a client may set, in seconds.
+    Span(Span),
     /// Of the last captured interval.
     ProfileStatus,
     ActiveTariff,
@@ -36,7 +35,6 @@ pub(crate) enum Kind {
     /// An event log, and the code of its newest event.
     Log(usize),
     EventCode(usize),
-    InstantPush,
     /// A script table that no client changes.
     Scripts(Scripts),
     Fitting(Fitting),
@@ -47,11 +45,62 @@ pub(crate) enum Kind {
     Demand(Channel),
     /// How often the voltage of a phase was disturbed.
     Disturbances(Disturbance, Phase),
-    AlertPush,
     Part(Part),
     Register(Quantity),
     Profile(Buffer),
-    Scalers(Buffer),
+    /// Of a profile, or of the event logs.
+    Scalers(Option<Buffer>),
+}
+
+/// Which part of a meter changes when an object is written or invoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Clock,
+    Part(Part),
+    Fitting(Fitting),
+    Alarm(AlarmObject),
+    ImageTransfer,
+    Span(Span),
+    Log(usize),
+    Scripts(Scripts),
+    Profile(Buffer),
+    /// None: the rights on the object say so too.
+    Fixed,
+}
+
+impl Kind {
+    pub(crate) const fn holder(self) -> Holder {
+        match self {
+            Self::Clock => Holder::Clock,
+            Self::Part(part) => Holder::Part(part),
+            Self::Fitting(fitting) => Holder::Fitting(fitting),
+            Self::Alarm(object) => Holder::Alarm(object),
+            Self::ImageTransfer => Holder::ImageTransfer,
+            Self::Span(span) => Holder::Span(span),
+            Self::Log(number) => Holder::Log(number),
+            Self::Scripts(scripts) => Holder::Scripts(scripts),
+            Self::Profile(buffer) => Holder::Profile(buffer),
+            Self::Association
+            | Self::SapList
+            | Self::DeviceName
+            | Self::SecuritySetup
+            | Self::InvocationCounter(_)
+            | Self::Serial
+            | Self::Maker
+            | Self::YearOfManufacture
+            | Self::Firmware
+            | Self::ProfileStatus
+            | Self::ActiveTariff
+            | Self::OutageCount
+            | Self::OutageMinutes
+            | Self::EventCode(_)
+            | Self::TamperCount
+            | Self::Demand(_)
+            | Self::Disturbances(..)
+            | Self::Register(_)
+            | Self::Scalers(_) => Holder::Fixed,
+        }
+    }
 }
 
 /// The keys that have a counter of their own.
@@ -223,56 +272,59 @@ const SCHEDULE: Shape = Shape {
     methods: &[],
 };
 
+/// An emulated meter has no line of its own: what its host decides is read-only.
 const HDLC_SETUP: Shape = Shape {
     class_id: 23,
     version: 1,
     attributes: &[
         Attribute::read(1, MANAGEMENT),
-        Attribute::write(2, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
         Attribute::write(3, MANAGEMENT),
         Attribute::write(4, MANAGEMENT),
         Attribute::write(5, MANAGEMENT),
         Attribute::write(6, MANAGEMENT),
-        Attribute::write(7, MANAGEMENT),
+        Attribute::read(7, MANAGEMENT),
         Attribute::write(8, MANAGEMENT),
-        Attribute::write(9, MANAGEMENT),
+        Attribute::read(9, MANAGEMENT),
     ],
     methods: &[],
 };
 
+/// The host gives port and segments; connections and the time-out are the meter's.
 const TCP_SETUP: Shape = Shape {
     class_id: 41,
     version: 0,
     attributes: &[
         Attribute::read(1, MANAGEMENT),
-        Attribute::write(2, MANAGEMENT),
-        Attribute::write(3, MANAGEMENT),
-        Attribute::write(4, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
         Attribute::write(5, MANAGEMENT),
         Attribute::write(6, MANAGEMENT),
     ],
     methods: &[],
 };
 
+/// A virtual meter cannot have another address than its host's.
 const IPV4_SETUP: Shape = Shape {
     class_id: 42,
     version: 0,
     attributes: &[
         Attribute::read(1, MANAGEMENT),
-        Attribute::write(2, MANAGEMENT),
-        Attribute::write(3, MANAGEMENT),
-        Attribute::write(4, MANAGEMENT),
+        Attribute::read(2, MANAGEMENT),
+        Attribute::read(3, MANAGEMENT),
+        Attribute::read(4, MANAGEMENT),
         Attribute::read(5, MANAGEMENT),
-        Attribute::write(6, MANAGEMENT),
-        Attribute::write(7, MANAGEMENT),
-        Attribute::write(8, MANAGEMENT),
-        Attribute::write(9, MANAGEMENT),
-        Attribute::write(10, MANAGEMENT),
+        Attribute::read(6, MANAGEMENT),
+        Attribute::read(7, MANAGEMENT),
+        Attribute::read(8, MANAGEMENT),
+        Attribute::read(9, MANAGEMENT),
+        Attribute::read(10, MANAGEMENT),
     ],
     methods: &[
-        Method::new(1, MANAGEMENT),
-        Method::new(2, MANAGEMENT),
-        Method::new(3, MANAGEMENT),
+        Method::new(1, NOBODY),
+        Method::new(2, NOBODY),
+        Method::new(3, NOBODY),
     ],
 };
 
@@ -375,12 +427,12 @@ const PUSH_SETUP: Shape = Shape {
     version: 1,
     attributes: &[
         Attribute::read(1, MANAGEMENT),
-        Attribute::read(2, MANAGEMENT),
-        Attribute::read(3, MANAGEMENT),
-        Attribute::read(4, MANAGEMENT),
-        Attribute::read(5, MANAGEMENT),
-        Attribute::read(6, MANAGEMENT),
-        Attribute::read(7, MANAGEMENT),
+        Attribute::write(2, MANAGEMENT),
+        Attribute::write(3, MANAGEMENT),
+        Attribute::write(4, MANAGEMENT),
+        Attribute::write(5, MANAGEMENT),
+        Attribute::write(6, MANAGEMENT),
+        Attribute::write(7, MANAGEMENT),
     ],
     methods: &[Method::new(1, MANAGEMENT)],
 };
@@ -432,6 +484,10 @@ const fn schedule(agenda: Agenda) -> Kind {
     Kind::Fitting(Fitting::Schedule(agenda))
 }
 
+const fn push(push: Pushes) -> Kind {
+    Kind::Fitting(Fitting::Push(push))
+}
+
 const fn disturbances(name: [u8; 5], disturbance: Disturbance, phase: Phase) -> Row {
     Row::new(name, &DATA, Kind::Disturbances(disturbance, phase))
 }
@@ -440,6 +496,7 @@ const fn disturbances(name: [u8; 5], disturbance: Disturbance, phase: Phase) -> 
 pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 1, 0, 0], &CLOCK, Kind::Clock),
     Row::new([0, 0, 10, 0, 1], &SCRIPTS, Kind::Scripts(Scripts::Billing)),
+    Row::new([0, 0, 10, 0, 100], &SCRIPTS, Kind::Scripts(Scripts::Tariff)),
     Row::new(
         [0, 0, 10, 0, 106],
         &SCRIPTS,
@@ -460,7 +517,7 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 22, 0, 0], &HDLC_SETUP, Kind::Fitting(Fitting::Hdlc)),
     Row::new([0, 0, 25, 0, 0], &TCP_SETUP, Kind::Fitting(Fitting::Tcp)),
     Row::new([0, 0, 25, 1, 0], &IPV4_SETUP, Kind::Fitting(Fitting::Ipv4)),
-    Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, Kind::InstantPush),
+    Row::new([0, 0, 25, 9, 0], &PUSH_SETUP, push(Pushes::Interval)),
     Row::new([0, 0, 40, 0, 0], &ASSOCIATION, Kind::Association),
     Row::new([0, 0, 41, 0, 0], &SAP_LIST, Kind::SapList),
     Row::new([0, 0, 42, 0, 0], &DATA_ALL, Kind::DeviceName),
@@ -548,10 +605,10 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new([0, 0, 99, 98, 4], &PROFILE, Kind::Log(4)),
     Row::new([0, 0, 99, 98, 5], &PROFILE, Kind::Log(5)),
     Row::new([0, 0, 99, 98, 6], &PROFILE, Kind::Log(6)),
-    Row::new([0, 4, 25, 9, 0], &PUSH_SETUP, Kind::AlertPush),
+    Row::new([0, 4, 25, 9, 0], &PUSH_SETUP, push(Pushes::Alert)),
     Row::new([1, 0, 0, 2, 0], &DATA, Kind::Firmware),
-    Row::new([1, 0, 0, 8, 0], &DATA, Kind::DemandPeriod),
-    Row::new([1, 0, 0, 8, 4], &DATA, Kind::CapturePeriod),
+    Row::new([1, 0, 0, 8, 0], &DATA_SET, Kind::Span(Span::Demand)),
+    Row::new([1, 0, 0, 8, 4], &DATA_SET, Kind::Span(Span::Capture)),
     Row::new(
         [1, 0, 1, 4, 0],
         &DEMAND_REGISTER,
@@ -623,23 +680,24 @@ pub(crate) const COMMON: &[Row] = &[
     Row::new(
         [1, 0, 94, 91, 3],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Instantaneous),
+        Kind::Scalers(Some(Buffer::Instantaneous)),
     ),
     Row::new(
         [1, 0, 94, 91, 4],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Block),
+        Kind::Scalers(Some(Buffer::Block)),
     ),
     Row::new(
         [1, 0, 94, 91, 5],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Daily),
+        Kind::Scalers(Some(Buffer::Daily)),
     ),
     Row::new(
         [1, 0, 94, 91, 6],
         &PROFILE_OF_NOW,
-        Kind::Scalers(Buffer::Billing),
+        Kind::Scalers(Some(Buffer::Billing)),
     ),
+    Row::new([1, 0, 94, 91, 7], &PROFILE_OF_NOW, Kind::Scalers(None)),
     Row::new(
         [1, 0, 98, 1, 0],
         &PROFILE_BILLING,

@@ -311,7 +311,7 @@ mod tests {
     ];
 
     /// Objects per client: public, reader, management.
-    const LISTED: [[usize; 3]; 2] = [[6, 100, 115], [6, 115, 130]];
+    const LISTED: [[usize; 3]; 2] = [[6, 101, 117], [6, 116, 132]];
 
     #[test]
     fn tables_are_sorted_and_whole() {

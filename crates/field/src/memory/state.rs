@@ -131,7 +131,7 @@ const FITTINGS_KIND: u8 = 6;
 const IMAGE_KIND: u8 = 7;
 const SEGMENT_KIND: u8 = 8;
 const SUPERVISION_KIND: u8 = 9;
-const SECURITY_KIND: u8 = 10;
+const SECURITY_KIND: u8 = 12;
 
 /// Version 1 had no clock, no clients and no billing periods.
 const STATE_VERSION: u8 = 2;
@@ -731,7 +731,7 @@ fn accounts(
     Ok(accounts)
 }
 
-fn put_entry(writer: &mut Writer, entry: &Entry) {
+pub(super) fn put_entry(writer: &mut Writer, entry: &Entry) {
     put_time(writer, entry.end);
     for energy in entry.energies {
         writer.put(energy.to_be_bytes());
@@ -746,7 +746,7 @@ fn put_entry(writer: &mut Writer, entry: &Entry) {
     put_price(writer, entry.price());
 }
 
-fn entry(cell: &mut Cell<'_>, period: Period) -> Result<Entry, MemoryError> {
+pub(super) fn entry(cell: &mut Cell<'_>, period: Period) -> Result<Entry, MemoryError> {
     let end = end_on_grid(cell, period)?;
     let mut energies = [0; CHANNELS];
     for energy in &mut energies {

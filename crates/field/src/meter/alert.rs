@@ -2,15 +2,15 @@
 
 use gridloom_core::{Now, UtcTime};
 use gridloom_dlms::apdu::{DataNotification, LongInvokeId};
-use gridloom_dlms::axdr::Data;
 
 use super::{ConnectionId, Event, Meter, Output, Owed};
 use crate::catalogue::Client;
 use crate::catalogue::register;
+use crate::fittings::Pushes;
 use crate::load::Load as _;
 use crate::memory::{LOGS_CELL, SUPERVISION_CELL};
 use crate::metrology::Connection;
-use crate::objects::alarm::{AlarmBank, AlarmBit, AlarmObject, Condition, StatusBit};
+use crate::objects::alarm::{AlarmBit, Condition, StatusBit};
 use crate::objects::tamper::TamperEvent;
 use crate::supervision::Surroundings;
 use crate::supply::Supply;
@@ -106,6 +106,10 @@ impl Meter {
         supervision.status(StatusBit::LastGasp, Condition::Present);
         self.keeper.touch_cell(SUPERVISION_CELL, now);
         if self.supervision.take_alert() {
+            // There is no time to wait for the memory.
+            let number = self.raise_alert(now);
+            self.supervision.release(number);
+            self.send_to_edge(now);
             for connection in self.listeners() {
                 if let Some(apdu) = self.alert(now) {
                     self.outbox.push_back(Output::Answer {
@@ -115,6 +119,7 @@ impl Meter {
                     });
                 }
             }
+            self.push_to_destination(Pushes::Alert, now);
         }
     }
 
@@ -128,10 +133,14 @@ impl Meter {
         self.keeper.touch_cell(SUPERVISION_CELL, now);
     }
 
-    /// Sends the alert that is due, once it is durable, to every management client that has
-    /// proved itself; it waits while there is none. The edge takes intervals only.
+    /// Gives the alert that is due to the edge and to the destination, and, once it is durable,
+    /// to every management client that has proved itself; for those it waits while there is none.
     pub(super) fn send_alert(&mut self, now: Now) {
-        self.alert_due |= self.supervision.take_alert();
+        if self.supervision.take_alert() {
+            self.alert_due = true;
+            self.raise_alert(now);
+            self.push_to_destination(Pushes::Alert, now);
+        }
         if !self.alert_due || self.restarting {
             return;
         }
@@ -155,23 +164,14 @@ impl Meter {
         let proved = self
             .connections
             .iter()
-            .filter(|(_, server)| server.is_associated(management));
+            .filter(|(_, (server, _))| server.is_associated(management));
         proved.map(|(connection, _)| *connection).collect()
     }
 
     /// What the alert push setup (0.4.25.9.0) names, ciphered; `None` while no counter is
     /// reserved.
     fn alert(&mut self, now: Now) -> Option<Vec<u8>> {
-        let time = self.clock.local(self.clock.time_at(now.utc));
-        let value = |object| self.supervision.value(object);
-        let body = Data::Structure(vec![
-            Data::OctetString(vec![0, 4, 25, 9, 0, 255]),
-            Data::OctetString(time.to_bytes().to_vec()),
-            value(AlarmObject::Descriptor(AlarmBank::One)),
-            value(AlarmObject::Descriptor(AlarmBank::Two)),
-            value(AlarmObject::StatusWord),
-        ]);
-        let body = body.encode();
+        let body = self.objects_of(Pushes::Alert, now).encode();
         let mut plain = Vec::new();
         DataNotification {
             invoke_id: LongInvokeId(0),

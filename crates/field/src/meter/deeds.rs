@@ -3,11 +3,11 @@
 use gridloom_core::{Now, UtcTime};
 
 use super::{Event, Meter, Output, Owed};
-use crate::fittings::{BILLING_SCRIPTS, IMAGE_SCRIPTS, PUSH_SCRIPTS};
+use crate::fittings::{BILLING_SCRIPTS, IMAGE_SCRIPTS, PUSH_SCRIPTS, Pushes};
 use crate::memory::{FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, SEGMENT_CELLS};
-use crate::objects::event_code::IndianEvent;
 use crate::objects::image_transfer::ImageEvent;
 use crate::objects::script_table::ScriptName;
+use gridloom_dlms::companion::IndianEvent;
 
 impl Meter {
     /// The end of the month that is over by `shown`, unless a client has made a schedule.
@@ -22,6 +22,7 @@ impl Meter {
         for script in self.fittings.handle_time(shown) {
             self.run_script(script, self.seen);
         }
+        self.run_pushes(self.seen);
         self.keeper.touch_cell(FITTINGS_CELL, self.seen);
     }
 
@@ -36,11 +37,8 @@ impl Meter {
                 self.keeper.touch_cell(IMAGE_CELL, now);
                 self.carry_image(now);
             }
-            (PUSH_SCRIPTS, 1) => {
-                if let Some(newest) = self.profile.newest() {
-                    self.schedule.add(newest.end());
-                }
-            }
+            (PUSH_SCRIPTS, 1) => self.ask_push(Pushes::Interval, now),
+            (PUSH_SCRIPTS, 2) => self.ask_push(Pushes::Alert, now),
             _ => {
                 let totals = self.metrology.totals();
                 self.features.handle_script(script, shown, &totals);

@@ -9,11 +9,11 @@ use crate::clock::ClockStep;
 use crate::features::Switched;
 use crate::keeper::Urgency;
 use crate::load::{DayPrices, Load as _};
-use crate::memory::{FEATURES_CELL, LOGS_CELL, PRICE_DAYS};
+use crate::memory::{FEATURES_CELL, LOGS_CELL, PRICE_DAYS, SURVEY_CELL};
 use crate::metrology::Instantaneous;
-use crate::objects::event_code::IndianEvent;
 use crate::profile::{Delivery, Entry};
 use crate::status::MonthBill;
+use gridloom_dlms::companion::IndianEvent;
 
 const CAPTURE: &str = "capture";
 
@@ -78,6 +78,8 @@ impl Meter {
             self.fittings.due(),
             self.upgrade.due(),
             self.supervision.due(),
+            self.survey.due(),
+            self.window_due(),
         ];
         let due = parts.into_iter().flatten().min();
         due.map(|due| self.clock.truly_at(due))
@@ -96,6 +98,7 @@ impl Meter {
             self.supervision.handle_time(shown);
             self.follow_supervision(self.seen);
         }
+        self.run_survey();
         if self.upgrade.due().is_some_and(|due| due <= shown) {
             self.upgrade.handle_time(shown);
             self.carry_image(self.seen);
@@ -180,6 +183,7 @@ impl Meter {
     pub(super) fn stepped(&mut self, step: ClockStep, now: Now) {
         if step.is_marked() {
             self.stepped = true;
+            self.survey.mark();
             self.outbox.push_back(Output::Event(Event::ClockSet(step)));
             self.note(IndianEvent::ClockSet, now);
         }
@@ -189,7 +193,8 @@ impl Meter {
             self.interval_end = self.config.period.next_end(step.after);
             self.stepped = marked;
         }
-        // The calendar goes by the clock.
+        // Periods of their own and the calendar go by the clock.
+        self.run_survey();
         self.change_features();
         self.keeper.touch(Urgency::Now, now);
     }
@@ -259,9 +264,10 @@ impl Meter {
             let per_hour = self.config.period.per_hour();
             let [import, _, _, _, _, _, apparent] = entry.energies;
             let means = [import, apparent].map(|energy| energy.saturating_mul(per_hour));
-            if self
-                .features
-                .handle_demand(end, means, status == ReadingStatus::GOOD)
+            if !self.survey.has_demand()
+                && self
+                    .features
+                    .handle_demand(end, means, status == ReadingStatus::GOOD)
             {
                 self.keeper.touch_cell(FEATURES_CELL, now);
             }
@@ -310,6 +316,10 @@ impl Meter {
         self.first_breath(now);
         self.metrology.skip_to(now.utc);
         let shown = self.clock.time_at(self.metrology.cursor());
+        if !self.survey.is_empty() {
+            self.survey.resume(shown);
+            self.keeper.touch_cell(SURVEY_CELL, now);
+        }
         if shown >= self.interval_end {
             self.metrology.restart_means();
             if let Some(over) = self.month_over(shown) {

@@ -7,9 +7,10 @@ use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
     Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS,
-    SECURITY_CELL, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SinceVersion2, State,
-    encode_features, encode_fittings, encode_image, encode_logs, encode_prices, encode_profile,
-    encode_security, encode_segment, encode_supervision, profile_cell,
+    SECURITY_CELL, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL, SURVEY_CELLS,
+    SinceVersion2, State, encode_features, encode_fittings, encode_image, encode_logs,
+    encode_prices, encode_profile, encode_rows, encode_security, encode_segment,
+    encode_supervision, encode_survey, profile_cell,
 };
 
 impl Meter {
@@ -27,10 +28,17 @@ impl Meter {
                     SUPERVISION_CELL => encode_supervision(&self.supervision),
                     SECURITY_CELL => encode_security(&self.protection, self.link.security()),
                     IMAGE_CELL => encode_image(&self.upgrade),
+                    SURVEY_CELL => encode_survey(&self.survey),
                     _ => {
-                        let segment = SEGMENT_CELLS.iter().position(|cell| *cell == name);
-                        let segment = segment.expect("there are no other cells");
-                        encode_segment(&self.upgrade, segment)
+                        let place = |cells: &[&str]| cells.iter().position(|cell| *cell == name);
+                        match place(&SURVEY_CELLS) {
+                            Some(place) => encode_rows(&self.survey, place),
+                            None => {
+                                let segment = place(&SEGMENT_CELLS);
+                                let segment = segment.expect("there are no other cells");
+                                encode_segment(&self.upgrade, segment)
+                            }
+                        }
                     }
                 };
                 self.remember(ticket, name, bytes);

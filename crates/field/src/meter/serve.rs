@@ -1,8 +1,6 @@
-//! Serving clients: associations over connections, and the objects behind them.
+//! The objects behind an association, as its client reads, writes and invokes them.
 
-use std::sync::LazyLock;
-
-use gridloom_core::{Now, ObisCode, UtcTime};
+use gridloom_core::{Period, UtcTime};
 use gridloom_dlms::apdu::{
     ActionResult, AttributeDescriptor, DataAccessResult, MethodDescriptor, SelectiveAccess,
 };
@@ -10,325 +8,114 @@ use gridloom_dlms::association::Mechanism;
 use gridloom_dlms::axdr::{BitString, Data};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::selection::CaptureObject;
-use gridloom_dlms::server::{Caller, KeyKind, LogicalDevice, SecurityDesk, Server};
-use rand_core::Rng as _;
+use gridloom_dlms::server::{Caller, LogicalDevice, SecurityDesk};
 
-use super::{Meter, Output, Owed};
+use super::Meter;
 use crate::billing_period::BillingPeriods;
 use crate::catalogue::buffer::Source;
 use crate::catalogue::demand::Demand;
-use crate::catalogue::rows::{Buffer, CounterOf, Kind};
+use crate::catalogue::rows::{Buffer, CounterOf, Holder, Kind};
 use crate::catalogue::table::Row;
 use crate::catalogue::{Client, ObjectTable};
 use crate::clock::{Clock, ClockStep};
-use crate::config::MeterConfig;
+use crate::config::{Line, MeterConfig};
 use crate::features::{Features, Switched};
-use crate::fittings::Fittings;
-use crate::keeper::Urgency;
+use crate::fittings::{Fitting, Fittings, Pushes, Scripts};
 use crate::load::Load;
 use crate::logs::Logs;
-use crate::memory::{IMAGE_CELL, LOGS_CELL, SECURITY_CELL, SUPERVISION_CELL};
 use crate::metrology::{Instantaneous, Metrology};
 use crate::objects::InterfaceObject as _;
-use crate::objects::event_code::IndianEvent;
+use crate::objects::communication_setup::{AddressSource, Ipv4Setup, TcpUdpSetup};
 use crate::objects::event_log::Dial;
-use crate::objects::push_setup::{Destination, PushConfig, PushSetup};
+use crate::objects::push_setup::Destination;
 use crate::objects::script_table::ScriptName;
 use crate::objects::shape;
 use crate::profile::{Entry, Profile};
 use crate::protection::Protection;
 use crate::supervision::Supervision;
+use crate::survey::{self, Span, Survey};
 use crate::upgrade::Upgrade;
 
-/// A client's connection, numbered by whoever hosts the meter and never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u64);
-
-/// Fills bytes that nobody can guess.
-pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
-
-impl Meter {
-    /// Connections served at once; a further one is closed by [`Output::Disconnect`].
-    pub const CONNECTIONS_MAX: usize = 4;
-
-    /// Gives the source of the challenges that clients must answer: the operating system's, in
-    /// every deployment. Without it they follow from the seed, and a simulation repeats itself.
-    pub fn set_entropy(&mut self, entropy: Entropy) {
-        self.entropy = Some(entropy);
-    }
-
-    /// A client connected. A meter without supply serves none.
-    pub fn handle_client_connected(&mut self, connection: ConnectionId, now: Now) {
-        self.begin(now);
-        self.admit(connection);
-        self.settle(now);
-    }
-
-    /// A client's connection is gone, and what was to be answered on it.
-    pub fn handle_client_disconnected(&mut self, connection: ConnectionId, now: Now) {
-        self.begin(now);
-        if let Some(mut server) = self.connections.remove(&connection) {
-            server.disconnected();
-        }
-        self.drop_client_answers(|other| other == connection);
-        self.settle(now);
-    }
-
-    /// An APDU came from the client at SAP `client`, not trusted in any way; the first one also
-    /// begins its connection. It is answered by [`Output::Answer`] once everything that it
-    /// changed is durable. While
-    /// [`Self::ANSWERS_MAX`] answers wait for that, further APDUs are dropped and counted.
-    pub fn handle_client_apdu(
-        &mut self,
-        connection: ConnectionId,
-        client: u16,
-        apdu: &[u8],
-        now: Now,
-    ) {
-        self.begin(now);
-        self.measure(now);
-        if self.admit(connection) {
-            if self.waiting_answers() < Self::ANSWERS_MAX && !self.restarting {
-                self.serve(connection, client, apdu, now);
-            } else {
-                self.counters.answers_dropped += 1;
-            }
-        }
-        self.settle(now);
-    }
-
-    fn admit(&mut self, connection: ConnectionId) -> bool {
-        if self.off_since.is_none() {
-            if self.connections.contains_key(&connection) {
-                return true;
-            }
-            if self.connections.len() < Self::CONNECTIONS_MAX {
-                let server = Server::new(self.config.access.server.clone());
-                self.connections.insert(connection, server);
-                return true;
-            }
-        }
-        self.outbox.push_back(Output::Disconnect { connection });
-        false
-    }
-
-    fn serve(&mut self, connection: ConnectionId, client: u16, apdu: &[u8], now: Now) {
-        // What is behind its own clock must not be set: `measure` comes again at once.
-        let settable = !self.is_over(now) && !self.keeper.is_behind();
-        let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
-        self.integrate_to(now.utc.min(last));
-        let believed = [KeyKind::Unicast, KeyKind::Broadcast].map(|key| self.link.believed(key));
-        if self.protection.is_dated() {
-            let peers = self.protection.peers(self.clock.time_at(now.utc));
-            self.link.security_mut().set_peers(peers);
-        }
-        self.challenges += 1;
-        let mut seeded = self
-            .config
-            .seed
-            .child("challenge")
-            .nth(now.utc.as_millis().unsigned_abs())
-            .nth(self.challenges)
-            .rng();
-        let mut entropy = |bytes: &mut [u8]| match &mut self.entropy {
-            Some(entropy) => entropy(bytes),
-            None => seeded.fill_bytes(bytes),
-        };
-        let mut device = Device {
-            table: ObjectTable::of(self.config.connection),
-            config: &self.config,
-            clock: &mut self.clock,
-            truly: now.utc,
-            settable: settable.then_some(self.interval_end),
-            profile: &self.profile,
-            metrology: &self.metrology,
-            load: &mut *self.load,
-            periods: &mut self.periods,
-            features: &mut self.features,
-            logs: &mut self.logs,
-            fittings: &mut self.fittings,
-            protection: &mut self.protection,
-            upgrade: &mut self.upgrade,
-            supervision: &mut self.supervision,
-            block_reset: &mut self.block_reset,
-            believed,
-            step: None,
-            billing_ends: false,
-            features_changed: false,
-            logs_changed: false,
-            fittings_changed: false,
-            protection_changed: false,
-            image_changed: false,
-            scripts: Vec::new(),
-            proved: false,
-            alarms_changed: false,
-            alert_asked: false,
-            push_asked: false,
-            changed: false,
-        };
-        let keys = self.link.security().keys().clone();
-        let server = self.connections.get_mut(&connection);
-        let answer = server.expect("the caller has looked").handle_apdu(
-            client,
-            apdu,
-            &mut device,
-            self.link.security_mut(),
-            &mut entropy,
-        );
-        let Device {
-            step,
-            billing_ends,
-            features_changed,
-            logs_changed,
-            fittings_changed,
-            protection_changed,
-            image_changed,
-            scripts,
-            proved,
-            alarms_changed,
-            alert_asked,
-            push_asked,
-            mut changed,
-            ..
-        } = device;
-        if features_changed {
-            self.change_features();
-            changed = true;
-        }
-        if logs_changed {
-            self.keeper.touch_cell(LOGS_CELL, now);
-            changed = true;
-        }
-        if fittings_changed {
-            self.change_fittings();
-            changed = true;
-        }
-        if protection_changed {
-            let peers = self.protection.peers(self.clock.time_at(now.utc));
-            self.link.security_mut().set_peers(peers);
-            self.keeper.touch_cell(SECURITY_CELL, now);
-            changed = true;
-        }
-        for script in scripts {
-            self.run_script(script, now);
-            changed = true;
-        }
-        // Whoever activates an image has not seen it run.
-        if proved && !image_changed && self.upgrade.is_on_trial() {
-            self.upgrade.handle_confirmed();
-            self.keeper.touch_cell(IMAGE_CELL, now);
-            changed = true;
-        }
-        if alarms_changed {
-            self.keeper.touch_cell(SUPERVISION_CELL, now);
-            changed = true;
-        }
-        self.alert_due |= alert_asked;
-        if image_changed {
-            self.keeper.touch_cell(IMAGE_CELL, now);
-            changed = true;
-        }
-        self.carry_image(now);
-        if push_asked && let Some(newest) = self.profile.newest() {
-            // Also one that was delivered: whoever asks wants to see a push.
-            self.schedule.add(newest.end());
-        }
-        if billing_ends {
-            self.end_billing(self.clock.time_at(now.utc));
-        }
-        if let Some(step) = step {
-            self.stepped(step, now);
-            changed = true;
-        }
-        if *self.link.security().keys() != keys {
-            self.note(IndianEvent::GlobalKeysChanged, now);
-        }
-        if self.link.has_changed() || changed {
-            self.keeper.touch(Urgency::Now, now);
-            changed = true;
-        }
-        let Some(apdu) = answer else {
-            return;
-        };
-        // Answers keep their order on a connection.
-        let behind = self.owed.iter().any(|(_, owed)| {
-            matches!(owed, Owed::ClientAnswer { connection: other, .. } if *other == connection)
-        });
-        if changed || behind {
-            self.owe(Owed::ClientAnswer {
-                connection,
-                client,
-                apdu,
-            });
-        } else {
-            self.outbox.push_back(Output::Answer {
-                connection,
-                client,
-                apdu,
-            });
-        }
-    }
-
-    /// Answers that wait until their effect is durable.
-    pub(super) fn waiting_answers(&self) -> usize {
-        let owed = self.owed.iter();
-        owed.filter(|(_, owed)| matches!(owed, Owed::Answer(_) | Owed::ClientAnswer { .. }))
-            .count()
-    }
-
-    /// Without supply no connection stands.
-    pub(super) fn drop_clients(&mut self) {
-        self.connections.clear();
-        self.drop_client_answers(|_| true);
-    }
-
-    fn drop_client_answers(&mut self, of: impl Fn(ConnectionId) -> bool) {
-        let before = self.owed.len();
-        self.owed.retain(
-            |(_, owed)| !matches!(owed, Owed::ClientAnswer { connection, .. } if of(*connection)),
-        );
-        self.counters.answers_dropped += (before - self.owed.len()) as u64;
-    }
-}
-
 /// The parts of a meter that its objects show and change.
-struct Device<'a> {
-    table: ObjectTable,
-    config: &'a MeterConfig,
-    clock: &'a mut Clock,
-    truly: UtcTime,
+pub(super) struct Device<'a> {
+    pub(super) table: ObjectTable,
+    pub(super) config: &'a MeterConfig,
+    pub(super) clock: &'a mut Clock,
+    pub(super) truly: UtcTime,
     /// The end of the running interval, unless intervals wait to be captured.
-    settable: Option<UtcTime>,
-    profile: &'a Profile,
-    metrology: &'a Metrology,
-    load: &'a mut dyn Load,
-    periods: &'a mut BillingPeriods,
-    features: &'a mut Features,
-    logs: &'a mut Logs,
-    fittings: &'a mut Fittings,
-    protection: &'a mut Protection,
-    upgrade: &'a mut Upgrade,
-    supervision: &'a mut Supervision,
-    block_reset: &'a mut Option<UtcTime>,
+    pub(super) settable: Option<UtcTime>,
+    pub(super) profile: &'a Profile,
+    pub(super) metrology: &'a Metrology,
+    pub(super) load: &'a mut dyn Load,
+    pub(super) periods: &'a mut BillingPeriods,
+    pub(super) features: &'a mut Features,
+    pub(super) logs: &'a mut Logs,
+    pub(super) fittings: &'a mut Fittings,
+    pub(super) protection: &'a mut Protection,
+    pub(super) upgrade: &'a mut Upgrade,
+    pub(super) supervision: &'a mut Supervision,
+    pub(super) survey: &'a mut Survey,
+    pub(super) block_reset: &'a mut Option<UtcTime>,
     /// The highest counters of clients, under the unicast and the broadcast key.
-    believed: [u32; 2],
-    /// How the clock was set, all requests of the APDU taken together.
-    step: Option<ClockStep>,
-    billing_ends: bool,
-    features_changed: bool,
-    logs_changed: bool,
-    fittings_changed: bool,
-    protection_changed: bool,
-    image_changed: bool,
-    /// That a client wants to run.
-    scripts: Vec<ScriptName>,
-    /// Somebody who proved who he is was served.
-    proved: bool,
-    alarms_changed: bool,
-    alert_asked: bool,
-    push_asked: bool,
-    changed: bool,
+    pub(super) believed: [u32; 2],
+    pub(super) done: Done,
 }
+
+/// What is left to be done once the APDU is answered.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// How the clock was set, all requests of the APDU taken together.
+    pub(super) step: Option<ClockStep>,
+    pub(super) billing_ends: bool,
+    pub(super) features: bool,
+    pub(super) logs: bool,
+    pub(super) fittings: bool,
+    /// The security setup, a key pair or a secret.
+    pub(super) protection: bool,
+    pub(super) image: bool,
+    /// That a client wants to run.
+    pub(super) scripts: Vec<ScriptName>,
+    /// Somebody who proved who he is was served.
+    pub(super) proved: bool,
+    pub(super) alarms: bool,
+    /// That a client asked for.
+    pub(super) pushes: Vec<Pushes>,
+    /// The rows of the block load profile, or their period.
+    pub(super) survey: bool,
+    /// That a client set.
+    pub(super) periods: Vec<(Span, Period)>,
+    /// Anything else that must be durable before the answer leaves.
+    pub(super) changed: bool,
+}
+
+/// The parts of a meter at a true time, each borrowed for itself. Nothing may be set unless
+/// `settable` says so.
+macro_rules! device {
+    ($meter:ident, $truly:expr) => {
+        Device {
+            table: ObjectTable::of($meter.config.connection),
+            config: &$meter.config,
+            clock: &mut $meter.clock,
+            truly: $truly,
+            settable: None,
+            profile: &$meter.profile,
+            metrology: &$meter.metrology,
+            load: &mut *$meter.load,
+            periods: &mut $meter.periods,
+            features: &mut $meter.features,
+            logs: &mut $meter.logs,
+            fittings: &mut $meter.fittings,
+            protection: &mut $meter.protection,
+            upgrade: &mut $meter.upgrade,
+            supervision: &mut $meter.supervision,
+            survey: &mut $meter.survey,
+            block_reset: &mut $meter.block_reset,
+            believed: [0; 2],
+            done: Done::default(),
+        }
+    };
+}
+pub(super) use device;
 
 impl LogicalDevice for Device<'_> {
     fn get(
@@ -362,70 +149,52 @@ impl LogicalDevice for Device<'_> {
         if access.is_some() {
             return Err(DataAccessResult::ScopeOfAccessViolated);
         }
-        match row.kind {
-            Kind::Clock => {
+        let shown = self.clock.time_at(self.truly);
+        match row.kind.holder() {
+            Holder::Clock => {
                 let mut clock = *self.clock;
                 let step = clock.set(asked.attribute, value, self.truly)?;
                 self.take_clock(clock, step)
                     .map_err(|refusal| match refusal {
                         ClockRefusal::Behind => DataAccessResult::TemporaryFailure,
                         ClockRefusal::TooFarBack => DataAccessResult::OtherReason,
-                    })
+                    })?;
             }
-            Kind::Part(part) => {
-                let shown = self.clock.time_at(self.truly);
-                self.features
-                    .object_mut(part)
-                    .set(asked.attribute, value, shown)?;
-                self.features_changed = true;
-                Ok(())
+            Holder::Part(part) => {
+                let object = self.features.object_mut(part);
+                object.set(asked.attribute, value, shown)?;
+                self.done.features = true;
             }
-            Kind::Fitting(fitting) => {
-                let shown = self.clock.time_at(self.truly);
+            Holder::Fitting(fitting) => {
+                self.check_fitting(fitting, asked.attribute, value)?;
                 self.fittings.change(fitting, shown, |object| {
                     object.set(asked.attribute, value, shown)
                 })?;
-                self.fittings_changed = true;
-                Ok(())
+                if let Fitting::Push(push) = fitting
+                    && self.fittings.push(push).destination().is_none()
+                {
+                    self.fittings.restore_objects(push);
+                }
+                self.done.fittings = true;
             }
-            Kind::Alarm(object) => {
+            Holder::Alarm(object) => {
                 self.supervision.write(object, value)?;
-                self.alarms_changed = true;
-                Ok(())
+                self.done.alarms = true;
             }
-            Kind::ImageTransfer => {
-                let shown = self.clock.time_at(self.truly);
+            Holder::ImageTransfer => {
                 self.upgrade.set(asked.attribute, value, shown)?;
-                self.image_changed = true;
-                Ok(())
+                self.done.image = true;
             }
-            Kind::Association
-            | Kind::SapList
-            | Kind::DeviceName
-            | Kind::SecuritySetup
-            | Kind::InvocationCounter(_)
-            | Kind::Serial
-            | Kind::Maker
-            | Kind::YearOfManufacture
-            | Kind::Firmware
-            | Kind::CapturePeriod
-            | Kind::DemandPeriod
-            | Kind::ProfileStatus
-            | Kind::ActiveTariff
-            | Kind::OutageCount
-            | Kind::OutageMinutes
-            | Kind::EventCode(_)
-            | Kind::Log(_)
-            | Kind::InstantPush
-            | Kind::AlertPush
-            | Kind::TamperCount
-            | Kind::Disturbances(..)
-            | Kind::Demand(_)
-            | Kind::Scripts(_)
-            | Kind::Register(_)
-            | Kind::Profile(_)
-            | Kind::Scalers(_) => Err(DataAccessResult::ReadWriteDenied),
+            Holder::Span(span) => {
+                let seconds = shape::long_unsigned(value)?;
+                let period = survey::settable(seconds.into(), self.config.period)?;
+                self.done.periods.push((span, period));
+            }
+            Holder::Log(_) | Holder::Scripts(_) | Holder::Profile(_) | Holder::Fixed => {
+                return Err(DataAccessResult::ReadWriteDenied);
+            }
         }
+        Ok(())
     }
 
     fn invoke(
@@ -437,8 +206,10 @@ impl LogicalDevice for Device<'_> {
         let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
         let row = self.table.invocable(client, asked)?;
         self.meet(caller);
-        match row.kind {
-            Kind::Clock => {
+        let shown = self.clock.time_at(self.truly);
+        let mut returned = None;
+        match row.kind.holder() {
+            Holder::Clock => {
                 let mut clock = *self.clock;
                 let period = self.config.period;
                 let step = clock.invoke(asked.method, parameters, period, self.truly)?;
@@ -448,84 +219,65 @@ impl LogicalDevice for Device<'_> {
                         ClockRefusal::TooFarBack => ActionResult::OtherReason,
                     })?;
             }
-            Kind::Profile(Buffer::Billing) if asked.method == 2 => self.billing_ends = true,
-            Kind::Part(part) => {
-                let shown = self.clock.time_at(self.truly);
+            Holder::Part(part) => {
                 let object = self.features.object_mut(part);
-                let returned = object.invoke(asked.method, parameters, shown)?;
-                self.features_changed = true;
-                return Ok(returned);
+                returned = object.invoke(asked.method, parameters, shown)?;
+                self.done.features = true;
             }
-            Kind::Profile(Buffer::Billing) => self.periods.clear(),
-            Kind::Log(number) => {
-                let shown = self.clock.time_at(self.truly);
+            Holder::Log(number) => {
                 let log = self.logs.log_mut(number);
-                let returned = log.invoke(asked.method, parameters, shown)?;
-                self.logs_changed = true;
-                return Ok(returned);
+                returned = log.invoke(asked.method, parameters, shown)?;
+                self.done.logs = true;
             }
-            Kind::Fitting(fitting) => {
-                let shown = self.clock.time_at(self.truly);
-                let returned = self.fittings.change(fitting, shown, |object| {
+            Holder::Fitting(Fitting::Push(push)) => {
+                shape::nothing(parameters)?;
+                self.done.pushes.push(push);
+            }
+            Holder::Fitting(Fitting::Ipv4) => return Err(ActionResult::OtherReason),
+            Holder::Fitting(fitting) => {
+                returned = self.fittings.change(fitting, shown, |object| {
                     object.invoke(asked.method, parameters, shown)
                 })?;
-                self.fittings_changed = true;
-                return Ok(returned);
+                self.done.fittings = true;
             }
-            Kind::ImageTransfer => {
-                let shown = self.clock.time_at(self.truly);
+            Holder::ImageTransfer => {
                 // A failed verification changes it too; a block only its segment.
-                self.image_changed |= asked.method != 2;
-                self.changed = true;
-                return self.upgrade.invoke(asked.method, parameters, shown);
+                self.done.image |= asked.method != 2;
+                self.done.changed = true;
+                returned = self.upgrade.invoke(asked.method, parameters, shown)?;
             }
-            Kind::Scripts(scripts) => {
+            Holder::Scripts(scripts) => {
                 let selector = shape::long_unsigned(shape::required(parameters)?)?;
                 if scripts.table().actions(selector).is_none() {
                     return Err(ActionResult::ScopeOfAccessViolated);
                 }
-                self.scripts.push(ScriptName {
+                self.done.scripts.push(ScriptName {
                     table: scripts.name(),
                     selector,
                 });
             }
-            Kind::AlertPush => {
-                self.alert_asked = true;
-                return Ok(None);
+            Holder::Profile(Buffer::Billing) => {
+                if asked.method == 2 {
+                    self.done.billing_ends = true;
+                } else {
+                    self.periods.clear();
+                }
+                self.done.changed = true;
             }
-            Kind::InstantPush => {
-                self.push_asked = true;
-                return Ok(None);
+            Holder::Profile(Buffer::Block) if self.survey.has_block() => {
+                self.survey.reset_block(self.config.profile_days);
+                self.done.survey = true;
             }
-            Kind::Profile(Buffer::Block | Buffer::Daily) => {
+            Holder::Profile(Buffer::Block | Buffer::Daily) => {
                 *self.block_reset = self.profile.newest().map(Entry::end);
+                self.done.changed = true;
             }
-            Kind::Association
-            | Kind::SapList
-            | Kind::DeviceName
-            | Kind::SecuritySetup
-            | Kind::InvocationCounter(_)
-            | Kind::Serial
-            | Kind::Maker
-            | Kind::YearOfManufacture
-            | Kind::Firmware
-            | Kind::CapturePeriod
-            | Kind::DemandPeriod
-            | Kind::ProfileStatus
-            | Kind::ActiveTariff
-            | Kind::OutageCount
-            | Kind::OutageMinutes
-            | Kind::EventCode(_)
-            | Kind::Alarm(_)
-            | Kind::TamperCount
-            | Kind::Disturbances(..)
-            | Kind::Demand(_)
-            | Kind::Register(_)
-            | Kind::Profile(Buffer::Instantaneous)
-            | Kind::Scalers(_) => return Err(ActionResult::ReadWriteDenied),
+            Holder::Profile(Buffer::Instantaneous)
+            | Holder::Alarm(_)
+            | Holder::Span(_)
+            | Holder::Fixed => return Err(ActionResult::ReadWriteDenied),
         }
-        self.changed = true;
-        Ok(None)
+        Ok(returned)
     }
 
     fn invoke_security(
@@ -541,7 +293,7 @@ impl LogicalDevice for Device<'_> {
         if matches!(row.kind, Kind::Association) {
             self.protection
                 .change_secret(caller.client, parameters, desk)?;
-            self.protection_changed = true;
+            self.done.protection = true;
             return Ok(None);
         }
         let shown = self.clock.time_at(self.truly);
@@ -549,7 +301,7 @@ impl LogicalDevice for Device<'_> {
             .protection
             .invoke(asked.method, parameters, shown, desk)?;
         // A request for a certificate and an export change nothing.
-        self.protection_changed |= !matches!(asked.method, 5 | 7);
+        self.done.protection |= !matches!(asked.method, 5 | 7);
         Ok(returned)
     }
 
@@ -572,9 +324,74 @@ enum ClockRefusal {
 }
 
 impl Device<'_> {
+    /// What an attribute is for a push that names it; null for what this meter does not have, or
+    /// what only an association can see.
+    pub(super) fn pushed(&mut self, object: &CaptureObject, caller: &Caller) -> Data {
+        let asked = AttributeDescriptor {
+            class_id: object.class_id,
+            instance: object.instance,
+            attribute: object.attribute,
+        };
+        let Ok((row, _)) = self.table.readable(Client::Management, asked) else {
+            return Data::Null;
+        };
+        let whole = match row.kind {
+            _ if asked.attribute == 1 => shape::name_value(row.name),
+            Kind::Association | Kind::SecuritySetup => Data::Null,
+            // The newest row: a whole buffer does not fit a push.
+            Kind::Profile(buffer) if asked.attribute == 2 => self.source().newest(buffer),
+            _ => self
+                .value(row, asked.attribute, None, caller, Client::Management)
+                .unwrap_or(Data::Null),
+        };
+        let Some(index) = usize::from(object.data_index).checked_sub(1) else {
+            return whole;
+        };
+        match whole {
+            Data::Array(members) | Data::Structure(members) => {
+                members.into_iter().nth(index).unwrap_or(Data::Null)
+            }
+            _ => Data::Null,
+        }
+    }
+
+    /// Whether a meter can do what a client writes: what it would only store it refuses.
+    fn check_fitting(
+        &self,
+        fitting: Fitting,
+        attribute: i8,
+        value: &Data,
+    ) -> Result<(), DataAccessResult> {
+        let fits = match (fitting, attribute) {
+            (Fitting::Schedule(_), 2) => Scripts::knows(ScriptName::from_value(value)?),
+            // The edge reads one list only: another one needs another destination.
+            (Fitting::Push(push), 2) => {
+                !self.fittings.push(push).destination().is_none() || *value == push.made_list()
+            }
+            (Fitting::Push(_), 3) => {
+                let destination = Destination::from_value(value)?;
+                destination.is_none() || self.config.reach.allows(&destination)
+            }
+            (Fitting::Tcp, 5) => usize::from(shape::unsigned(value)?) <= Meter::CONNECTIONS_MAX,
+            (Fitting::Tcp, 6) => {
+                self.config.reach.port.is_some() && is_timeout(shape::long_unsigned(value)?)
+            }
+            (Fitting::Hdlc, 8) => {
+                self.config.reach.line == Line::Hdlc && is_timeout(shape::long_unsigned(value)?)
+            }
+            (Fitting::Hdlc, _) => self.config.reach.line == Line::Hdlc,
+            _ => true,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(DataAccessResult::OtherReason)
+        }
+    }
+
     fn meet(&mut self, caller: &Caller) {
         let proved = !matches!(caller.authentication, Mechanism::None | Mechanism::Lls);
-        self.proved |= proved;
+        self.done.proved |= proved;
     }
 
     fn take_clock(&mut self, clock: Clock, step: Option<ClockStep>) -> Result<(), ClockRefusal> {
@@ -584,14 +401,14 @@ impl Device<'_> {
             if step.after < start - Clock::BACK_MAX {
                 return Err(ClockRefusal::TooFarBack);
             }
-            let before = self.step.map_or(step.before, |step| step.before);
-            self.step = Some(ClockStep {
+            let before = self.done.step.map_or(step.before, |step| step.before);
+            self.done.step = Some(ClockStep {
                 before,
                 after: step.after,
             });
         }
         *self.clock = clock;
-        self.changed = true;
+        self.done.changed = true;
         Ok(())
     }
 
@@ -603,7 +420,7 @@ impl Device<'_> {
         caller: &Caller,
         client: Client,
     ) -> Result<Data, DataAccessResult> {
-        let seconds = |seconds: u32| Data::LongUnsigned(u16::try_from(seconds).unwrap_or(u16::MAX));
+        let shown = self.clock.time_at(self.truly);
         Ok(match row.kind {
             Kind::Association => return self.association(attribute, caller, client),
             Kind::SapList => Data::Array(vec![Data::Structure(vec![
@@ -621,7 +438,10 @@ impl Device<'_> {
             Kind::Maker => Data::OctetString(b"Gridloom".to_vec()),
             Kind::YearOfManufacture => Data::LongUnsigned(YEAR),
             Kind::Firmware => Data::OctetString(self.upgrade.version().into_bytes()),
-            Kind::CapturePeriod | Kind::DemandPeriod => seconds(self.config.period.as_secs()),
+            Kind::Span(span) => {
+                let period = self.survey.period(span, self.config.period);
+                Data::LongUnsigned(u16::try_from(period.as_secs()).unwrap_or(u16::MAX))
+            }
             Kind::OutageCount => Data::DoubleLongUnsigned(self.logs.outages().count()),
             Kind::OutageMinutes => Data::DoubleLongUnsigned(
                 u32::try_from(self.logs.outages().seconds() / 60).unwrap_or(u32::MAX),
@@ -630,14 +450,7 @@ impl Device<'_> {
             Kind::Log(number) if attribute == 2 => {
                 return self.logs.log(number).buffer(access, &Dialled(self.clock));
             }
-            Kind::Log(number) => {
-                let shown = self.clock.time_at(self.truly);
-                return self.logs.log(number).get(attribute, shown);
-            }
-            Kind::InstantPush => {
-                let shown = self.clock.time_at(self.truly);
-                return INSTANT_PUSH.get(attribute, shown);
-            }
+            Kind::Log(number) => return self.logs.log(number).get(attribute, shown),
             Kind::Alarm(object) => self.supervision.value(object),
             Kind::Disturbances(disturbance, phase) => {
                 let count = self.supervision.disturbances(disturbance, phase as u8);
@@ -648,34 +461,38 @@ impl Device<'_> {
                     clock: self.clock,
                     profile: self.profile,
                     metrology: self.metrology,
-                    period_s: self.config.period.as_secs(),
+                    period_s: self
+                        .survey
+                        .period(Span::Demand, self.config.period)
+                        .as_secs(),
+                    survey: self.survey,
                     channel,
-                    shown: self.clock.time_at(self.truly),
+                    shown,
                 };
                 return demand.get(attribute);
             }
             Kind::TamperCount => Data::DoubleLongUnsigned(self.supervision.count()),
-            Kind::AlertPush => {
-                let shown = self.clock.time_at(self.truly);
-                return ALERT_PUSH.get(attribute, shown);
+            Kind::Scripts(scripts) => return scripts.table().get(attribute, shown),
+            Kind::Fitting(Fitting::Tcp) => {
+                let port = self.config.reach.port.unwrap_or(self.fittings.tcp().port);
+                let setup = TcpUdpSetup {
+                    port,
+                    ..self.fittings.tcp().clone()
+                };
+                return setup.get(attribute, shown);
             }
-            Kind::Scripts(scripts) => {
-                let shown = self.clock.time_at(self.truly);
-                return scripts.table().get(attribute, shown);
+            Kind::Fitting(Fitting::Ipv4) => {
+                let setup = Ipv4Setup {
+                    address: self.config.reach.address.map_or(0, u32::from),
+                    source: AddressSource::Static,
+                    ..Ipv4Setup::DHCP
+                };
+                return setup.get(attribute, shown);
             }
-            Kind::Fitting(fitting) => {
-                let shown = self.clock.time_at(self.truly);
-                return self.fittings.object(fitting).get(attribute, shown);
-            }
-            Kind::ImageTransfer => {
-                let shown = self.clock.time_at(self.truly);
-                return self.upgrade.get(attribute, shown);
-            }
+            Kind::Fitting(fitting) => return self.fittings.object(fitting).get(attribute, shown),
+            Kind::ImageTransfer => return self.upgrade.get(attribute, shown),
             Kind::ActiveTariff => Data::Unsigned(self.features.tariff()),
-            Kind::Part(part) => {
-                let shown = self.clock.time_at(self.truly);
-                return self.features.object(part).get(attribute, shown);
-            }
+            Kind::Part(part) => return self.features.object(part).get(attribute, shown),
             Kind::ProfileStatus => {
                 let newest = self.profile.newest();
                 Data::Unsigned(newest.map_or(0, |entry| entry.status().0))
@@ -683,7 +500,8 @@ impl Device<'_> {
             Kind::Register(quantity) if attribute == 3 => quantity.scaler_unit_data(),
             Kind::Register(quantity) => {
                 let seen = self.seen();
-                quantity.value(self.metrology, &seen, self.profile.newest(), self.features)
+                let rows = self.survey.block().unwrap_or(self.profile);
+                quantity.value(self.metrology, &seen, rows.newest(), self.features)
             }
             Kind::Profile(buffer) => {
                 return self.source().profile(buffer, attribute, access);
@@ -706,10 +524,15 @@ impl Device<'_> {
             seen: self.seen(),
             clock: self.clock,
             shown: self.clock.time_at(self.truly),
-            period: self.config.period,
             connection: self.config.connection,
             profile: self.profile,
-            block_reset: *self.block_reset,
+            block: self.survey.block().unwrap_or(self.profile),
+            block_reset: if self.survey.has_block() {
+                None
+            } else {
+                (*self.block_reset).max(self.survey.hidden())
+            },
+            days_reset: *self.block_reset,
             metrology: self.metrology,
             periods: self.periods,
             features: self.features,
@@ -717,7 +540,7 @@ impl Device<'_> {
     }
 
     /// The maker's three letters and thirteen digits, as a logical device name has them.
-    fn device_name(&self) -> Vec<u8> {
+    pub(super) fn device_name(&self) -> Vec<u8> {
         let [a, b, c, ..] = self.config.title.0;
         let mut name = vec![a, b, c];
         name.extend(self.serial().bytes());
@@ -797,68 +620,11 @@ impl Dial for Dialled<'_> {
     }
 }
 
-/// What every meter pushes after each interval, to its edge. It is the maker's: a client may
-/// only ask for a push now.
-static INSTANT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
-    let object = |class_id: u16, [a, b, c, d, e]: [u8; 5], attribute: i8| CaptureObject {
-        class_id,
-        instance: ObisCode([a, b, c, d, e, 255]),
-        attribute,
-        data_index: 0,
-    };
-    let mut objects = vec![
-        object(40, [0, 0, 25, 9, 0], 1),
-        object(8, [0, 0, 1, 0, 0], 2),
-        object(1, [0, 0, 96, 10, 1], 2),
-        object(1, [1, 0, 0, 8, 4], 2),
-    ];
-    for quantity in [1, 2, 5, 6, 7, 8, 9] {
-        objects.push(object(3, [1, 0, quantity, 29, 0], 2));
-    }
-    objects.extend([
-        object(3, [1, 0, 32, 27, 0], 2),
-        object(3, [1, 0, 1, 8, 0], 2),
-        object(3, [1, 0, 1, 7, 0], 2),
-    ]);
-    PushSetup::new(PushConfig {
-        objects,
-        destination: Destination {
-            transport: 0,
-            address: Vec::new(),
-            message: 0,
-        },
-        randomisation_s: 0,
-        retries: 0,
-        delay_s: 0,
-    })
-});
-
-/// What every meter tells its management when an alarm begins.
-static ALERT_PUSH: LazyLock<PushSetup> = LazyLock::new(|| {
-    let object = |class_id: u16, [a, b, c, d, e]: [u8; 5], attribute: i8| CaptureObject {
-        class_id,
-        instance: ObisCode([a, b, c, d, e, 255]),
-        attribute,
-        data_index: 0,
-    };
-    PushSetup::new(PushConfig {
-        objects: vec![
-            object(40, [0, 4, 25, 9, 0], 1),
-            object(8, [0, 0, 1, 0, 0], 2),
-            object(1, [0, 0, 97, 98, 20], 2),
-            object(1, [0, 0, 97, 98, 21], 2),
-            object(1, [0, 0, 94, 91, 18], 2),
-        ],
-        destination: Destination {
-            transport: 0,
-            address: Vec::new(),
-            message: 0,
-        },
-        randomisation_s: 0,
-        retries: 0,
-        delay_s: 0,
-    })
-});
+/// The host hangs up after [`Meter::INACTIVITY_S_MAX`] anyway: a longer time-out, or none, would
+/// only look as if it held.
+fn is_timeout(seconds: u16) -> bool {
+    (1..=Meter::INACTIVITY_S_MAX).contains(&seconds)
+}
 
 /// When the first meters of this kind were made.
 const YEAR: u16 = 2_026;

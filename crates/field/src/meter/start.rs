@@ -21,15 +21,17 @@ use crate::load::Load;
 use crate::logs::Logs;
 use crate::memory::{
     Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, MemoryError, PRICES_CELL,
-    PROFILE_CELLS, SECURITY_CELL, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, State,
-    decode_features, decode_fittings, decode_logs, decode_prices, decode_profile,
-    decode_supervision, restore_image, restore_security,
+    PROFILE_CELLS, SECURITY_CELL, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL,
+    SURVEY_CELLS, State, decode_features, decode_fittings, decode_logs, decode_prices,
+    decode_profile, decode_rows, decode_supervision, decode_survey, is_survey_cell, restore_image,
+    restore_security,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
 use crate::protection::Protection;
 use crate::status::Counters;
 use crate::supervision::Supervision;
+use crate::survey::Survey;
 use crate::upgrade::Upgrade;
 
 /// Why a meter does not start.
@@ -211,6 +213,18 @@ impl Meter {
         if let Some(bytes) = cells.get(SUPERVISION_CELL) {
             meter.supervision = decode_supervision(bytes, &meter.config.quality())?;
         }
+        if let Some(bytes) = cells.get(SURVEY_CELL) {
+            meter.survey = decode_survey(bytes, meter.config.profile_days)?;
+            let mut rows = Vec::new();
+            for (place, name) in SURVEY_CELLS.iter().enumerate() {
+                if let Some(bytes) = cells.get(*name) {
+                    rows.extend(decode_rows(place, bytes)?);
+                }
+            }
+            meter.survey.restore(rows);
+            meter.survey.catch_up(shown);
+        }
+        meter.follow_push_setups();
         restore_image(&mut meter.upgrade, cells)?;
         if let Some(bytes) = cells.get(SECURITY_CELL) {
             restore_security(&mut meter.protection, bytes, meter.link.security_mut())?;
@@ -272,6 +286,7 @@ impl Meter {
             protection,
             restarting: false,
             supervision: Supervision::default(),
+            survey: Survey::default(),
             alert_due: false,
             load_changes: None,
             periods: BillingPeriods::default(),
@@ -313,6 +328,7 @@ fn known_cell(name: &str) -> bool {
     .contains(&name)
         || PROFILE_CELLS.contains(&name)
         || SEGMENT_CELLS.contains(&name)
+        || is_survey_cell(name)
 }
 
 /// What the cells say of each other.

@@ -1,6 +1,7 @@
 //! Talking: pushes, acknowledgements, requests, and frames that are not believed.
 
 use gridloom_core::{MilliwattHours, Money, Now, UtcTime};
+use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::{
     Apdu, ApduError, DataAccessResult, DataNotificationConfirm, ExceptionResponse, ServiceError,
     SetResponseNormal, StateError,
@@ -113,8 +114,12 @@ impl Meter {
         }));
     }
 
-    /// The utility has an interval.
+    /// The utility has an interval, or an alert.
     pub(super) fn confirmed(&mut self, confirm: DataNotificationConfirm, now: Now) {
+        if AlertPush::is_alert(confirm.invoke_id) {
+            self.confirmed_alert(confirm.invoke_id.number(), now);
+            return;
+        }
         let end = self.profile.end_of_invoke_id(confirm.invoke_id);
         if let Some(end) = end {
             // Also a push that was asked for again.

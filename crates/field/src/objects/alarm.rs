@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use gridloom_dlms::apdu::DataAccessResult;
 use gridloom_dlms::axdr::{BitString, Data};
+pub use gridloom_dlms::companion::{AlarmBit, ErrorBit, StatusBit};
 
 use super::retained::{Keeper, Kept, RetainedError};
 use super::shape;
@@ -16,128 +17,6 @@ use super::shape;
 const VERSION: u8 = 1;
 const OBJECT: &str = "alarm";
 const WORD_BITS: usize = 128;
-
-/// A fault of the meter itself: a bit of the error register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum ErrorBit {
-    /// The clock may be wrong.
-    ClockInvalid = 0,
-    /// The battery must be replaced.
-    ReplaceBattery = 1,
-    /// The program memory is damaged.
-    ProgramMemory = 8,
-    /// The working memory is damaged.
-    Ram = 9,
-    /// The memory that keeps is damaged.
-    NvMemory = 10,
-    /// Measuring is damaged.
-    Measurement = 11,
-    /// The watchdog has restarted the meter.
-    Watchdog = 12,
-}
-
-/// A bit of alarm register 1 (below 32) or 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum AlarmBit {
-    /// The clock may be wrong.
-    ClockInvalid = 0,
-    /// The battery must be replaced.
-    ReplaceBattery = 1,
-    /// The program memory is damaged.
-    ProgramMemory = 8,
-    /// The working memory is damaged.
-    Ram = 9,
-    /// The memory that keeps is damaged.
-    NvMemory = 10,
-    /// Measuring is damaged.
-    Measurement = 11,
-    /// The watchdog has restarted the meter.
-    Watchdog = 12,
-    /// Somebody tampers with the meter.
-    Fraud = 13,
-    /// Supply is away on all phases.
-    TotalPowerFailure = 32,
-    /// Supply is back.
-    PowerResumed = 33,
-    /// Voltage missing on L1.
-    MissingVoltageL1 = 34,
-    /// Voltage missing on L2.
-    MissingVoltageL2 = 35,
-    /// Voltage missing on L3.
-    MissingVoltageL3 = 36,
-    /// Neutral missing.
-    MissingNeutral = 40,
-    /// Phases are asymmetric.
-    PhaseAsymmetry = 41,
-    /// Current flows backwards.
-    CurrentReversal = 42,
-    /// The phases turn the other way.
-    PhaseSequence = 43,
-    /// Consumption where none is expected.
-    UnexpectedConsumption = 44,
-    /// Keys were exchanged.
-    KeyExchanged = 45,
-    /// Voltage quality is bad on L1.
-    BadVoltageL1 = 46,
-    /// Voltage quality is bad on L2.
-    BadVoltageL2 = 47,
-    /// Voltage quality is bad on L3.
-    BadVoltageL3 = 48,
-    /// Another device raises an alert.
-    ExternalAlert = 49,
-    /// Somebody tries to talk to the meter on the spot.
-    LocalCommunication = 50,
-}
-
-/// A bit of the event status word, the first bit in the highest bit of the first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum StatusBit {
-    /// R-phase voltage missing.
-    MissingVoltageL1 = 0,
-    /// Y-phase voltage missing.
-    MissingVoltageL2 = 1,
-    /// B-phase voltage missing.
-    MissingVoltageL3 = 2,
-    /// Over-voltage in any phase.
-    OverVoltage = 3,
-    /// Low voltage in any phase.
-    LowVoltage = 4,
-    /// Voltage unbalance.
-    VoltageUnbalance = 5,
-    /// R-phase current reverse.
-    CurrentReverseL1 = 6,
-    /// Y-phase current reverse.
-    CurrentReverseL2 = 7,
-    /// B-phase current reverse.
-    CurrentReverseL3 = 8,
-    /// Current unbalance.
-    CurrentUnbalance = 9,
-    /// Current bypass.
-    CurrentBypass = 10,
-    /// Over-current in any phase.
-    OverCurrent = 11,
-    /// Very low power factor.
-    LowPowerFactor = 12,
-    /// Earth loading.
-    EarthLoading = 51,
-    /// Influence of a magnet.
-    Magnet = 81,
-    /// Neutral disturbance.
-    NeutralDisturbance = 82,
-    /// Meter cover opened.
-    CoverOpened = 83,
-    /// Load disconnected.
-    LoadDisconnected = 84,
-    /// Supply is about to go.
-    LastGasp = 85,
-    /// Supply is back.
-    FirstBreath = 86,
-    /// The billing counter has moved by hand.
-    DemandReset = 87,
-}
 
 /// Which of the objects is meant; each is a data object (class 1) whose attribute 2 it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -277,7 +156,7 @@ impl Alarms {
 
     /// A condition of the event status word has begun or ended.
     pub fn handle_status(&mut self, bit: StatusBit, condition: Condition) {
-        let mask = status_mask(bit);
+        let mask = bit.mask();
         let was = self.status;
         match condition {
             Condition::Present => self.status |= mask,
@@ -291,6 +170,11 @@ impl Alarms {
     /// What the meter must know or do next.
     pub fn poll_event(&mut self) -> Option<AlarmEvent> {
         self.events.pop_front()
+    }
+
+    /// Alarm descriptors 1 and 2.
+    pub const fn descriptors(&self) -> [u32; 2] {
+        [self.banks[0].descriptor, self.banks[1].descriptor]
     }
 
     /// The event status word, bit 0 the highest.
@@ -399,10 +283,6 @@ impl Alarms {
     }
 }
 
-const fn status_mask(bit: StatusBit) -> u128 {
-    1 << (127 - bit as u8)
-}
-
 fn word_value(word: u128) -> Data {
     let bits = BitString::new(WORD_BITS, word.to_be_bytes().to_vec());
     Data::BitString(bits.expect("sixteen bytes have 128 bits"))
@@ -427,7 +307,7 @@ mod tests {
     fn alarms() -> Alarms {
         Alarms::new(AlarmConfig {
             filters: [1 << 13, u32::MAX],
-            status_filter: status_mask(StatusBit::Magnet),
+            status_filter: StatusBit::Magnet.mask(),
         })
     }
 

@@ -8,10 +8,11 @@ use gridloom_core::{ObisCode, UtcTime};
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult, SelectiveAccess};
 use gridloom_dlms::axdr::{Data, Decoder};
 use gridloom_dlms::datetime::CosemDateTime;
-use gridloom_dlms::selection::{CaptureObject, EntryDescriptor, RangeDescriptor};
+use gridloom_dlms::selection::CaptureObject;
 
 use super::InterfaceObject;
 use super::retained::{Keeper, Kept, RetainedError};
+use super::selection::{Rows, Selection};
 use super::shape;
 
 /// Entries of one log; what is configured above is refused.
@@ -223,83 +224,40 @@ impl EventLog {
         access: Option<&SelectiveAccess>,
         dial: &dyn Dial,
     ) -> Result<Data, DataAccessResult> {
-        let columns = self.columns();
-        let all: Vec<usize> = (0..columns.len()).collect();
-        match access {
-            None => Ok(self.rows(self.entries.iter(), &all, dial)),
-            Some(access) if access.selector == 1 => {
-                let range = RangeDescriptor::from_access(access)
-                    .map_err(|_| DataAccessResult::TypeUnmatched)?;
-                self.by_range(&range, &columns, dial)
+        let Selection { columns, rows } = Selection::read(access, &self.columns())?;
+        match rows {
+            Rows::All => Ok(self.rows(self.entries.iter(), &columns, dial)),
+            Rows::Numbered(wanted) => {
+                let rows = wanted.row_range(self.entries.len());
+                Ok(self.rows(self.entries.range(rows), &columns, dial))
             }
-            Some(access) if access.selector == 2 => {
-                let entries = EntryDescriptor::from_access(access)
-                    .map_err(|_| DataAccessResult::TypeUnmatched)?;
-                self.by_entry(&entries, columns.len(), dial)
+            Rows::Between {
+                column: 0,
+                from,
+                to,
+            } => {
+                let from = bound(&from, UtcTime::from_millis(i64::MIN), dial)?;
+                let to = bound(&to, UtcTime::from_millis(i64::MAX), dial)?;
+                let entries = self.entries.iter();
+                let within = entries.filter(|entry| (from..=to).contains(&entry.at));
+                Ok(self.rows(within, &columns, dial))
             }
-            Some(_) => Err(DataAccessResult::ScopeOfAccessViolated),
-        }
-    }
-
-    fn by_range(
-        &self,
-        range: &RangeDescriptor,
-        columns: &[CaptureObject],
-        dial: &dyn Dial,
-    ) -> Result<Data, DataAccessResult> {
-        let place = |wanted: &CaptureObject| {
-            columns
-                .iter()
-                .position(|column| column == wanted)
-                .ok_or(DataAccessResult::ScopeOfAccessViolated)
-        };
-        let selected = if range.selected.is_empty() {
-            (0..columns.len()).collect()
-        } else {
-            range
-                .selected
-                .iter()
-                .map(place)
-                .collect::<Result<Vec<_>, _>>()?
-        };
-        match place(&range.restricting)? {
-            0 => {
-                let from = bound(&range.from, UtcTime::from_millis(i64::MIN), dial)?;
-                let to = bound(&range.to, UtcTime::from_millis(i64::MAX), dial)?;
-                let within = self
-                    .entries
-                    .iter()
-                    .filter(|entry| (from..=to).contains(&entry.at));
-                Ok(self.rows(within, &selected, dial))
-            }
-            1 => {
+            Rows::Between {
+                column: 1,
+                from,
+                to,
+            } => {
                 let code = |value: &Data| {
                     shape::long_unsigned(value).or_else(|_| shape::unsigned(value).map(u16::from))
                 };
-                let (from, to) = (code(&range.from)?, code(&range.to)?);
-                let within = self
-                    .entries
-                    .iter()
-                    .filter(|entry| (from..=to).contains(&entry.code));
-                Ok(self.rows(within, &selected, dial))
+                let (from, to) = (code(&from)?, code(&to)?);
+                let entries = self.entries.iter();
+                let within = entries.filter(|entry| (from..=to).contains(&entry.code));
+                Ok(self.rows(within, &columns, dial))
             }
             // The captured values are not ordered.
-            _ => Err(DataAccessResult::ScopeOfAccessViolated),
+            Rows::Between { .. } => Err(DataAccessResult::ScopeOfAccessViolated),
         }
-    }
-
-    fn by_entry(
-        &self,
-        wanted: &EntryDescriptor,
-        columns: usize,
-        dial: &dyn Dial,
-    ) -> Result<Data, DataAccessResult> {
-        let selected: Vec<usize> = wanted.column_range(columns).collect();
-        if selected.is_empty() {
-            return Err(DataAccessResult::ScopeOfAccessViolated);
-        }
-        let rows = wanted.row_range(self.entries.len());
-        Ok(self.rows(self.entries.range(rows), &selected, dial))
     }
 
     fn rows<'a>(

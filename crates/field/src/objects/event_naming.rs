@@ -3,9 +3,9 @@
 
 use super::alarm::{AlarmBit, Condition, StatusBit};
 use super::disconnect_control::{Cause, ControlState};
-use super::event_code::{IdisEvent, IndianEvent};
 use super::power_quality::Disturbance;
 use super::tamper::Tamper;
+use gridloom_dlms::companion::{IdisEvent, IndianEvent};
 
 impl Tamper {
     /// The event of IS 15959; it knows no end of an opened cover and no terminal cover.
@@ -193,7 +193,7 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::event_code::{IdisLog, IndianLog};
+    use gridloom_dlms::companion::{IdisLog, IndianLog};
 
     #[test]
     fn what_ends_is_the_code_after_what_began() {

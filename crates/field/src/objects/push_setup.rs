@@ -2,6 +2,7 @@
 //! how often it is tried.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use gridloom_core::UtcTime;
@@ -34,6 +35,35 @@ pub struct Destination {
     pub address: Vec<u8>,
     /// Message: 0 A-XDR encoded xDLMS APDU, 1 XML, 128–255 ours.
     pub message: u8,
+}
+
+/// Transport service TCP.
+pub const TRANSPORT_TCP: u8 = 0;
+/// Transport service UDP.
+pub const TRANSPORT_UDP: u8 = 1;
+
+impl Destination {
+    /// Nobody but the edge.
+    pub fn is_none(&self) -> bool {
+        self.address.is_empty()
+    }
+
+    /// The address as `IP:PORT` in ASCII, which is what a meter of ours can reach; `None` for
+    /// another transport, message or form.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        let reachable = matches!(self.transport, TRANSPORT_TCP | TRANSPORT_UDP);
+        let text = core::str::from_utf8(&self.address).ok()?;
+        text.parse().ok().filter(|_| reachable && self.message == 0)
+    }
+
+    pub(crate) fn from_value(value: &Data) -> Result<Self, Unfit> {
+        let [transport, address, message] = shape::structure(value)?;
+        Ok(Self {
+            transport: shape::enumeration(transport)?,
+            address: shape::octets(address, DESTINATION_MAX)?.to_vec(),
+            message: shape::enumeration(message)?,
+        })
+    }
 }
 
 /// A time in which pushes may leave (attribute 4).
@@ -185,6 +215,26 @@ impl PushSetup {
         &self.objects
     }
 
+    /// Sends other objects from now on.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`PUSH_OBJECTS_MAX`].
+    pub(crate) fn set_objects(&mut self, objects: Vec<CaptureObject>) {
+        assert!(objects.len() <= PUSH_OBJECTS_MAX, "a maker's list is short");
+        self.objects = objects;
+    }
+
+    /// Pushes wait for a random part of this (attribute 5).
+    pub const fn randomisation(&self) -> Duration {
+        Duration::from_secs(self.randomisation_s as u64)
+    }
+
+    /// Tries after the first one (attribute 6), and the seconds between them (attribute 7).
+    pub const fn repetition(&self) -> (u8, u16) {
+        (self.retries, self.delay_s)
+    }
+
     /// To whom.
     pub const fn destination(&self) -> &Destination {
         &self.destination
@@ -272,7 +322,7 @@ impl PushSetup {
     }
 
     /// The first moment from `at` on at which a window is open; `at` where there are none.
-    fn opening(&self, at: UtcTime) -> UtcTime {
+    pub(crate) fn opening(&self, at: UtcTime) -> UtcTime {
         self.windows
             .iter()
             .filter_map(|window| window.next(at))
@@ -386,12 +436,7 @@ impl InterfaceObject for PushSetup {
                 })?;
             }
             3 => {
-                let [transport, address, message] = shape::structure(value)?;
-                self.destination = Destination {
-                    transport: shape::enumeration(transport)?,
-                    address: shape::octets(address, DESTINATION_MAX)?.to_vec(),
-                    message: shape::enumeration(message)?,
-                };
+                self.destination = Destination::from_value(value)?;
             }
             4 => self.windows = shape::list(value, WINDOWS_MAX, Window::from_value)?,
             5 => self.randomisation_s = shape::long_unsigned(value)?,

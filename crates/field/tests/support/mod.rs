@@ -4,11 +4,13 @@
 pub(crate) mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use gridloom_core::{
     Currency, Day, Instant, MeterId, Now, Period, Price, Seed, SystemTitle, UtcTime,
 };
+use gridloom_dlms::alert::AlertPush;
 use gridloom_dlms::apdu::{
     Apdu, DataAccessResult, DataNotificationConfirm, InvokeId, LongInvokeId,
 };
@@ -17,7 +19,7 @@ use gridloom_dlms::push::IntervalPush;
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
 use gridloom_field::{
     ApplianceState, Boot, ConnectionId, DayPrices, Event, Load, Meter, MeterConfig, Output, Power,
-    RetryPolicy, Stretch, Switch,
+    Pushes, RetryPolicy, Stretch, Switch,
 };
 
 pub(crate) const EDGE: SystemTitle = SystemTitle(*b"GLMedge1");
@@ -94,6 +96,10 @@ pub(crate) struct HeadEnd {
     pub(crate) set_id: u8,
     /// Exceptions, ciphered or not.
     pub(crate) exceptions: Vec<Vec<u8>>,
+    /// Every alert as it came, with the id of its confirmation.
+    pub(crate) alerts: Vec<(LongInvokeId, AlertPush)>,
+    /// Of these, not confirmed yet.
+    pub(crate) unheard: Vec<LongInvokeId>,
 }
 
 impl HeadEnd {
@@ -108,6 +114,8 @@ impl HeadEnd {
             succeeded: Vec::new(),
             set_id: 0,
             exceptions: Vec::new(),
+            alerts: Vec::new(),
+            unheard: Vec::new(),
         }
     }
 
@@ -131,6 +139,14 @@ impl HeadEnd {
             .expect("the tag is right");
         self.last_received = apdu.counter;
         match Apdu::decode(&plain) {
+            Ok(Apdu::DataNotification(notification))
+                if AlertPush::is_alert(notification.invoke_id) =>
+            {
+                let alert = AlertPush::decode(notification.body).expect("an alert");
+                self.alerts.push((notification.invoke_id, alert));
+                self.unheard.push(notification.invoke_id);
+                None
+            }
             Ok(Apdu::DataNotification(notification)) => {
                 let push = IntervalPush::decode(notification.body).expect("a push");
                 assert_eq!(notification.invoke_id, push.invoke_id());
@@ -221,6 +237,8 @@ pub(crate) struct Bench {
     pub(crate) answers: VecDeque<(ConnectionId, u16, Vec<u8>)>,
     /// Connections the meter closed.
     pub(crate) disconnected: Vec<ConnectionId>,
+    /// What left for a set destination; the test says how it came out.
+    pub(crate) pushed: Vec<(Pushes, SocketAddr, Vec<u8>)>,
 }
 
 impl Bench {
@@ -239,6 +257,7 @@ impl Bench {
             events: Vec::new(),
             answers: VecDeque::new(),
             disconnected: Vec::new(),
+            pushed: Vec::new(),
         }
     }
 
@@ -263,6 +282,7 @@ impl Bench {
                 cell,
                 bytes,
             } => self.disk.waiting.push_back((ticket, cell, bytes)),
+            Output::Push { push, to, apdu, .. } => self.pushed.push((push, to, apdu)),
             Output::Event(event) => self.events.push(event),
         }
     }
@@ -348,6 +368,10 @@ impl Bench {
         while let Some(frame) = self.sent.pop_front() {
             if let Some(push) = head_end.receive(&frame) {
                 let ack = head_end.ack(push.invoke_id());
+                self.give(&ack);
+            }
+            for id in std::mem::take(&mut head_end.unheard) {
+                let ack = head_end.ack(id);
                 self.give(&ack);
             }
         }

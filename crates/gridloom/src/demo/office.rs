@@ -97,5 +97,8 @@ fn row(house: &House, meter: MeterId) -> DeviceRow {
         groups: BTreeSet::from(["demo".to_owned()]),
         service_point: house.name().to_owned(),
         phases: 1,
+        fuse_a: 100,
+        voltage_v: 230,
+        retired_at: None,
     }
 }

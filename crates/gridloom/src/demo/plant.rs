@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
@@ -14,22 +12,22 @@ use gridloom_field::{Boot, Meter};
 use gridloom_grid::{LoadTrace, Response};
 use gridloom_host::{
     ArchiveDisk, CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, Handle,
-    LedgerDisk, LinkLimits, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
+    LedgerDisk, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
 };
 use gridloom_nodes::{
     ArchiveNode, EdgeNode, GatewayNode, MeterNode, UtilityConfig, UtilityMemory, UtilityNode,
 };
 use gridloom_sim::town::{self, Homes, Town, TownPlan};
 use gridloom_store::{Ledger, LedgerConfig};
-use gridloom_web::{OperatorToken, Options, Snapshot};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use gridloom_web::Snapshot;
 
 use super::keys::{self, Applicant};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
+use crate::console::{Console, ConsolePort, Token};
 use crate::founding::Founding;
 use crate::headend::{HeadEnd, Reads, Work};
+use crate::links::Links;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -45,7 +43,7 @@ pub(super) struct Plant {
     archive: Running<ArchiveNode>,
     head_end: HeadEnd,
     disks: Vec<Disk>,
-    console: Option<Listener>,
+    console: Option<ConsolePort>,
     addresses: [(&'static str, SocketAddr); 5],
     texting: Option<Texting>,
 }
@@ -58,7 +56,7 @@ impl Plant {
         began: Day,
     ) -> anyhow::Result<Self> {
         // Ports first: a taken one is the likeliest fault, and nothing has happened yet.
-        let console = Listener::bind("--console", &config.listen.console).await?;
+        let console = ConsolePort::bind(&config.listen.console).await?;
         let gateway_port = Listener::bind("--gateway", &config.listen.gateway).await?;
         let edge_port = Listener::bind("--edge", &config.listen.edge).await?;
         let utility_port = Listener::bind("--utility", &config.listen.utility).await?;
@@ -106,7 +104,7 @@ impl Plant {
                 .get(UtilityMemory::ARCHIVED)
                 .map(Vec::as_slice),
             ledger,
-            &town.meters(),
+            &town.served(),
             config.period,
             began,
         )?;
@@ -166,36 +164,28 @@ impl Plant {
         )?;
         meters.disk(field_disk.handle());
 
-        let envelope = || ListenOptions {
-            limits: LinkLimits::trunk(),
-            ..ListenOptions::new(Framing::Envelope)
-        };
-        let dial = || DialOptions {
-            limits: LinkLimits::trunk(),
-            ..DialOptions::new(Framing::Envelope)
-        };
-
+        let links = Links;
         let mut archive = Runner::new(net.clone());
         let node = archive.add("archive-1", ArchiveNode::new("archive-1".into()));
-        archive.listen(node, archive_port, envelope());
+        links.listen(&mut archive, node, archive_port);
         archive.disk(archive_disk.handle());
 
         let mut utility_runner = Runner::new(net.clone());
         let node = utility_runner.add("utility", utility);
-        utility_runner.listen(node, utility_port, envelope());
-        utility_runner.dial(node, addresses[3].1.into(), dial());
+        links.listen(&mut utility_runner, node, utility_port);
+        links.dial(&mut utility_runner, node, addresses[3].1.into());
         utility_runner.disk(utility_disk.handle());
 
         let mut edge_runner = Runner::new(net.clone());
         let node = edge_runner.add("edge-1", EdgeNode::new("edge-1".into(), edge));
-        edge_runner.listen(node, edge_port, envelope());
-        edge_runner.dial(node, addresses[2].1.into(), dial());
+        links.listen(&mut edge_runner, node, edge_port);
+        links.dial(&mut edge_runner, node, addresses[2].1.into());
         edge_runner.disk(field_disk.handle());
 
         let mut gateway = Runner::new(net.clone());
         let node = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
         gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
-        gateway.dial(node, addresses[1].1.into(), dial());
+        links.dial(&mut gateway, node, addresses[1].1.into());
 
         let texting = match &config.sms {
             Some(sms) => Some(Texting::start(sms, clock.clone())?),
@@ -209,9 +199,11 @@ impl Plant {
             period: config.period,
             reads: Reads::Pushed,
             speed,
+            settings: config.head_end.clone(),
+            pushes: Vec::new(),
         };
         let utility = utility_runner.start();
-        let head_end = HeadEnd::start(office, addresses[2].1, work, &net, now)?;
+        let head_end = HeadEnd::start(office, addresses[2].1.into(), work, &net, &links, now)?;
         Ok(Self {
             speed,
             clock,
@@ -247,29 +239,11 @@ impl Plant {
         text.trim_end().to_owned()
     }
 
-    /// Serves the console until `stopped` turns true.
-    pub(super) fn serve_console(
-        &mut self,
-        token: OperatorToken,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        mut stopped: watch::Receiver<bool>,
-    ) -> JoinHandle<io::Result<()>> {
-        let listener = self.console.take().expect("the console is served once");
-        let until = async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        };
-        let options = Options {
-            operator_token: Some(token),
-            ..Options::default()
-        };
-        let desk = self.head_end.desk(self.utility.handle());
-        tokio::spawn(gridloom_web::serve_with(
-            listener.into_socket(),
-            snapshots,
-            options,
-            Some(desk),
-            until,
-        ))
+    /// Serves the console.
+    pub(super) fn serve_console(&mut self, token: Token, first: Snapshot) -> Console {
+        let port = self.console.take().expect("the console is served once");
+        let desk = self.head_end.desk(Some(self.utility.handle()));
+        Console::start(port, token, Some(desk), first)
     }
 
     /// A picture of everything.
@@ -305,6 +279,7 @@ impl Plant {
             now: self.now(),
             speed: self.speed,
             utility,
+            has_utility: true,
             meters,
             gateway: Some(gateway),
             edge: Some(edge),

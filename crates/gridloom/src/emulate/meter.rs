@@ -12,11 +12,15 @@ use gridloom_dlms::security::{Keys, SecuritySuite, SymmetricKey};
 use gridloom_field::Client;
 use gridloom_field::meter::{Boot, Meter, Output};
 use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
-use gridloom_host::{CellDisk, Clock, DataDirectory, Disk, DiskParts, Net, Runner, Speed};
+use gridloom_host::{
+    CellDisk, Clock, DataDirectory, DialAddress, DialOptions, Disk, DiskParts, Framing, Net,
+    Runner, Speed,
+};
 use gridloom_nodes::MeterNode;
 use gridloom_sim::town::{Homes, Town, TownPlan};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::fleet::{Fleet, cell_name};
 use super::kept::Kept;
 use super::security::{MeterSecurity, SecurityOptions};
 use crate::hex;
@@ -58,6 +62,12 @@ pub(crate) struct EmulatedMeters {
     /// How frames lie on the wire
     #[arg(long, value_enum, default_value_t = Transport::Wrapper)]
     transport: Transport,
+    /// Serial device to answer on with HDLC, instead of listening
+    #[arg(long, value_name = "DEVICE", conflicts_with_all = ["listen", "transport"])]
+    serial: Option<PathBuf>,
+    /// Its speed, in bits per second
+    #[arg(long, value_name = "N", default_value_t = 9_600, requires = "serial")]
+    baud: u32,
     /// Number of meters: server 1 to N
     #[arg(long, default_value_t = 1)]
     meters: u32,
@@ -84,6 +94,12 @@ pub(crate) struct EmulatedMeters {
     /// Days of profile that are there at the start
     #[arg(long, default_value_t = 1)]
     days: u32,
+    /// Gateway that the meters push to, too; they report to the edge that --edge-title names
+    #[arg(long, value_name = "HOST:PORT", requires = "edge_title")]
+    push_to: Option<String>,
+    /// System title of that edge, as `gridloom serve` prints it, 16 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires = "push_to")]
+    edge_title: Option<String>,
     /// Directory to keep the meters' memory in; without it, it is lost at the end
     #[arg(long)]
     data: Option<PathBuf>,
@@ -99,40 +115,51 @@ struct Plan {
     town: Town,
     titles: Vec<SystemTitle>,
     security: MeterSecurity,
+    edge: Option<Edge>,
     clock: Clock,
     /// When the first profiles begin.
     from: UtcTime,
 }
 
+/// Whom the meters push to.
+struct Edge {
+    title: SystemTitle,
+    gateway: DialAddress,
+}
+
+/// Meters that start together dial over this time.
+const FIRST_DIAL_WITHIN: Duration = Duration::from_millis(500);
+
 impl EmulatedMeters {
     pub(crate) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let listener = match self.transport {
-            Transport::Wrapper => {
-                MeterListener::tcp("--listen", &self.listen, MeterWire::Wrapper).await?
-            }
-            Transport::Hdlc => {
-                MeterListener::tcp("--listen", &self.listen, MeterWire::Hdlc).await?
-            }
-            Transport::Udp => MeterListener::udp("--listen", &self.listen).await?,
+        let listener = self.listener().await?;
+        let address = match (&self.serial, listener.address()) {
+            (Some(device), _) => device.display().to_string(),
+            (None, address) => address.context("a socket has an address")?.to_string(),
         };
-        let address = listener.address().context("a socket has an address")?;
         let plan = usage(self.plan())?;
         let net = Net::new(plan.clock.clone(), gridloom_host::entropy::seed()?);
         let directory = match &self.data {
             Some(path) => Some(DataDirectory::open("--data", path)?),
             None => None,
         };
+        if let Some(directory) = &directory {
+            self.kept(&plan)?.settle(directory.path())?;
+        }
         let mut cells = directory.as_ref().map(CellDisk::open).transpose()?;
         let mut runner = Runner::new(net);
         let bar = progress(plan.titles.len());
         for (index, house) in plan.town.houses().iter().enumerate() {
-            let name = format!("meter-{}", house.meter());
+            let name = cell_name(house.meter());
             let memory = match &cells {
                 Some(cells) => cells.all_of(&name)?,
                 None => BTreeMap::new(),
             };
             let mut config = house.config().clone();
             config.title = plan.titles[index];
+            if let Some(edge) = &plan.edge {
+                config.edge_title = edge.title;
+            }
             let password = self.llspassword.as_deref().unwrap_or(PUBLISHED_PASSWORD);
             config.access = plan
                 .security
@@ -158,7 +185,14 @@ impl EmulatedMeters {
                 catch_up(&mut meter, plan.clock.now(), &mut written);
             }
             let node = Kept::new(MeterNode::new(meter), cells.is_none());
-            runner.add(&name, node);
+            let index = runner.add(&name, node);
+            if let Some(edge) = &plan.edge {
+                let options = DialOptions {
+                    first_within: FIRST_DIAL_WITHIN,
+                    ..DialOptions::new(Framing::DlmsWrapper)
+                };
+                runner.dial(index, edge.gateway.clone(), options);
+            }
             if let Some(cells) = &mut cells {
                 cells.install(&name, &written)?;
             }
@@ -181,7 +215,7 @@ impl EmulatedMeters {
         };
         runner.listen_for_clients(listener, MeterListenOptions::default());
         let running = runner.start();
-        self.announce(&address.to_string(), &plan, out)?;
+        self.announce(&address, &plan, out)?;
         out.flush()?;
         stop_asked().await?;
         running.stop().await;
@@ -189,6 +223,30 @@ impl EmulatedMeters {
             disk.close();
         }
         Ok(())
+    }
+
+    async fn listener(&self) -> anyhow::Result<MeterListener> {
+        if let Some(device) = &self.serial {
+            return Ok(MeterListener::serial(device.clone(), self.baud)?);
+        }
+        let (key, text) = ("--listen", &self.listen);
+        Ok(match self.transport {
+            Transport::Wrapper => MeterListener::tcp(key, text, MeterWire::Wrapper).await?,
+            Transport::Hdlc => MeterListener::tcp(key, text, MeterWire::Hdlc).await?,
+            Transport::Udp => MeterListener::udp(key, text).await?,
+        })
+    }
+
+    /// How frames lie on the wire, as `--json` says it.
+    const fn transport_name(&self) -> &'static str {
+        if self.serial.is_some() {
+            return "hdlc-serial";
+        }
+        match self.transport {
+            Transport::Wrapper => "wrapper",
+            Transport::Hdlc => "hdlc",
+            Transport::Udp => "udp",
+        }
     }
 
     fn plan(&self) -> anyhow::Result<Plan> {
@@ -240,6 +298,13 @@ impl EmulatedMeters {
                     self.meters
                 )
             })?;
+        let edge = match (&self.push_to, &self.edge_title) {
+            (Some(gateway), Some(title)) => Some(Edge {
+                title: hex::title("--edge-title", title)?,
+                gateway: DialAddress::parse("--push-to", gateway)?,
+            }),
+            (_, _) => None,
+        };
         let speed: Speed = self.speed.parse().context("--speed")?;
         let clock = if speed == Speed::REAL {
             Clock::realtime()
@@ -267,8 +332,20 @@ impl EmulatedMeters {
             town,
             titles,
             security,
+            edge,
             clock,
             from,
+        })
+    }
+
+    /// What the memory of these meters belongs to.
+    fn kept(&self, plan: &Plan) -> anyhow::Result<Fleet> {
+        let first = plan.titles.first().context("there is a first meter")?;
+        Ok(Fleet {
+            meters: self.meters,
+            first_title: first.to_string(),
+            period_seconds: plan.town.plan().period.as_secs(),
+            seed: self.seed,
         })
     }
 
@@ -295,11 +372,7 @@ impl EmulatedMeters {
                 .collect();
             let served = serde_json::json!({
                 "address": address,
-                "transport": match self.transport {
-                    Transport::Wrapper => "wrapper",
-                    Transport::Hdlc => "hdlc",
-                    Transport::Udp => "udp",
-                },
+                "transport": self.transport_name(),
                 "durable": self.data.is_some(),
                 "suite": security.suite.code(),
                 "mechanism": security.auth(),
@@ -350,6 +423,13 @@ impl EmulatedMeters {
                  \x20            Everybody knows these: for trying only."
             )?;
         }
+        if let Some(edge) = &plan.edge {
+            writeln!(
+                out,
+                "push to      {}, for the edge {}",
+                edge.gateway, edge.title
+            )?;
+        }
         if self.data.is_none() {
             writeln!(
                 out,
@@ -363,11 +443,15 @@ impl EmulatedMeters {
             ("…", "…")
         };
         let client = security.client_options()?;
+        let serial = match self.serial {
+            Some(_) => "--serial ",
+            None => "",
+        };
         writeln!(
             out,
-            "read it      gridloom read {address}{transport} --obis 0.0.42.0.0.255\n\
-             \x20            gridloom read {address}{transport} --client 17 --auth lls --password {secret} --browse\n\
-             \x20            gridloom read {address}{transport} --client 1 {client} --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
+            "read it      gridloom read {serial}{address}{transport} --obis 0.0.42.0.0.255\n\
+             \x20            gridloom read {serial}{address}{transport} --client 17 --auth lls --password {secret} --browse\n\
+             \x20            gridloom read {serial}{address}{transport} --client 1 {client} --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
         )?;
         Ok(())
     }

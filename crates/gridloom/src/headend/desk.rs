@@ -11,7 +11,7 @@ use gridloom_core::{Day, MeterId};
 use gridloom_headend::registry::By;
 use gridloom_headend::{Import, OnFault, Templates};
 use gridloom_host::{Handle, NodeIndex, Stopped};
-use gridloom_nodes::headend::{OrderId, OrderReport, OrderState as NodeState};
+use gridloom_nodes::headend::{ChangeState, OrderId, OrderReport, OrderState as NodeState};
 use gridloom_nodes::{HeadEndNode, UtilityNode};
 use gridloom_store::DeviceRow;
 use gridloom_web::{
@@ -37,7 +37,8 @@ const SPLIT_MAX: usize = 256;
 #[derive(Clone)]
 pub(crate) struct HeadEndDesk {
     head_end: Handle<HeadEndNode>,
-    utility: Handle<UtilityNode>,
+    /// Of this process, if it runs one.
+    utility: Option<Handle<UtilityNode>>,
     templates: Arc<Templates>,
     /// Operators wait by the wall, the node by its own clock.
     speed: u32,
@@ -56,7 +57,7 @@ struct Split {
 impl HeadEndDesk {
     pub(crate) fn new(
         head_end: Handle<HeadEndNode>,
-        utility: Handle<UtilityNode>,
+        utility: Option<Handle<UtilityNode>>,
         templates: Templates,
         speed: u32,
     ) -> Self {
@@ -149,7 +150,7 @@ impl HeadEndDesk {
         by: String,
     ) -> Result<ImportReport, DeskError> {
         let templates = Arc::clone(&self.templates);
-        let (rows, report, since) = self
+        let (rows, report, change, since) = self
             .ask(move |node, now| {
                 let registry = node.registry();
                 let parsed = Import::parse(&csv, registry, &templates, OnFault::RefuseAll);
@@ -179,33 +180,25 @@ impl HeadEndDesk {
                     actor: &by,
                     at: now.utc,
                 };
-                node.import(import, who, now)
+                let change = node
+                    .import(import, who, now)
                     .map_err(|error| DeskError::Refused(error.to_string()))?;
-                Ok::<_, DeskError>((rows, report, now.utc))
+                Ok::<_, DeskError>((rows, report, change, now.utc))
             })
             .await??;
-        let rows = Arc::new(rows);
         let durable = async {
             loop {
-                let wanted = Arc::clone(&rows);
-                let outcome = self
-                    .ask(move |node, _| {
-                        let refused = node
-                            .alarms()
-                            .find(|alarm| alarm.at >= since && alarm.meter.is_none())
-                            .map(|alarm| alarm.words.clone());
-                        let is_there = wanted.iter().all(|row| {
-                            node.registry().meter(row.meter).is_some_and(|held| {
-                                (held.title, &held.link) == (row.title, &row.link)
-                            })
-                        });
-                        (is_there, refused)
-                    })
+                let state = self
+                    .ask(move |node, _| node.change(change).cloned())
                     .await?;
-                match outcome {
-                    (_, Some(words)) => return Err(DeskError::Refused(words)),
-                    (true, None) => return Ok(()),
-                    (false, None) => tokio::time::sleep(LOOK_EVERY).await,
+                match state {
+                    Some(ChangeState::Durable) => return Ok(()),
+                    Some(ChangeState::Refused(words)) => return Err(DeskError::Refused(words)),
+                    Some(ChangeState::Writing) => tokio::time::sleep(LOOK_EVERY).await,
+                    None => {
+                        let words = "the import's answer is forgotten; look at the meters";
+                        return Err(DeskError::Down(words.to_owned()));
+                    }
                 }
             }
         };
@@ -214,12 +207,24 @@ impl HeadEndDesk {
             .map_err(|_| {
                 DeskError::Down("the import is not durable yet; look at the meters again".into())
             })??;
+        let Some(utility) = &self.utility else {
+            return Ok(report);
+        };
+        // As the registry holds them now: a row may leave to it what it says itself.
+        let held = self
+            .ask(move |node, _| {
+                let held = rows
+                    .iter()
+                    .filter_map(|row| node.registry().meter(row.meter));
+                held.cloned().collect::<Vec<DeviceRow>>()
+            })
+            .await?;
         // Its readings are billed from today on.
         let first = Day::from_epoch_days(since.day().epoch_days()).start();
-        for row in rows.iter() {
+        for row in &held {
             let served = area::served(row, &self.templates, first);
             if let Ok(Some(meter)) = served {
-                self.utility
+                utility
                     .call(ONLY, move |node, now| node.enrol(meter, now))
                     .await
                     .map_err(down)?;

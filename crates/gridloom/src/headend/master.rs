@@ -40,7 +40,7 @@ impl MasterKeyOption {
 
     /// Reads the key; makes one in the file where there is none and `is_used` tells that no keys
     /// are wrapped yet.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         data: &Path,
         is_used: bool,

@@ -26,6 +26,9 @@ pub(super) struct MeterJson {
     groups: Vec<String>,
     service_point: String,
     phases: u8,
+    fuse_a: u16,
+    voltage_v: u16,
+    retired_at: Option<String>,
 }
 
 impl MeterJson {
@@ -45,6 +48,9 @@ impl MeterJson {
             groups: row.groups.iter().cloned().collect(),
             service_point: row.service_point.clone(),
             phases: row.phases,
+            fuse_a: row.fuse_a,
+            voltage_v: row.voltage_v,
+            retired_at: row.retired_at.map(|at| at.to_string()),
         }
     }
 }
@@ -151,8 +157,13 @@ pub(super) fn sheet(row: &DeviceRow, keys: &[KeyRow]) -> String {
         ("groups", groups.join(" ")),
         ("service point", row.service_point.clone()),
         ("phases", row.phases.to_string()),
+        ("fuse", format!("{} A", row.fuse_a)),
+        ("voltage", format!("{} V", row.voltage_v)),
     ] {
         let _ = writeln!(text, "{}", format!("{name:<14} {value}").trim_end());
+    }
+    if let Some(at) = row.retired_at {
+        let _ = writeln!(text, "{:<14} {at}", "retired at");
     }
     if !keys.is_empty() {
         let headings = ["Key", "Kind", "Client", "State", "Master key", "Made at"];

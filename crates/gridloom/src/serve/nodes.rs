@@ -1,210 +1,387 @@
-//! The utility and its head-end with their sockets and disks.
+//! The tiers of this process with their sockets and disks.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use gridloom_core::{Day, MeterId};
+use anyhow::Context;
+use gridloom_core::{Day, Now};
+use gridloom_headend::Templates;
 use gridloom_host::{
-    CellDisk, Clock, DataDirectory, Disk, DiskParts, Framing, LedgerDisk, LinkLimits,
-    ListenOptions, Listener, Net, NodeIndex, Runner, Running,
+    ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener,
+    MeterListener, Net, NodeIndex, Runner, Running, dlms::MeterWire,
 };
-use gridloom_nodes::{UtilityMemory, UtilityNode};
-use gridloom_store::{DeviceRow, DeviceState, Ledger, LedgerConfig};
-use gridloom_web::{OperatorToken, Options, Snapshot};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
+use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
+use gridloom_web::{Desk, Snapshot};
 
+use super::edge::{EdgeTier, RunningEdge};
+use super::neighbours::dial_address;
+use super::utility::{Ground, RunningUtility};
 use crate::area;
-use crate::config::Config;
-use crate::headend::{HeadEnd, Office, Reads, Work};
+use crate::config::{Config, Role, Tiers};
+use crate::console::{Console, ConsolePort, Token};
+use crate::headend::{HeadEnd, MasterKeyOption, Office, Reads, Work};
+use crate::links::Links;
 use crate::snapshot::{self, Sources};
+
+const FIRST: NodeIndex = NodeIndex(0);
+
+/// What the tiers of a process start from.
+pub(super) struct Basis<'a> {
+    pub(super) config: &'a Config,
+    pub(super) tiers: &'a Tiers,
+    /// Every tier but a gateway keeps something.
+    pub(super) directory: Option<&'a DataDirectory>,
+    pub(super) templates: Templates,
+    pub(super) master: &'a MasterKeyOption,
+    /// The first day of service.
+    pub(super) began: Day,
+    /// Of a process with a head-end.
+    pub(super) office: Option<Office>,
+}
 
 /// Everything at work.
 pub(super) struct Nodes {
     clock: Clock,
-    utility: Running<UtilityNode>,
-    utility_disk: Disk,
-    head_end: HeadEnd,
-    console: Option<Listener>,
-    addresses: (SocketAddr, SocketAddr),
-    registered: usize,
-    warnings: Vec<String>,
+    gateway: Option<Running<GatewayNode>>,
+    edge: Option<RunningEdge>,
+    utility: Option<RunningUtility>,
+    head_end: Option<HeadEnd>,
+    archive: Option<(Running<ArchiveNode>, Disk)>,
+    console: Option<ConsolePort>,
+    /// What the console shows of a utility that runs elsewhere.
+    elsewhere: UtilityStatus,
+    /// Said at the start, as heading and text.
+    pub(super) lines: Vec<(&'static str, String)>,
+}
+
+/// Every port of this process, bound before anything else happens: a taken one is the likeliest
+/// fault.
+struct Ports {
+    console: Option<ConsolePort>,
+    gateway: Option<Listener>,
+    edge: Option<Listener>,
+    utility: Option<Listener>,
+    archive: Option<Listener>,
+    /// Where meters push to the head-end itself.
+    pushes: Vec<MeterListener>,
+}
+
+impl Ports {
+    async fn bind(config: &Config, tiers: &Tiers) -> anyhow::Result<Self> {
+        let listen = &config.listen;
+        let has_console = tiers.has_any(&[Role::Utility, Role::Headend]);
+        Ok(Self {
+            console: match has_console {
+                true => Some(ConsolePort::bind(&listen.console).await?),
+                false => None,
+            },
+            gateway: bind(tiers, Role::Gateway, "--gateway", &listen.gateway).await?,
+            edge: bind(tiers, Role::Edge, "--edge", &listen.edge).await?,
+            utility: bind(tiers, Role::Utility, "--utility", &listen.utility).await?,
+            archive: bind(tiers, Role::Archive, "--archive", &listen.archive).await?,
+            pushes: match tiers.has(Role::Headend) {
+                true => bind_pushes(config).await?,
+                false => Vec::new(),
+            },
+        })
+    }
+}
+
+async fn bind_pushes(config: &Config) -> anyhow::Result<Vec<MeterListener>> {
+    let push = &config.head_end.push;
+    let mut listeners = Vec::new();
+    if let Some(address) = &push.tcp {
+        let wire = MeterWire::Wrapper;
+        listeners.push(MeterListener::tcp("headend.push.tcp", address, wire).await?);
+    }
+    if let Some(address) = &push.udp {
+        listeners.push(MeterListener::udp("headend.push.udp", address).await?);
+    }
+    Ok(listeners)
+}
+
+async fn bind(
+    tiers: &Tiers,
+    role: Role,
+    key: &str,
+    address: &str,
+) -> anyhow::Result<Option<Listener>> {
+    if !tiers.has(role) {
+        return Ok(None);
+    }
+    Ok(Some(Listener::bind(key, address).await?))
+}
+
+fn address(port: Option<&Listener>) -> Option<SocketAddr> {
+    port.map(Listener::address)
 }
 
 impl Nodes {
-    /// Binds every port, opens the disks and starts every node.
-    pub(super) async fn start(
-        config: &Config,
-        directory: &DataDirectory,
-        began: Day,
-        office: Office,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
-        let console = Listener::bind("--console", &config.listen.console).await?;
-        let utility_port = Listener::bind("--utility", &config.listen.utility).await?;
-        let addresses = (utility_port.address(), console.address());
+    /// Binds every port, opens the disks and starts every tier, from the archive down.
+    pub(super) async fn start(basis: Basis<'_>, clock: Clock) -> anyhow::Result<Self> {
+        let Basis { config, tiers, .. } = basis;
+        let ports = Ports::bind(config, tiers).await?;
+        let at = [&ports.gateway, &ports.edge, &ports.utility, &ports.archive]
+            .map(|port| address(port.as_ref()));
+        let [at_gateway, at_edge, at_utility, at_archive] = at;
+        let mut pushes_at = Vec::new();
+        for listener in &ports.pushes {
+            let how = match listener.arrival() {
+                Arrival::InOrder => "TCP",
+                Arrival::Unordered => "UDP",
+            };
+            let at = listener.address();
+            pushes_at.extend(at.map(|at| ("pushes", format!("{at} over {how}"))));
+        }
+        let links = Links;
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
         let now = clock.now();
+        let mut lines = Vec::new();
+        let directory = || {
+            basis
+                .directory
+                .context("every tier but a gateway has a data directory")
+        };
 
-        let rows = office.disk.store().devices()?;
-        let since = area::since(&office.disk.store().keys(None)?, began);
-        let mut served = Vec::new();
-        for row in &rows {
-            let from = since.get(&row.meter).copied().unwrap_or(began.start());
-            served.extend(area::served(row, &office.templates, from)?);
-        }
-        let warnings = odd_periods(&rows, &office, config);
-        let (mut ledger_disk, start) = LedgerDisk::open(directory)?;
-        let (ledger, recovery) =
-            Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
-        if let Some(torn) = recovery.torn {
-            tracing::warn!(
-                ?torn,
-                "the journal's last write was unfinished and is cut off"
-            );
-        }
-        let cells = CellDisk::open(directory)?;
-        let meters: Vec<MeterId> = served.iter().map(|meter| meter.meter).collect();
-        let memory = UtilityMemory::read(
-            ledger_disk.backend_mut(),
-            cells
-                .all_of("utility")?
-                .get(UtilityMemory::ARCHIVED)
-                .map(Vec::as_slice),
-            ledger,
-            &meters,
-            config.period,
-            began,
-        )?;
-        let registered = meters.len();
-        let node = UtilityNode::new(area::utility(config, registered)?, served, memory, now);
-        let utility_disk = Disk::start(
-            "utility",
-            DiskParts {
-                cells: Some(cells),
-                ledger: Some(ledger_disk),
-                ..DiskParts::default()
-            },
-        )?;
-        let mut runner = Runner::new(net.clone());
-        let index = runner.add("utility", node);
-        let options = ListenOptions {
-            limits: LinkLimits::trunk(),
-            ..ListenOptions::new(Framing::Envelope)
+        let archive = match ports.archive {
+            Some(port) => Some(start_archive(
+                &tiers.archive,
+                directory()?,
+                port,
+                &net,
+                &links,
+            )?),
+            None => None,
         };
-        runner.listen(index, utility_port, options);
-        runner.disk(utility_disk.handle());
-        let utility = runner.start();
-        let work = Work {
-            period: config.period,
-            reads: Reads::OnTime,
-            speed: 1,
+        let utility = match ports.utility {
+            Some(port) => {
+                let ground = Ground {
+                    config,
+                    directory: directory()?,
+                    templates: &basis.templates,
+                    began: basis.began,
+                };
+                let archive = (&tiers.utility_to_archive, at_archive);
+                let utility = RunningUtility::start(&ground, port, archive, &net, &links, now)?;
+                let warnings = utility.warnings.iter().cloned();
+                lines.extend(warnings.map(|words| ("warning", words)));
+                lines.push(("meters", utility.registered.to_string()));
+                Some(utility)
+            }
+            None => None,
         };
-        let head_end = HeadEnd::start(office, addresses.0, work, &net, now)?;
+        let edge = match ports.edge {
+            Some(port) => {
+                let mut news = Vec::new();
+                let tier = EdgeTier::open(
+                    directory()?,
+                    &tiers.edge,
+                    &basis.templates,
+                    basis.master,
+                    now.utc,
+                    &mut news,
+                )?;
+                lines.extend(news.into_iter().map(|words| ("news", words)));
+                let warnings = tier.warnings.iter().cloned();
+                lines.extend(warnings.map(|words| ("warning", words)));
+                let (title, meters) = (tier.title, tier.meters());
+                let upper = &tiers.edge_to_utility;
+                let edge = tier.start(directory()?, port, upper, at_utility, &net, &links)?;
+                if let Some(at) = at_edge {
+                    lines.push(("edge", format!("{at} as {title}, {meters} meters")));
+                }
+                Some(edge)
+            }
+            None => None,
+        };
+        let gateway = ports.gateway.map(|port| {
+            let mut runner = Runner::new(net.clone());
+            let name = &tiers.gateway;
+            let node = runner.add(name, GatewayNode::new(name.clone()));
+            runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
+            if let Some(edge) = dial_address(&tiers.gateway_to_edge, at_edge) {
+                links.dial(&mut runner, node, edge);
+            }
+            runner.start()
+        });
+        let head_end = match basis.office {
+            Some(office) => {
+                let work = Work {
+                    period: config.period,
+                    reads: Reads::OnTime,
+                    speed: 1,
+                    settings: config.head_end.clone(),
+                    pushes: ports.pushes,
+                };
+                let utility = dial_address(&tiers.headend_to_utility, at_utility)
+                    .context("headend.utility: a head-end needs its utility")?;
+                Some(HeadEnd::start(office, utility, work, &net, &links, now)?)
+            }
+            None => None,
+        };
+        for (name, at) in [
+            ("gateway", at_gateway),
+            ("utility", at_utility),
+            ("archive", at_archive),
+        ] {
+            lines.extend(at.map(|at| (name, at.to_string())));
+        }
+        lines.append(&mut pushes_at);
         Ok(Self {
+            elsewhere: elsewhere(area::utility(config, 1)?, now),
             clock,
+            gateway,
+            edge,
             utility,
-            utility_disk,
             head_end,
-            console: Some(console),
-            addresses,
-            registered,
-            warnings,
+            archive,
+            console: ports.console,
+            lines,
         })
-    }
-
-    /// What the operator should know at the start.
-    pub(super) fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    /// Meters in service at the start.
-    pub(super) const fn registered(&self) -> usize {
-        self.registered
-    }
-
-    /// Where the utility listens.
-    pub(super) const fn utility(&self) -> SocketAddr {
-        self.addresses.0
-    }
-
-    /// Where the console is served.
-    pub(super) const fn console(&self) -> SocketAddr {
-        self.addresses.1
     }
 
     /// A picture of everything.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let utility = self.utility.handle();
+        let utility = match &self.utility {
+            Some(utility) => {
+                let handle = utility.node.handle();
+                handle.call(FIRST, |node, now| node.status(now)).await?
+            }
+            None => self.elsewhere.clone(),
+        };
+        let gateway = match &self.gateway {
+            Some(gateway) => {
+                let handle = gateway.handle();
+                let status = handle.call(FIRST, |node, _| {
+                    (node.counters(), node.meters(), node.is_connected())
+                });
+                Some(status.await?)
+            }
+            None => None,
+        };
+        let edge = match &self.edge {
+            Some(edge) => {
+                let handle = edge.node.handle();
+                let status = handle.call(FIRST, |node, _| (node.status(), node.is_connected()));
+                Some(status.await?)
+            }
+            None => None,
+        };
+        let archive = match &self.archive {
+            Some((archive, _)) => {
+                let handle = archive.handle();
+                let status = handle.call(FIRST, |node, _| (node.stored(), node.failed()));
+                Some(status.await?)
+            }
+            None => None,
+        };
         let snapshot = snapshot::build(&Sources {
             now: self.clock.now(),
             speed: 1,
-            utility: utility
-                .call(NodeIndex(0), |node, now| node.status(now))
-                .await?,
+            utility,
+            has_utility: self.utility.is_some(),
             meters: Vec::new(),
-            gateway: None,
-            edge: None,
-            head_end: Some(self.head_end.status().await?),
-            archive: None,
+            gateway,
+            edge,
+            head_end: match &self.head_end {
+                Some(head_end) => Some(head_end.status().await?),
+                None => None,
+            },
+            archive,
         });
         snapshot.check()?;
         Ok(snapshot)
     }
 
-    /// Serves the console and the API until `stopped` turns true.
-    pub(super) fn serve_console(
+    /// Serves the console and the API, if this process has them.
+    pub(super) async fn serve_console(
         &mut self,
-        token: OperatorToken,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        mut stopped: watch::Receiver<bool>,
-    ) -> JoinHandle<io::Result<()>> {
-        let listener = self.console.take().expect("the console is served once");
-        let until = async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
+        data: Option<&DataDirectory>,
+    ) -> anyhow::Result<Option<Console>> {
+        let Some(port) = self.console.take() else {
+            return Ok(None);
         };
-        let options = Options {
-            operator_token: Some(token),
-            ..Options::default()
-        };
-        let desk = self.head_end.desk(self.utility.handle());
-        tokio::spawn(gridloom_web::serve_with(
-            listener.into_socket(),
-            snapshots,
-            options,
-            Some(desk),
-            until,
-        ))
+        let data = data.context("a console has a data directory")?;
+        let token = Token::of(data.path())?;
+        self.lines.push(("token", token.path.display().to_string()));
+        self.lines
+            .push(("console", format!("http://{}/", port.address())));
+        let utility = self.utility.as_ref().map(|utility| utility.node.handle());
+        let desk = self.head_end.as_ref().map(|head_end| {
+            let desk: std::sync::Arc<dyn Desk> = head_end.desk(utility);
+            desk
+        });
+        Ok(Some(Console::start(
+            port,
+            token,
+            desk,
+            self.snapshot().await?,
+        )))
     }
 
-    /// Stops the head-end first, so that what it has handed over becomes durable.
+    /// Stops from the field up, so that what is under way becomes durable.
     pub(super) async fn stop(self) {
-        self.head_end.stop().await;
-        self.utility.stop().await;
-        self.utility_disk.close();
+        if let Some(head_end) = self.head_end {
+            head_end.stop().await;
+        }
+        if let Some(gateway) = self.gateway {
+            gateway.stop().await;
+        }
+        if let Some(edge) = self.edge {
+            edge.stop().await;
+        }
+        if let Some(utility) = self.utility {
+            utility.stop().await;
+        }
+        if let Some((archive, disk)) = self.archive {
+            archive.stop().await;
+            disk.close();
+        }
     }
 }
 
-/// Meters whose intervals are stored, but not priced: their template has another period.
-fn odd_periods(rows: &[DeviceRow], office: &Office, config: &Config) -> Vec<String> {
-    let mut odd: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.state != DeviceState::Retired) {
-        if let Some(template) = office.templates.get(&row.template)
-            && template.capture_period != config.period
-        {
-            let minutes = template.capture_period.as_secs() / 60;
-            odd.entry(&row.template).or_insert((0, minutes)).0 += 1;
-        }
+fn start_archive(
+    name: &str,
+    directory: &DataDirectory,
+    port: Listener,
+    net: &Net,
+    links: &Links,
+) -> anyhow::Result<(Running<ArchiveNode>, Disk)> {
+    let disk = Disk::start(
+        "archive",
+        DiskParts {
+            archive: Some(ArchiveDisk::open(directory)?),
+            ..DiskParts::default()
+        },
+    )?;
+    let mut runner = Runner::new(net.clone());
+    let node = runner.add(name, ArchiveNode::new(name.to_owned()));
+    links.listen(&mut runner, node, port);
+    runner.disk(disk.handle());
+    Ok((runner.start(), disk))
+}
+
+/// The status of a utility that runs in another process: what this one knows by its configuration.
+fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
+    UtilityStatus {
+        name: config.name,
+        currency: config.currency,
+        period: config.period,
+        tariff: config.tariff,
+        stations: Vec::new(),
+        dispatch: None,
+        price: None,
+        trend: Vec::new(),
+        meters: Vec::new(),
+        bills: Vec::new(),
+        exceptions: Vec::new(),
+        counters: UtilityCounters::default(),
+        refusals: gridloom_edge::ReasonCounters::default(),
+        stored: 0,
+        open_readings: 0,
+        edges: 0,
+        archive: false,
+        archived_before: now.utc.day(),
+        poisoned: None,
     }
-    let bills = config.period.as_secs() / 60;
-    odd.into_iter()
-        .map(|(template, (count, minutes))| {
-            format!(
-                "{count} meters of template {template} capture every {minutes} minutes, and \
-                 intervals of {bills} are billed: theirs are stored only; see --period-minutes"
-            )
-        })
-        .collect()
 }

@@ -12,13 +12,14 @@ const BY: By<'_> = By {
 const OWN: SystemTitle = SystemTitle(*b"GLH00001");
 
 const GOOD: &str = "\
-title,serial,name,transport,address,server,physical,roles,template,groups,service_point,phases,guek,gak,lls,counter
-474C4D0000000001,S1,\"House 1, left\",tcp,10.0.0.1:4059,1,,16:none 17:lls 1:hls5/0,standard,north pilot,SP 1,3,000102030405060708090A0B0C0D0E0F,D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF,secret,77
-474C4D0000000002,S2,House 2,hdlc-tcp,10.0.0.2:4060,1,17,,standard,,SP 2,,,,,
+title,serial,name,transport,address,server,physical,roles,template,groups,service_point,phases,fuse_a,voltage_v,guek,gak,lls,counter
+474C4D0000000001,S1,\"House 1, left\",tcp,10.0.0.1:4059,1,,16:none 17:lls 1:hls5/0,standard,north pilot,SP 1,3,35,240,000102030405060708090A0B0C0D0E0F,D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF,secret,77
+474C4D0000000002,S2,House 2,hdlc-tcp,10.0.0.2:4060,1,17,,standard,,SP 2,,,,,,,
 ";
 
 fn templates() -> Templates {
-    let template = MeterTemplate::standard("standard");
+    let mut template = MeterTemplate::standard("standard");
+    (template.phases, template.fuse_a) = (2, 63);
     BTreeMap::from([(template.name.clone(), template)])
 }
 
@@ -57,7 +58,10 @@ fn a_file_becomes_meters_keys_and_one_audit_record() {
     assert_eq!(first.roles.len(), 3);
     assert_eq!(first.link.endpoint(), "tcp:10.0.0.1:4059/1/0");
     assert_eq!(rows[1].link.endpoint(), "hdlc-tcp:10.0.0.2:4060/1/17");
-    assert_eq!(rows[1].phases, 1);
+    let service = |row: &DeviceRow| (row.phases, row.fuse_a, row.voltage_v);
+    assert_eq!(service(first), (3, 35, 240));
+    // What a row leaves empty is as its template says.
+    assert_eq!(service(&rows[1]), (2, 63, 230));
 
     let keys = store.keys(None).unwrap();
     let kinds: Vec<_> = keys.iter().map(|row| (row.kind, row.client)).collect();
@@ -109,16 +113,16 @@ fn an_empty_cell_of_a_known_meter_leaves_it_as_it_is() {
 #[test]
 fn every_fault_is_listed_by_line_and_column() {
     let (_, registry) = import(GOOD);
-    let header = "title,serial,name,transport,address,template,service_point,phases,roles,guek,hls";
+    let header = "title,serial,name,transport,address,template,service_point,phases,fuse_a,voltage_v,roles,guek,hls";
     let text = format!(
         "{header}\n\
-         474C4D00000000,S9,n,tcp,10.0.0.9:1,standard,s,1,,,\n\
-         474C4D0000000008,S8,n,pigeon,10.0.0.8:1,standard,s,4,,00FFx,\n\
-         474C4D0000000001,S2,n,tcp,10.0.0.1:4059,odd,s,1,1=hls5,,\n\
-         474C4D0000000007,S8,n,tcp,10.0.0.7:1,standard,s,1,1:hls5/0,,AA\n\
-         474C4D0000000006,S6,\"n\nm\",tcp,10.0.0.7:1,standard,,1,,,\n\
+         474C4D00000000,S9,n,tcp,10.0.0.9:1,standard,s,1,x,,,,\n\
+         474C4D0000000008,S8,n,pigeon,10.0.0.8:1,standard,s,4,0,1001,,00FFx,\n\
+         474C4D0000000001,S2,n,tcp,10.0.0.1:4059,odd,s,1,,,1=hls5,,\n\
+         474C4D0000000007,S8,n,tcp,10.0.0.7:1,standard,s,1,,,1:hls5/0,,AA\n\
+         474C4D0000000006,S6,\"n\nm\",tcp,10.0.0.7:1,standard,,1,,,,,\n\
          474C4D0000000005,S5\n\
-         474C4D0000000004,S4,n,tcp,nowhere,standard,s,x,,,\n"
+         474C4D0000000004,S4,n,tcp,nowhere,standard,s,x,,,,,\n"
     );
     let faults = parse(&text, &registry, OnFault::RefuseAll).unwrap_err();
     let found: Vec<_> = faults
@@ -129,9 +133,12 @@ fn every_fault_is_listed_by_line_and_column() {
     let expected = [
         (7 + 1, "file"),
         (2, "title"),
+        (2, "fuse_a"),
         (3, "transport"),
         (3, "guek"),
         (3, "phases"),
+        (3, "fuse_a"),
+        (3, "voltage_v"),
         (4, "roles"),
         (4, "template"),
         (4, "title"),
@@ -157,7 +164,7 @@ fn every_fault_is_listed_by_line_and_column() {
 
 #[test]
 fn a_partial_import_takes_the_good_rows() {
-    let text = format!("{GOOD}474C4D0000000001,S3,x,tcp,10.0.0.3:1,1,,,standard,,s,1,,,,\n");
+    let text = format!("{GOOD}474C4D0000000001,S3,x,tcp,10.0.0.3:1,1,,,standard,,s,1,,,,,,\n");
     let registry = Registry::default();
     let faults = parse(&text, &registry, OnFault::RefuseAll).unwrap_err();
     assert_eq!(faults.listed.len(), 1);

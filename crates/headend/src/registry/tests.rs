@@ -34,6 +34,9 @@ fn row(meter: u32) -> DeviceRow {
         groups: BTreeSet::from(["north".into()]),
         service_point: "SP".into(),
         phases: 1,
+        fuse_a: 100,
+        voltage_v: 230,
+        retired_at: None,
     }
 }
 
@@ -44,7 +47,7 @@ fn each_fault_of_a_row_is_named_with_its_column() {
         row.link.transport = Transport::HdlcTcp;
         row.link.server = 0x4000;
     };
-    let cases: [Case; 22] = [
+    let cases: [Case; 24] = [
         (|row| row.serial.clear(), "serial", "0 bytes"),
         (|row| row.name = "x".repeat(201), "name", "201 bytes"),
         (|row| row.link.address.clear(), "address", "0 bytes"),
@@ -62,6 +65,8 @@ fn each_fault_of_a_row_is_named_with_its_column() {
         ),
         (|row| row.phases = 0, "phases", "1 to 3"),
         (|row| row.phases = 4, "phases", "1 to 3"),
+        (|row| row.fuse_a = 0, "fuse_a", "1 to 6000"),
+        (|row| row.voltage_v = 49, "voltage_v", "50 to 1000"),
         (
             |row| row.link.address = "meter".into(),
             "address",
@@ -138,6 +143,13 @@ fn a_meters_life() {
         let registry = Registry::load(vec![held]);
         let moved = registry.move_on(MeterId(1), to, &templates(), BY);
         assert_eq!(moved.is_ok(), may, "{from} to {to}");
+        // From then on it owes nothing more; its readings until then are billed.
+        let Ok(proposal) = moved else { continue };
+        let retired_at = (to == Retired).then_some(BY.at);
+        assert!(
+            proposal.rows.iter().all(|row| row.retired_at == retired_at),
+            "{to}"
+        );
     }
     let unknown = Registry::default().move_on(MeterId(1), Retired, &templates(), BY);
     assert_eq!(unknown.unwrap_err(), [RowFault::UnknownMeter(MeterId(1))]);

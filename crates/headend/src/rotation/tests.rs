@@ -1,8 +1,11 @@
-use gridloom_core::Seed;
+use std::collections::BTreeSet;
+
 use gridloom_core::seed::Rng;
+use gridloom_core::{Seed, SystemTitle};
 use gridloom_store::{MemoryOperations, OperationsStore, WhichWork};
 use rand_core::Rng as _;
 
+use super::kinds::PROVABLE;
 use super::*;
 use crate::counters::CounterBook;
 use crate::vault::{LocalMasterKeys, MasterKey};
@@ -16,6 +19,8 @@ const SEEDS: u64 = 1_000;
 struct Meter {
     encryption: KeyId,
     authentication: KeyId,
+    broadcast: Option<KeyId>,
+    master: KeyId,
     /// The last counter believed under each encryption key.
     believed: BTreeMap<KeyId, u32>,
 }
@@ -26,31 +31,47 @@ struct Frame {
     under: KeySelection,
     counter: u32,
     transfer: Vec<(KeyKind, KeyId)>,
+    wrapped_by: KeyId,
+}
+
+/// What a meter makes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// It does not verify, and is not answered.
+    Unbelieved,
+    /// The keys do not unwrap.
+    Refused,
+    Done,
 }
 
 impl Meter {
-    /// Whether the request verifies; takes what it hands over, as far as `takes` says.
-    fn receive(&mut self, frame: &Frame, takes: impl Fn(KeyKind) -> bool) -> bool {
+    /// Takes what a request hands over, as far as `takes` says.
+    fn receive(&mut self, frame: &Frame, takes: impl Fn(KeyKind) -> bool) -> Heard {
         let mine = KeySelection {
             encryption: self.encryption,
             authentication: self.authentication,
         };
         let last = self.believed.get(&frame.under.encryption);
         if frame.under != mine || last.is_some_and(|last| frame.counter <= *last) {
-            return false;
+            return Heard::Unbelieved;
         }
         self.believed.insert(frame.under.encryption, frame.counter);
+        if !frame.transfer.is_empty() && frame.wrapped_by != self.master {
+            return Heard::Refused;
+        }
         for (kind, key) in &frame.transfer {
             if !takes(*kind) {
                 continue;
             }
-            if *kind == KeyKind::UnicastEncryption {
-                self.encryption = *key;
-            } else {
-                self.authentication = *key;
+            match kind {
+                KeyKind::UnicastEncryption => self.encryption = *key,
+                KeyKind::Authentication => self.authentication = *key,
+                KeyKind::BroadcastEncryption => self.broadcast = Some(*key),
+                KeyKind::KeyEncryption => self.master = *key,
+                KeyKind::LowLevelSecret | KeyKind::HighLevelSecret => panic!("no key"),
             }
         }
-        true
+        Heard::Done
     }
 }
 
@@ -67,6 +88,8 @@ struct World {
     used: BTreeSet<(KeyId, u32)>,
     clock: u64,
     ended: Vec<RotationOutcome>,
+    /// Its broadcast key was given up while copies of it were under way.
+    doubtful_broadcast: bool,
     crashes: u32,
 }
 
@@ -105,12 +128,15 @@ impl World {
             meter: Meter {
                 encryption: KeyId(1),
                 authentication: KeyId(2),
+                broadcast: None,
+                master: KeyId(3),
                 believed: BTreeMap::new(),
             },
             late: Vec::new(),
             used: BTreeSet::new(),
             clock: 0,
             ended: Vec::new(),
+            doubtful_broadcast: false,
             crashes: 0,
         };
         world.start();
@@ -150,11 +176,13 @@ impl World {
     fn begin(&mut self, number: u64) {
         let keys = self.store.keys(None).unwrap();
         let (mut vault, _) = open(&self.store);
-        let kinds: BTreeSet<_> = match self.rng.next_u64() % 4 {
-            0 => [KeyKind::UnicastEncryption].into(),
-            1 => [KeyKind::Authentication].into(),
-            _ => PROVABLE.into(),
-        };
+        // One bit for each kind, and never none of them.
+        let chosen = self.rng.next_u64() % 15 + 1;
+        let kinds: BTreeSet<_> = (0..)
+            .zip(CHANGEABLE)
+            .filter(|(bit, _)| chosen >> bit & 1 == 1)
+            .map(|(_, kind)| kind)
+            .collect();
         let plan = RotationPlan {
             number,
             meter: METER,
@@ -162,7 +190,7 @@ impl World {
             actor: "test".into(),
             own: OWN,
         };
-        let mut entropy = [0; 32];
+        let mut entropy = [0; 64];
         self.rng.fill_bytes(&mut entropy);
         let mut next = self.store.next_key().unwrap();
         let rotation =
@@ -219,11 +247,13 @@ impl World {
         &mut self,
         under: KeySelection,
         transfer: &[(KeyKind, KeyId)],
-    ) -> Result<Option<bool>, Crash> {
+        wrapped_by: KeyId,
+    ) -> Result<Option<Heard>, Crash> {
         let frame = Frame {
             under,
             counter: self.counter(under.encryption)?,
             transfer: transfer.to_vec(),
+            wrapped_by,
         };
         if self.happens(8) {
             // On its way still, or lost.
@@ -237,15 +267,14 @@ impl World {
             };
         }
         let (takes_encryption, takes_authentication) = match self.happens(6) {
-            true => (self.happens(2), self.happens(2)),
+            true => (self.happens(2), self.happens(2)), // And what it says is the same.
             false => (true, true),
         };
-        let accepted = self.meter.receive(&frame, |kind| {
-            if kind == KeyKind::UnicastEncryption {
-                takes_encryption
-            } else {
-                takes_authentication
-            }
+        let heard = self.meter.receive(&frame, |kind| match kind {
+            KeyKind::UnicastEncryption => takes_encryption,
+            KeyKind::Authentication | KeyKind::KeyEncryption => takes_authentication,
+            // Its word is all that there is.
+            _ => true,
         });
         if self.happens(8) {
             return if self.happens(2) {
@@ -254,7 +283,7 @@ impl World {
                 Ok(None)
             };
         }
-        Ok(Some(accepted))
+        Ok(Some(heard))
     }
 
     fn carry_out(&mut self, output: RotationOutput) -> Result<(), Crash> {
@@ -264,30 +293,41 @@ impl World {
                 self.commit(&batch)?;
                 self.machine().handle_committed(now);
             }
-            RotationOutput::Transfer { under, keys } => {
-                let outcome = match self.send(under, &[])? {
+            RotationOutput::Transfer {
+                under,
+                wrapped_by,
+                keys,
+            } => {
+                let is_word = keys[0].0 == KeyKind::BroadcastEncryption;
+                let outcome = match self.send(under, &[], wrapped_by)? {
                     None => TransferOutcome::NotSent("no answer".into()),
-                    Some(false) => TransferOutcome::WrongKey("tag".into()),
-                    Some(true) => match self.send(under, &keys)? {
+                    Some(Heard::Unbelieved) => TransferOutcome::WrongKey("tag".into()),
+                    Some(_) => match self.send(under, &keys, wrapped_by)? {
                         None => TransferOutcome::Unknown("no answer".into()),
-                        Some(_) if self.happens(6) => TransferOutcome::Refused("forged".into()),
-                        Some(false) => TransferOutcome::Unknown("replay".into()),
-                        Some(true) => TransferOutcome::Accepted,
+                        Some(_) if !is_word && self.happens(6) => {
+                            TransferOutcome::Refused("forged".into())
+                        }
+                        Some(Heard::Unbelieved) => TransferOutcome::Unknown("replay".into()),
+                        Some(Heard::Refused) => TransferOutcome::Refused("no unwrap".into()),
+                        Some(Heard::Done) => TransferOutcome::Accepted,
                     },
                 };
                 self.machine().handle_transfer(outcome, now);
             }
             RotationOutput::Probe(with) => {
-                let outcome = match self.send(with, &[])? {
+                let outcome = match self.send(with, &[], KeyId(0))? {
                     None => ProbeOutcome::Unreachable("no answer".into()),
                     Some(_) if self.happens(10) => ProbeOutcome::WrongKey("forged".into()),
-                    Some(false) => ProbeOutcome::WrongKey("tag".into()),
-                    Some(true) => ProbeOutcome::Opened,
+                    Some(Heard::Unbelieved) => ProbeOutcome::WrongKey("tag".into()),
+                    Some(_) => ProbeOutcome::Opened,
                 };
                 self.machine().handle_probe(outcome, now);
             }
             RotationOutput::NoKeyWorks { rounds } => assert!(rounds > 0),
             RotationOutput::Finished(outcome) => {
+                if let RotationOutcome::GivenUp(why) = &outcome {
+                    self.doubtful_broadcast |= why.contains("gbek");
+                }
                 self.ended.push(outcome);
                 self.rotation = None;
             }
@@ -332,7 +372,8 @@ impl World {
     /// Whatever the meter holds, the vault can still open.
     fn assert_no_key_is_lost(&self) {
         let keys = self.store.keys(Some(METER)).unwrap();
-        for held in [self.meter.encryption, self.meter.authentication] {
+        let held = [self.meter.encryption, self.meter.authentication];
+        for held in held.into_iter().chain([self.meter.master]) {
             let row = keys.iter().find(|row| row.key == held).unwrap();
             assert_ne!(row.state, KeyState::Retired, "{held} is the meter's");
             assert!(!row.wrapped.is_empty(), "{held} is the meter's");
@@ -349,6 +390,11 @@ impl World {
             authentication: self.meter.authentication,
         };
         assert_eq!(KeySelection::of(&current), mine);
+        assert_eq!(current[&KeyKind::KeyEncryption], self.meter.master);
+        let broadcast = current.get(&KeyKind::BroadcastEncryption);
+        if !self.doubtful_broadcast {
+            assert_eq!(broadcast, self.meter.broadcast.as_ref());
+        }
         let work = self.store.work(WorkKind::Rotation, WhichWork::Unfinished);
         assert_eq!(work, Ok(vec![]));
     }
@@ -408,15 +454,16 @@ fn what_cannot_be_changed_is_named() {
     };
     type Case<'a> = (&'a [KeyKind], &'a [KeyRow], usize, &'static str);
     let guek = &[KeyKind::UnicastEncryption][..];
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 7] = [
         (&[], &keys, 16, "no kind of key is named"),
         (
-            &[KeyKind::BroadcastEncryption],
+            &[KeyKind::LowLevelSecret],
             &keys,
             16,
-            "a gbek cannot be proved",
+            "a lls does not travel by key transfer",
         ),
         (guek, &keys[..1], 16, "no current gak"),
+        (guek, &keys[..2], 16, "no current kek"),
         (guek, &pending, 16, "k9 is pending"),
         (guek, &keys, 15, "15 bytes of entropy, 16 are needed"),
         (&PROVABLE, &keys, 31, "31 bytes of entropy, 32 are needed"),

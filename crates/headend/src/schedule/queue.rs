@@ -36,6 +36,8 @@ struct MeterQueue {
 struct LinkQueue {
     state: LinkState,
     running: u32,
+    /// Sessions at once, where fewer than usual fit.
+    most: Option<u32>,
     /// The number of its last start: who waited longest has the smallest.
     turn: u64,
     /// The first ready job of every idle meter, by lane.
@@ -116,6 +118,12 @@ impl Queue {
     pub(super) fn set_link(&mut self, link: LinkId, state: LinkState) {
         self.unlist_link(link);
         self.links.entry(link).or_default().state = state;
+        self.list_link(link);
+    }
+
+    pub(super) fn limit_link(&mut self, link: LinkId, most: u32) {
+        self.unlist_link(link);
+        self.links.entry(link).or_default().most = Some(most);
         self.list_link(link);
     }
 
@@ -254,7 +262,8 @@ impl Queue {
 
     fn list_link(&mut self, link: LinkId) {
         let queue = &self.links[&link];
-        if queue.state == LinkState::Down || queue.running >= self.per_link_max {
+        let most = queue.most.unwrap_or(self.per_link_max);
+        if queue.state == LinkState::Down || queue.running >= most.min(self.per_link_max) {
             return;
         }
         for (open, waiting) in self.open.iter_mut().zip(&queue.waiting) {

@@ -417,6 +417,9 @@ fn operations(ticket: u64, meter: u32, serial: &str) -> DiskRequest {
         groups: BTreeSet::new(),
         service_point: "somewhere".to_owned(),
         phases: 1,
+        fuse_a: 100,
+        voltage_v: 230,
+        retired_at: None,
     };
     let batch = Batch::new(vec![Change::Device(row), Change::Audit(vec![7])]);
     DiskRequest::Operations { ticket, batch }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridloom_dlms::hdlc::ServerLinkConfig;
+use gridloom_dlms::hdlc::{Parameters, ServerLinkConfig};
+use gridloom_nodes::Arrival;
 use serial2_tokio::SerialPort;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -30,6 +31,16 @@ pub enum MeterWire {
 #[derive(Debug)]
 pub struct MeterListener {
     socket: Socket,
+    line: Option<watch::Receiver<HdlcLine>>,
+}
+
+/// What an HDLC connection agrees to, as the meter behind it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HdlcLine {
+    /// Lengths and windows, at most.
+    pub parameters: Parameters,
+    /// A connection on which nothing is heard for this long is dropped.
+    pub inactivity: Duration,
 }
 
 #[derive(Debug)]
@@ -72,6 +83,7 @@ impl MeterListener {
         let listener = Listener::bind(key, text).await?;
         Ok(Self {
             socket: Socket::Tcp(listener, wire),
+            line: None,
         })
     }
 
@@ -84,6 +96,7 @@ impl MeterListener {
         let (socket, address) = net::bind_udp(key, text).await?;
         Ok(Self {
             socket: Socket::Udp(socket, address),
+            line: None,
         })
     }
 
@@ -97,7 +110,21 @@ impl MeterListener {
             SerialPort::open(&device, baud).map_err(|error| SerialError::new(&device, error))?;
         Ok(Self {
             socket: Socket::Serial(Box::new(port), device),
+            line: None,
         })
+    }
+
+    /// Lets each new HDLC connection over TCP agree to what `line` says then.
+    pub fn set_line(&mut self, line: watch::Receiver<HdlcLine>) {
+        self.line = Some(line);
+    }
+
+    /// Whether frames keep their order: on streams and lines, not as datagrams.
+    pub const fn arrival(&self) -> Arrival {
+        match self.socket {
+            Socket::Tcp(..) | Socket::Serial(..) => Arrival::InOrder,
+            Socket::Udp(..) => Arrival::Unordered,
+        }
     }
 
     /// Where it listens, with the port that the system chose; `None` on a serial line.
@@ -126,12 +153,12 @@ impl MeterListener {
                 let stopping = stop.clone();
                 net::accept_each(listener, connections_max, &net, stop, move |stream| {
                     let (spec, stop) = (Arc::clone(&spec), stopping.clone());
+                    let config = config_of(self.line.as_ref());
                     async move {
                         let peer = stream.peer_addr().ok();
                         if let Err(error) = stream.set_nodelay(true) {
                             tracing::debug!(%error, "the system keeps Nagle's algorithm on");
                         }
-                        let config = ServerLinkConfig::new(1..=SERVERS_MAX);
                         hdlc::run(stream, peer, config, &spec, stop).await;
                     }
                 })
@@ -152,5 +179,18 @@ impl MeterListener {
                 tracing::debug!(device = %device.display(), "the serial line is not served any more");
             }
         }
+    }
+}
+
+/// Serves every meter, with what `line` says.
+fn config_of(line: Option<&watch::Receiver<HdlcLine>>) -> ServerLinkConfig {
+    let made = ServerLinkConfig::new(1..=SERVERS_MAX);
+    match line.map(|line| *line.borrow()) {
+        None => made,
+        Some(line) => ServerLinkConfig {
+            parameters: line.parameters,
+            inactivity: line.inactivity,
+            ..made
+        },
     }
 }

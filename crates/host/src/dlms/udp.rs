@@ -147,7 +147,7 @@ impl Table<'_> {
         );
         self.tell(LinkEvent::Up {
             route: self.spec.route,
-            port: self.spec.port,
+            port: self.spec.port_of(Some(asker.address)),
             link,
             writer,
         })

@@ -1,14 +1,20 @@
 //! Keeps one connection to a neighbour: dials, and dials again.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use gridloom_nodes::Wire;
+use serial2_tokio::SerialPort;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 
 use super::address::DialAddress;
 use super::backoff::{Backoff, spread};
 use super::counters::count;
 use super::link::{self, LinkLimits, LinkSpec};
+use super::{datagrams, line};
 use crate::framing::Framing;
+use crate::serial::SerialError;
 
 /// An attempt to connect is given up after this time.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,34 +79,98 @@ pub(crate) async fn dial(
     }
 }
 
+/// What a node dials once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DialTarget {
+    Stream(DialAddress),
+    Datagrams(DialAddress),
+    Line { device: PathBuf, baud: u32 },
+}
+
+/// Bits per second of a serial line that does not say its own.
+const BAUD_USUAL: u32 = 9_600;
+
+impl DialTarget {
+    /// Reads the address of a node's dial.
+    pub(crate) fn parse(address: &str, wire: Wire) -> Result<Self, String> {
+        let host = || DialAddress::parse("address", address).map_err(|error| error.to_string());
+        match wire {
+            Wire::Wrapper | Wire::Bytes => host().map(Self::Stream),
+            Wire::Datagrams => host().map(Self::Datagrams),
+            Wire::Serial => {
+                let (device, baud) = match address.rsplit_once('@') {
+                    Some((device, baud)) => (device, baud.parse().ok()),
+                    None => (address, Some(BAUD_USUAL)),
+                };
+                let baud = baud.ok_or_else(|| {
+                    format!("address = {address:?}: write DEVICE@BAUD, such as /dev/ttyUSB0@9600")
+                })?;
+                Ok(Self::Line {
+                    device: device.into(),
+                    baud,
+                })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for DialTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stream(address) => address.fmt(f),
+            Self::Datagrams(address) => write!(f, "{address} (UDP)"),
+            Self::Line { device, baud } => write!(f, "{}@{baud}", device.display()),
+        }
+    }
+}
+
 /// Connects once, and runs the link until it ends or `stop` turns true; says why it did not come
 /// to stand.
 pub(crate) async fn dial_once(
-    target: DialAddress,
+    target: DialTarget,
     spec: LinkSpec,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let connected = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
-        connected = connect_after(Duration::ZERO, &target) => connected,
+        connected = connect_once(&target) => connected,
     };
+    let connected = connected.inspect_err(|error| spec.net.note_dial_failure(&target, error))?;
+    count(&spec.net.counters().dialled);
     match connected {
-        Ok(stream) => {
-            count(&spec.net.counters().dialled);
-            link::run(stream, &spec).await;
-            Ok(())
+        Connected::Stream(stream) => link::run(stream, &spec).await,
+        Connected::Datagrams(socket) => datagrams::run(socket, &spec).await,
+        Connected::Line(port) => line::run(port, &spec).await,
+    }
+    Ok(())
+}
+
+enum Connected {
+    Stream(TcpStream),
+    Datagrams(UdpSocket),
+    Line(SerialPort),
+}
+
+async fn connect_once(target: &DialTarget) -> Result<Connected, String> {
+    match target {
+        DialTarget::Stream(address) => {
+            let stream = connect_after(Duration::ZERO, address).await?;
+            Ok(Connected::Stream(stream))
         }
-        Err(error) => {
-            spec.net.note_dial_failure(&target, &error);
-            Err(error)
+        DialTarget::Datagrams(address) => {
+            let socket = address.connect_udp().await;
+            let socket = socket.map_err(|error| error.to_string())?;
+            Ok(Connected::Datagrams(socket))
+        }
+        DialTarget::Line { device, baud } => {
+            let port = SerialPort::open(device, *baud);
+            let port = port.map_err(|error| SerialError::new(device, error).to_string())?;
+            Ok(Connected::Line(port))
         }
     }
 }
 
-async fn connect_after(
-    pause: Duration,
-    target: &DialAddress,
-) -> Result<tokio::net::TcpStream, String> {
+async fn connect_after(pause: Duration, target: &DialAddress) -> Result<TcpStream, String> {
     tokio::time::sleep(pause).await;
     match tokio::time::timeout(CONNECT_TIMEOUT, target.connect()).await {
         Ok(Ok(stream)) => Ok(stream),

@@ -1,12 +1,13 @@
 //! One connection: bytes to frames, frames to bytes, and the bounds on both.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gridloom_core::Instant;
-use gridloom_nodes::{DialId, LinkId, Port};
+use gridloom_nodes::{DialId, LinkId, Port, Pusher};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -116,6 +117,19 @@ pub(crate) struct LinkSpec {
     pub(crate) events: mpsc::Sender<LinkEvent>,
 }
 
+impl LinkSpec {
+    /// The port of a link with `peer`: who pushes is only known then.
+    pub(crate) fn port_of(&self, peer: Option<SocketAddr>) -> Port {
+        match (self.port, peer) {
+            (Port::Push(pusher), Some(peer)) => Port::Push(Pusher {
+                address: peer.ip().to_canonical(),
+                ..pusher
+            }),
+            (port, _) => port,
+        }
+    }
+}
+
 /// Puts frames into a link's queue. Dropping it closes the link once the queue has left,
 /// or after [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
@@ -220,17 +234,30 @@ fn refusal<T>(sent: Result<(), mpsc::error::TrySendError<T>>) -> Result<(), Send
     })
 }
 
-struct Queue {
+pub(super) struct Queue {
     frames: mpsc::Receiver<Vec<u8>>,
     queued_bytes: Arc<AtomicUsize>,
 }
 
-/// Runs a connection until it ends. Tells the runner of its beginning and its end.
-pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
-    let peer = stream.peer_addr().ok();
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(?peer, %error, "the system keeps Nagle's algorithm on");
+impl Queue {
+    /// The next frame; `None` once nobody will queue one any more.
+    pub(super) async fn next(&mut self) -> Option<Vec<u8>> {
+        let frame = self.frames.recv().await?;
+        self.queued_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        Some(frame)
     }
+}
+
+/// The end of a link that its task holds.
+pub(super) struct Begun {
+    pub(super) link: LinkId,
+    pub(super) queue: Queue,
+    pub(super) hang_up: oneshot::Receiver<()>,
+}
+
+/// Numbers a link of a connection to `peer` and tells the runner of it; `None` if the runner is
+/// gone, and the node with it.
+pub(super) async fn begin(spec: &LinkSpec, peer: Option<SocketAddr>) -> Option<Begun> {
     let link = spec.net.next_link();
     let (frames_in, frames) = mpsc::channel(spec.limits.queue_frames);
     let (cut, hang_up) = oneshot::channel();
@@ -241,7 +268,7 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
     };
     let up = LinkEvent::Up {
         route: spec.route,
-        port: spec.port,
+        port: spec.port_of(peer),
         link,
         writer: LinkWriter {
             framing: spec.framing,
@@ -253,9 +280,28 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
             },
         },
     };
-    if spec.events.send(up).await.is_err() {
-        return; // The runner is gone, and the node with it.
+    spec.events.send(up).await.ok()?;
+    Some(Begun {
+        link,
+        queue,
+        hang_up,
+    })
+}
+
+/// Runs a connection until it ends. Tells the runner of its beginning and its end.
+pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
+    let peer = stream.peer_addr().ok();
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(?peer, %error, "the system keeps Nagle's algorithm on");
     }
+    let Some(Begun {
+        link,
+        queue,
+        hang_up,
+    }) = begin(spec, peer).await
+    else {
+        return;
+    };
     let (reader, writer) = stream.split();
     let ending = tokio::select! {
         biased; // A link that is cut has lost its queue too; the cut is the reason.
@@ -270,7 +316,7 @@ pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
 }
 
 /// Waits for the writer's owner to cut the link, or to drop it and a flush to take too long.
-async fn hung_up(hang_up: oneshot::Receiver<()>) -> Ending {
+pub(super) async fn hung_up(hang_up: oneshot::Receiver<()>) -> Ending {
     match hang_up.await {
         Ok(()) => Ending::SlowReader,
         Err(_dropped) => {

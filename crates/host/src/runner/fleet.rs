@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::disk::{DiskClient, DiskHandle};
 use crate::framing::Framing;
 use crate::net::{
-    DialAddress, LinkEvent, LinkLimits, LinkSpec, LinkWriter, Net, Route, SendError, dial_once,
+    DialTarget, LinkEvent, LinkLimits, LinkSpec, LinkWriter, Net, Route, SendError, dial_once,
 };
 
 /// Inputs of one kind that are handled before the other kinds, and then other tasks, have a turn.
@@ -310,7 +310,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
         let Some(dialing) = &self.dialing else {
             return; // Nobody waits for an answer any more.
         };
-        let target = match DialAddress::parse("address", address) {
+        let target = match DialTarget::parse(address, wire) {
             Ok(target) if self.dials < DIALS_MAX => target,
             Ok(_) => {
                 let reason = format!("{DIALS_MAX} attempts to connect are under way already");
@@ -318,7 +318,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
                 return;
             }
             Err(error) => {
-                self.failed_dials.push_back((slot, dial, error.to_string()));
+                self.failed_dials.push_back((slot, dial, error));
                 return;
             }
         };
@@ -329,8 +329,8 @@ impl<N: Node + Send + 'static> Fleet<N> {
             route: Route::Node(slot),
             port: Port::Dialled(dial),
             framing: match wire {
-                Wire::Wrapper => Framing::DlmsWrapper,
-                Wire::Bytes => Framing::Bytes,
+                Wire::Wrapper | Wire::Datagrams => Framing::DlmsWrapper,
+                Wire::Bytes | Wire::Serial => Framing::Bytes,
             },
             limits: LinkLimits::default(),
             events: events.clone(),

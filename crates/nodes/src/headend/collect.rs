@@ -9,7 +9,7 @@ use gridloom_edge::AcceptedReading;
 use gridloom_headend::ReadingKey;
 use gridloom_headend::backfill::{self, Answer, Order, ReadId, Series, Span};
 use gridloom_headend::profile::{IntervalMeaning, Intervals, intervals_of};
-use gridloom_headend::schedule::{Lane, Outcome, Start};
+use gridloom_headend::schedule::{Lane, Outcome, Start, Work};
 use gridloom_headend::session::{ProfileRead, Selection, Step, StepValue};
 use gridloom_store::{Batch, Change, WorkKind, WorkRow};
 
@@ -23,6 +23,9 @@ use crate::envelope::{LIST_MAX, Message};
 /// How long a read of a gap waits for its turn.
 const GAP_PATIENCE: Duration = Duration::from_hours(1);
 
+/// How long a read that no due time asks for waits for its turn; then the periodic ones see to it.
+const SOON_PATIENCE: Duration = Duration::from_hours(1);
+
 /// The last boundary of the period at or before a time.
 pub(super) fn floor(period: Period, time: UtcTime) -> UtcTime {
     let step = i64::from(period.as_secs()) * 1_000;
@@ -31,7 +34,7 @@ pub(super) fn floor(period: Period, time: UtcTime) -> UtcTime {
 
 impl HeadEndNode {
     /// A periodic read: from where the profile is stored to now, as far as one read may reach.
-    pub(super) fn start_read(&mut self, start: Start, due: UtcTime, now: Now) {
+    pub(super) fn start_read(&mut self, start: Start, due: Option<UtcTime>, now: Now) {
         let Some((period, profile)) = self.profile_of(start.meter) else {
             return self.finish_job(start.job, Outcome::Failed, now);
         };
@@ -41,6 +44,10 @@ impl HeadEndNode {
         let reach = period.duration() * self.config.backfill.intervals_max;
         let from = first.max(to - reach);
         if from >= to {
+            if let Some(due) = due {
+                self.count_read(due, true);
+            }
+            self.profile_read_over(&start);
             return self.finish_job(start.job, Outcome::Done, now);
         }
         let step = Step::ReadProfile {
@@ -48,8 +55,47 @@ impl HeadEndNode {
             selection: Selection::Range { from, to },
             columns: Vec::new(),
         };
+        let mut steps = vec![step];
+        let is_older = since.is_none() && first < from;
+        if is_older && self.holds_entries(start.meter) {
+            // Its oldest row says how far back the rest can be read.
+            steps.push(Step::ReadProfile {
+                profile,
+                selection: Selection::Entries { from: 1, to: 1 },
+                columns: Vec::new(),
+            });
+        }
         let errand = Errand::Read { since, from, due };
-        self.talk(start, errand, vec![step], None, now);
+        self.talk(start, errand, steps, None, now);
+    }
+
+    fn holds_entries(&self, meter: MeterId) -> bool {
+        let row = self.registry.meter(meter);
+        let template = row.and_then(|row| self.templates.get(&row.template));
+        template.is_some_and(|template| template.supports.entry_access)
+    }
+
+    /// Reads a meter's profile at `at`, though no read is due; one such read waits at a time.
+    pub(super) fn read_soon(&mut self, meter: MeterId, at: UtcTime, now: Now) {
+        if self.placed.contains(&meter) && self.reading_soon.insert(meter) {
+            let deadline = at.max(now.utc) + SOON_PATIENCE;
+            self.submit_task(
+                meter,
+                Lane::Backfill,
+                Task::Profile(meter),
+                at,
+                deadline,
+                now,
+            );
+        }
+    }
+
+    /// A read that no due time asked for is over.
+    pub(super) fn profile_read_over(&mut self, start: &Start) {
+        if let Work::Once(_) = start.work {
+            self.reading_soon.remove(&start.meter);
+            self.forget_task(start);
+        }
     }
 
     fn profile_of(&self, meter: MeterId) -> Option<(Period, gridloom_core::ObisCode)> {
@@ -65,7 +111,7 @@ impl HeadEndNode {
         (since, from): (Option<UtcTime>, UtcTime),
         talked: &Talked,
         now: Now,
-        due: UtcTime,
+        due: Option<UtcTime>,
     ) -> Outcome {
         let meter = start.meter;
         let Some(Ok(StepValue::Profile(read))) = talked.results.first() else {
@@ -77,7 +123,9 @@ impl HeadEndNode {
         let Some(intervals) = self.intervals(meter, read, from, now) else {
             return Outcome::Failed;
         };
-        self.count_read(due, true);
+        if let Some(due) = due {
+            self.count_read(due, true);
+        }
         let ends: Vec<UtcTime> = intervals
             .readings
             .iter()
@@ -101,6 +149,9 @@ impl HeadEndNode {
         if let Some(begin) = begin {
             gaps.extend(missing(period, begin, through, &ends));
         }
+        if since.is_none() {
+            gaps.extend(self.older_rows(series, from, talked, now));
+        }
         let purpose = Purpose::Collected {
             series,
             through,
@@ -108,6 +159,18 @@ impl HeadEndNode {
         };
         self.deliver(purpose, intervals.readings, talked.counter, now);
         talked.outcome
+    }
+
+    /// What a meter that is read for the first time holds from before `from`.
+    fn older_rows(&self, series: Series, from: UtcTime, talked: &Talked, now: Now) -> Option<Span> {
+        let Some(Ok(StepValue::Profile(oldest))) = talked.results.get(1) else {
+            return None;
+        };
+        let oldest = oldest.rows.first()?.time?;
+        let period = series.period;
+        let history = floor(period, now.utc - self.config.history);
+        let begin = history.max(floor(period, oldest - period.duration()));
+        Span::new(period, begin, from)
     }
 
     fn intervals(
@@ -139,7 +202,6 @@ impl HeadEndNode {
         }
     }
 
-    /// Hands readings to the utility, and waits until they are durable there.
     fn deliver(
         &mut self,
         purpose: Purpose,
@@ -147,16 +209,31 @@ impl HeadEndNode {
         counter: u32,
         now: Now,
     ) {
+        self.deliver_pushed(purpose, readings, counter, None, now);
+    }
+
+    /// Hands readings to the utility, and waits until they are durable there. `told` is what the
+    /// meter itself says of its power and its bill.
+    pub(super) fn deliver_pushed(
+        &mut self,
+        purpose: Purpose,
+        readings: Vec<IntervalReading>,
+        counter: u32,
+        told: Option<(Watts, BillingStatus)>,
+        now: Now,
+    ) {
         let accepted: Vec<AcceptedReading> = readings
             .into_iter()
             .filter_map(|reading| {
                 let title = self.registry.meter(reading.meter)?.title;
                 let per_hour = i64::from(reading.period.per_hour());
+                let mean = Watts::new(reading.values.import.get().saturating_mul(per_hour) / 1_000);
+                let (power, billing) = told.unwrap_or((mean, BillingStatus::default()));
                 Some(AcceptedReading {
                     title,
                     counter,
-                    power: Watts::new(reading.values.import.get() * per_hour / 1_000),
-                    billing: BillingStatus::default(),
+                    power,
+                    billing,
                     reading,
                 })
             })
@@ -207,6 +284,25 @@ impl HeadEndNode {
                 });
                 read.through = read.through.max(through);
                 self.uncollected.insert(series.meter);
+            }
+            Delivered::Durable(Purpose::Pushed {
+                series,
+                span: (from, to),
+                confirm,
+            }) => {
+                if let Some(read) = self.collected.get_mut(&series.meter)
+                    && read.period == series.period
+                    && (from..to).contains(&read.through)
+                {
+                    read.through = to;
+                    self.uncollected.insert(series.meter);
+                }
+                self.pushes_confirmed(confirm);
+            }
+            // It is not confirmed: the meter pushes it again, or its profile is read.
+            Delivered::Lost(Purpose::Pushed { series, .. }) => {
+                let words = "the utility did not acknowledge what it pushed; it pushes again";
+                self.note_error(series.meter, Layer::Link, words.into(), now);
             }
             Delivered::Durable(Purpose::Filled { read, ends }) => {
                 let oldest_held = None;

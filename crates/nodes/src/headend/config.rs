@@ -16,6 +16,7 @@ use gridloom_store::{
     WorkKind, WorkRow,
 };
 
+use super::push::PushAddresses;
 use super::rows::{Collected, RowDamage, decode_command, decode_part};
 
 /// What a head-end is told once.
@@ -29,8 +30,16 @@ pub struct HeadEndConfig {
     pub templates: Templates,
     /// When load profiles are read.
     pub reading: Recurrence,
-    /// How far back a meter is read that was never read before.
+    /// When those of meters behind our own gateways are, which push by themselves; like the
+    /// others if `None`.
+    pub reading_of_pushers: Option<Recurrence>,
+    /// How far back a meter is read that was never read before, as far as its profile goes.
     pub history: Duration,
+    /// A meter that was never read is read at a moment of its own within this time, and not only
+    /// when its next read is due; `None` waits for that.
+    pub first_read_within: Option<Duration>,
+    /// From where registered meters may push.
+    pub push_addresses: PushAddresses,
     /// How many sessions at once, and how they are repeated.
     pub schedule: ScheduleConfig,
     /// How gaps are read.
@@ -59,7 +68,10 @@ impl HeadEndConfig {
             title,
             templates,
             reading,
+            reading_of_pushers: None,
             history: Duration::from_hours(24),
+            first_read_within: None,
+            push_addresses: PushAddresses::Registered,
             schedule: ScheduleConfig {
                 sessions_max: 256,
                 sessions_per_link_max: 8,

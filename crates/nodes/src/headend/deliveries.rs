@@ -7,6 +7,8 @@ use gridloom_edge::AcceptedReading;
 use gridloom_headend::ReadingKey;
 use gridloom_headend::backfill::{ReadId, Series, Span};
 
+use super::push::Confirm;
+
 /// What follows once every reading of a delivery is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -15,6 +17,13 @@ pub(super) enum Purpose {
         series: Series,
         through: UtcTime,
         gaps: Vec<Span>,
+    },
+    /// The meter pushed them: from the start of the first interval to the end of the last. It is
+    /// told when they are durable, if it wants to be.
+    Pushed {
+        series: Series,
+        span: (UtcTime, UtcTime),
+        confirm: Option<Confirm>,
     },
     /// A read of backfill brought these.
     Filled { read: ReadId, ends: Vec<UtcTime> },

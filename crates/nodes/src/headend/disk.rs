@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now};
+use gridloom_edge::AlarmKey;
 use gridloom_headend::Proposal;
 use gridloom_store::{Batch, Change, CounterRow, KeyKind, Refused};
 
 use super::HeadEndNode;
+use super::changes::{ChangeId, ChangeState};
 use super::orders::{OrderId, Part};
+use super::push::Confirm;
 use crate::node::{DiskRequest, Output};
 
 /// What follows once a batch is durable.
@@ -21,8 +24,12 @@ pub(super) enum Saved {
     Rotation(u64),
     Campaign(u64),
     Collected,
-    /// The registry's rows, and the meters to place anew.
-    Registry(Box<Proposal>, Vec<MeterId>),
+    /// Alarms of meters, to be confirmed.
+    Alarms(Vec<AlarmKey>),
+    /// What a meter told; it is to hear so, if it wants to.
+    Pushed(Option<Confirm>),
+    /// The registry's rows, and the meters to place anew; who waits for it, if anybody does.
+    Registry(Option<ChangeId>, Box<Proposal>, Vec<MeterId>),
 }
 
 /// Batches on their way. One that the database failed to write is written again until it is
@@ -153,6 +160,7 @@ impl HeadEndNode {
                         self.with_session(job, |session| session.handle_reserved(upper, now));
                     }
                 }
+                self.send_all_confirms();
             }
             Saved::Journal(through) => {
                 self.saving_journal = false;
@@ -174,8 +182,11 @@ impl HeadEndNode {
                 }
             }
             Saved::Collected => self.saving_collected = false,
-            Saved::Registry(proposal, meters) => {
+            Saved::Alarms(keys) => self.alarms_saved(keys),
+            Saved::Pushed(confirm) => self.pushes_confirmed(confirm),
+            Saved::Registry(id, proposal, meters) => {
                 self.registry.apply(*proposal);
+                self.settle_change(id, ChangeState::Durable);
                 for meter in meters {
                     self.place(meter, now);
                 }
@@ -186,7 +197,11 @@ impl HeadEndNode {
     /// The store refused what we hold to be right: named, and not tried again as it is.
     pub(super) fn not_saved(&mut self, saved: Saved, refused: &Refused, now: Now) {
         match saved {
-            Saved::Nothing | Saved::Registry(..) => {}
+            // The meter tells it again.
+            Saved::Nothing | Saved::Pushed(_) => {}
+            Saved::Registry(id, ..) => {
+                self.settle_change(id, ChangeState::Refused(refused.to_string()));
+            }
             Saved::Counters => {
                 self.counters.handle_failed();
                 self.counters_paused = Some(now.instant + Saving::RETRY * 60);
@@ -207,6 +222,7 @@ impl HeadEndNode {
                 }
             }
             Saved::Collected => self.saving_collected = false,
+            Saved::Alarms(keys) => self.alarms_not_saved(&keys),
         }
     }
 }

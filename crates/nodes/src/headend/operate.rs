@@ -13,7 +13,7 @@ use gridloom_headend::{
 };
 use gridloom_store::{Change, DeviceState, KeyKind, WorkKind, WorkRow};
 
-use super::disk::Saved;
+use super::changes::ChangeId;
 use super::orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part, What};
 use super::rows::encode_command;
 use super::status::{Alarm, HeadEndStatus, LastError};
@@ -75,7 +75,8 @@ impl HeadEndNode {
                     actor: by.to_owned(),
                     own: self.config.title,
                 };
-                let entropy: zeroize::Zeroizing<[u8; 64]> = self.entropy.bytes().into();
+                // Four keys of 32 bytes at most.
+                let entropy: zeroize::Zeroizing<[u8; 128]> = self.entropy.bytes().into();
                 let keys = self.keys.of(meter);
                 let mut next = self.keys.next_key();
                 let begun =
@@ -223,31 +224,24 @@ impl HeadEndNode {
 
     /// Writes a change of the registry, an import with its keys among them; meters are read by it
     /// once it is durable.
-    pub fn write(&mut self, proposal: Proposal, now: Now) {
-        let devices = proposal.batch.changes.iter().filter_map(|change| {
-            if let Change::Device(row) = change {
-                Some(row.meter)
-            } else {
-                None
-            }
-        });
-        let meters = devices.collect();
-        let batch = proposal.batch.clone();
-        self.save(batch, Saved::Registry(Box::new(proposal), meters));
+    /// Its number finds the answer with [`Self::change`].
+    pub fn write(&mut self, proposal: Proposal, now: Now) -> ChangeId {
+        let id = self.begin_change(proposal);
         self.pump(now);
+        id
     }
 
-    /// Imports meters with their keys; meters are read by it once it is durable.
+    /// Imports meters with their keys; meters are read by it once it is durable. Its number finds
+    /// the answer with [`Self::change`].
     ///
     /// # Errors
     ///
     /// If the vault fails; nothing has happened then.
-    pub fn import(&mut self, import: Import, by: By<'_>, now: Now) -> Result<(), VaultError> {
+    pub fn import(&mut self, import: Import, by: By<'_>, now: Now) -> Result<ChangeId, VaultError> {
         let mut next = self.keys.next_key();
         let proposal = import.propose(&mut self.vault, self.config.title, &mut next, by)?;
         self.keys.reserve_numbers(next);
-        self.write(proposal, now);
-        Ok(())
+        Ok(self.write(proposal, now))
     }
 
     /// What an operator should look at, oldest first.
@@ -298,6 +292,7 @@ impl HeadEndNode {
             sessions_ended: self.sessions_ended,
             sessions_failed: self.sessions_failed,
             malformed: self.malformed,
+            pushes: self.pushes.counts(),
         }
     }
 

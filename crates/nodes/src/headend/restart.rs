@@ -1,6 +1,7 @@
 //! What a start takes up again, and each meter's place in the schedule.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gridloom_core::{MeterId, Now};
 use gridloom_headend::backfill::{Order as GapOrder, Series};
@@ -13,6 +14,7 @@ use gridloom_store::{CounterRow, DeviceState, KeyId, KeyKind, Transport, WorkRow
 use super::config::HeadEndError;
 use super::disk::Saved;
 use super::orders::{OrderId, OrderState, Part, What};
+use super::ways::place_of;
 use super::{HeadEndNode, PROFILE};
 
 impl HeadEndNode {
@@ -107,6 +109,7 @@ impl HeadEndNode {
 
     /// Gives a meter its place in the schedule, or takes it out.
     pub(super) fn place(&mut self, meter: MeterId, now: Now) {
+        self.place_unciphered(meter);
         let Some(row) = self.registry.meter(meter) else {
             return;
         };
@@ -123,10 +126,15 @@ impl HeadEndNode {
             }
             return;
         }
-        let place = (row.link.transport, row.link.address.clone());
+        let place = place_of(&row.link);
         let next = u32::try_from(self.way_ids.len()).unwrap_or(u32::MAX);
         let known = self.way_ids.contains_key(&place);
         let way = *self.way_ids.entry(place.clone()).or_insert(WayId(next));
+        if place.0.is_hdlc() {
+            // HDLC links of several meters on one line take turns.
+            self.schedule.limit_link(way, 1);
+            self.drain_schedule();
+        }
         self.schedule.handle_meter(meter, way);
         self.drain_schedule();
         if !known && place.0 == Transport::Gateway && self.ways.utility().is_none() {
@@ -134,7 +142,10 @@ impl HeadEndNode {
             self.drain_schedule();
         }
         if self.placed.insert(meter) {
-            let reading: Recurrence = self.config.reading;
+            let reading: Recurrence = match self.config.reading_of_pushers {
+                Some(pushed) if place.0 == Transport::Gateway => pushed,
+                Some(_) | None => self.config.reading,
+            };
             let last = self
                 .collected
                 .get(&meter)
@@ -143,6 +154,15 @@ impl HeadEndNode {
             self.drain_schedule();
             if let Err(error) = planned {
                 tracing::error!(%error, "a meter is not read on time");
+            }
+            // Those behind our own gateways push by themselves what they hold.
+            if let (None, Some(within)) = (last, self.config.first_read_within)
+                && place.0 != Transport::Gateway
+            {
+                let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX - 1);
+                let seed = self.config.seed.child("first read").nth(u64::from(meter.0));
+                let wait = Duration::from_millis(seed.get() % (millis + 1));
+                self.read_soon(meter, now.utc + wait, now);
             }
         }
     }
@@ -185,7 +205,10 @@ impl HeadEndNode {
         match moved {
             Ok(proposal) => {
                 let batch = proposal.batch.clone();
-                self.save(batch, Saved::Registry(Box::new(proposal), vec![meter]));
+                self.save(
+                    batch,
+                    Saved::Registry(None, Box::new(proposal), vec![meter]),
+                );
             }
             Err(faults) => tracing::warn!(%meter, ?faults, "a meter is not commissioned"),
         }

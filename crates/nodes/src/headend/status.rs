@@ -7,6 +7,8 @@ use gridloom_dlms::client::Layer;
 use gridloom_headend::schedule::Lane;
 use gridloom_store::DeviceState;
 
+use super::push::PushCounts;
+
 /// A head-end at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeadEndStatus {
@@ -34,6 +36,8 @@ pub struct HeadEndStatus {
     pub sessions_failed: u64,
     /// Envelopes from the utility that could not be read.
     pub malformed: u64,
+    /// What meters pushed to the head-end itself.
+    pub pushes: PushCounts,
 }
 
 /// How the periodic reads of an interval went.

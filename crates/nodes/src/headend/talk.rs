@@ -31,7 +31,8 @@ pub(super) enum Errand {
         /// Up to here it was read before.
         since: Option<UtcTime>,
         from: UtcTime,
-        due: UtcTime,
+        /// `None` if no due time asked for it.
+        due: Option<UtcTime>,
     },
     /// A single job.
     Once(Task),
@@ -62,7 +63,7 @@ impl HeadEndNode {
     /// The schedule grants a session.
     pub(super) fn start(&mut self, start: Start, now: Now) {
         match start.work {
-            Work::Recurring { due, .. } => self.start_read(start, due, now),
+            Work::Recurring { due, .. } => self.start_read(start, Some(due), now),
             Work::Once(id) => match self.tasks.get(&id).cloned() {
                 Some(task) => self.start_task(start, task, now),
                 None => self.finish_job(start.job, Outcome::Done, now),
@@ -218,7 +219,8 @@ impl HeadEndNode {
             }
             SessionOutput::StepDone { result, .. } => running.results.push(result),
             SessionOutput::Counter(finding) => self.note_finding(job, finding, now),
-            // What the meter says unasked reaches the utility over the edge.
+            // A push has a listener of its own, or comes over the edge; unconfirmed, it comes
+            // again there.
             SessionOutput::Notified(_) => {}
             SessionOutput::Finished(report) => self.finish_session(job, report, now),
         }
@@ -276,6 +278,7 @@ impl HeadEndNode {
                 receive: report.counters.receive,
             };
             self.counters.give_back(key, loan);
+            self.send_confirms(key);
         }
         let shapes: BTreeMap<_, _> = report.shapes.iter().cloned().collect();
         if !shapes.is_empty() {
@@ -312,7 +315,11 @@ impl HeadEndNode {
         }
         let outcome = match errand {
             Errand::Read { since, from, due } => {
-                self.read_over(&start, (since, from), &talked, now, due)
+                let outcome = self.read_over(&start, (since, from), &talked, now, due);
+                if outcome != Outcome::TryAgain {
+                    self.profile_read_over(&start);
+                }
+                outcome
             }
             Errand::Once(task) => self.task_over(&start, task, talked, now),
         };

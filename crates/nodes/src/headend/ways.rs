@@ -3,7 +3,7 @@
 //! Sessions share a dialled connection: wrapped APDUs of several at once, as far as their meters
 //! allow, HDLC one after the other. What has no place waits for one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId};
@@ -37,8 +37,17 @@ pub(super) struct Wanted {
     pub(super) sessions_max: usize,
 }
 
-/// A dialled connection: which transport, and to which address.
-type Place = (Transport, String);
+/// A dialled connection: which transport, and to which address; a serial line by its device,
+/// whatever its speed.
+pub(super) type Place = (Transport, String);
+
+pub(super) fn place_of(link: &DeviceLink) -> Place {
+    let address = match link.transport {
+        Transport::HdlcSerial => link.address.split('@').next().unwrap_or_default(),
+        Transport::Tcp | Transport::Udp | Transport::HdlcTcp | Transport::Gateway => &link.address,
+    };
+    (link.transport, address.to_owned())
+}
 
 #[derive(Debug)]
 enum Stage {
@@ -48,6 +57,8 @@ enum Stage {
 
 #[derive(Debug)]
 struct Connection {
+    /// As it was dialled.
+    address: String,
     stage: Stage,
     /// Who talks, or waits for the dial to succeed.
     users: BTreeMap<JobId, Wanted>,
@@ -55,6 +66,8 @@ struct Connection {
     /// The HDLC link of the only user, or one that is being disconnected.
     hdlc: Option<(Option<JobId>, ClientLink)>,
     idle_since: Option<Instant>,
+    /// The key of this connection in [`Ways::wakes`].
+    armed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -64,6 +77,8 @@ pub(super) struct Ways {
     utility: Option<LinkId>,
     tunnels: BTreeMap<MeterId, (JobId, u16)>,
     connections: BTreeMap<Place, Connection>,
+    /// When something is due on a connection: an HDLC timer, or the end of its idling.
+    wakes: BTreeSet<(Instant, Place)>,
     dials: BTreeMap<DialId, Place>,
     links: BTreeMap<LinkId, Place>,
     /// Where each session talks.
@@ -87,6 +102,7 @@ impl Ways {
             utility: None,
             tunnels: BTreeMap::new(),
             connections: BTreeMap::new(),
+            wakes: BTreeSet::new(),
             dials: BTreeMap::new(),
             links: BTreeMap::new(),
             at: BTreeMap::new(),
@@ -125,40 +141,28 @@ impl Ways {
                 };
                 self.events.push_back((job, event));
             }
-            Transport::Tcp | Transport::HdlcTcp => self.open_dialled(job, wanted, now),
-            // The host dials streams only.
-            Transport::Udp | Transport::HdlcSerial => {
-                tracing::warn!(meter = %wanted.meter, transport = %wanted.link.transport,
-                    "the head-end cannot dial this transport; reach the meter over tcp or hdlc-tcp");
-                self.events.push_back((job, WayEvent::Down));
+            Transport::Tcp | Transport::Udp | Transport::HdlcTcp | Transport::HdlcSerial => {
+                self.open_dialled(job, wanted, now);
             }
         }
     }
 
     fn open_dialled(&mut self, job: JobId, wanted: Wanted, now: Instant) {
-        let place = (wanted.link.transport, wanted.link.address.clone());
+        let place = place_of(&wanted.link);
         self.at.insert(job, Where::Dialled(place.clone()));
         if !self.connections.contains_key(&place) {
-            self.last_dial += 1;
-            let dial = DialId(self.last_dial);
-            self.dials.insert(dial, place.clone());
-            self.outbox.push_back(Output::Dial {
-                dial,
-                address: place.1.clone(),
-                wire: if place.0.is_hdlc() {
-                    Wire::Bytes
-                } else {
-                    Wire::Wrapper
-                },
-            });
+            let address = wanted.link.address.clone();
+            self.dial(place.clone(), address.clone());
             self.connections.insert(
                 place.clone(),
                 Connection {
+                    address,
                     stage: Stage::Dialling,
                     users: BTreeMap::new(),
                     waiting: VecDeque::new(),
                     hdlc: None,
                     idle_since: None,
+                    armed: None,
                 },
             );
         }
@@ -167,8 +171,31 @@ impl Ways {
         self.admit(&place, now);
     }
 
+    fn dial(&mut self, place: Place, address: String) {
+        self.last_dial += 1;
+        let dial = DialId(self.last_dial);
+        let wire = match place.0 {
+            Transport::Tcp => Wire::Wrapper,
+            Transport::Udp => Wire::Datagrams,
+            Transport::HdlcTcp => Wire::Bytes,
+            Transport::HdlcSerial => Wire::Serial,
+            Transport::Gateway => unreachable!("a tunnel is not dialled"),
+        };
+        self.dials.insert(dial, place);
+        self.outbox.push_back(Output::Dial {
+            dial,
+            address,
+            wire,
+        });
+    }
+
     /// Gives places to sessions that wait for one.
     fn admit(&mut self, place: &Place, now: Instant) {
+        self.fill(place, now);
+        self.arm(place);
+    }
+
+    fn fill(&mut self, place: &Place, now: Instant) {
         let Some(connection) = self.connections.get_mut(place) else {
             return;
         };
@@ -176,6 +203,21 @@ impl Ways {
             return;
         };
         while let Some((_, wanted)) = connection.waiting.front() {
+            if wanted.link.address != connection.address {
+                // The line is the same one, at another speed: opened anew once it is free.
+                if connection.users.is_empty() && connection.hdlc.is_none() {
+                    let address = wanted.link.address.clone();
+                    connection.address.clone_from(&address);
+                    connection.stage = Stage::Dialling;
+                    connection.idle_since = None;
+                    self.links.remove(&link);
+                    let reason = "the next meter on the line has another speed";
+                    self.outbox.push_back(Output::Close { link, reason });
+                    self.dial(place.clone(), address);
+                    return;
+                }
+                break;
+            }
             let has_room = if place.0.is_hdlc() {
                 connection.hdlc.is_none()
             } else {
@@ -241,6 +283,7 @@ impl Ways {
                         self.events.push_back((job, WayEvent::Down));
                     }
                     pump_hdlc(connection, link, &mut self.events, &mut self.outbox);
+                    self.arm(&place);
                 } else if let Some(user) = connection.users.get(&job) {
                     let frame = wrapper::Frame {
                         source: WPort(user.client),
@@ -327,6 +370,9 @@ impl Ways {
 
     fn drop_connection(&mut self, place: &Place) {
         if let Some(connection) = self.connections.remove(place) {
+            if let Some(at) = connection.armed {
+                self.wakes.remove(&(at, place.clone()));
+            }
             let waiting = connection.waiting.iter().map(|(job, _)| *job);
             for job in connection.users.keys().copied().chain(waiting) {
                 self.events.push_back((job, WayEvent::Down));
@@ -381,11 +427,14 @@ impl Ways {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        let places: Vec<Place> = self.connections.keys().cloned().collect();
-        for place in places {
+        while let Some((at, place)) = self.wakes.first().cloned()
+            && at <= now
+        {
+            self.wakes.pop_first();
             let Some(connection) = self.connections.get_mut(&place) else {
                 continue;
             };
+            connection.armed = None;
             let Stage::Up(link) = connection.stage else {
                 continue;
             };
@@ -394,12 +443,12 @@ impl Ways {
             {
                 hdlc.handle_timeout(now);
                 pump_hdlc(connection, link, &mut self.events, &mut self.outbox);
-                self.admit(&place, now);
             }
+            self.admit(&place, now);
             let connection = self.connections.get(&place);
             let idle = connection.and_then(|connection| connection.idle_since);
             if idle.is_some_and(|since| since + self.idle <= now) {
-                self.connections.remove(&place);
+                self.drop_connection(&place);
                 self.links.remove(&link);
                 let reason = "no session needs it";
                 self.outbox.push_back(Output::Close { link, reason });
@@ -407,16 +456,29 @@ impl Ways {
         }
     }
 
+    /// Keeps a connection's deadline.
+    fn arm(&mut self, place: &Place) {
+        let Some(connection) = self.connections.get_mut(place) else {
+            return;
+        };
+        let hdlc = connection.hdlc.as_ref();
+        let hdlc = hdlc.and_then(|(_, hdlc)| Some(hdlc.wake()?.0));
+        let idle = connection.idle_since.map(|since| since + self.idle);
+        let wanted = hdlc.into_iter().chain(idle).min();
+        if connection.armed == wanted {
+            return;
+        }
+        if let Some(at) = std::mem::replace(&mut connection.armed, wanted) {
+            self.wakes.remove(&(at, place.clone()));
+        }
+        if let Some(at) = wanted {
+            self.wakes.insert((at, place.clone()));
+        }
+    }
+
     pub(super) fn wake(&self) -> Option<(Instant, &'static str)> {
-        let hdlc = self.connections.values().filter_map(|connection| {
-            let (_, hdlc) = connection.hdlc.as_ref()?;
-            hdlc.wake()
-        });
-        let idle = self.connections.values().filter_map(|connection| {
-            let since = connection.idle_since?;
-            Some((since + self.idle, "idle connection"))
-        });
-        hdlc.chain(idle).min()
+        let (at, _) = self.wakes.first()?;
+        Some((*at, "a connection"))
     }
 
     fn push_send(&mut self, link: LinkId, frame: Vec<u8>) {

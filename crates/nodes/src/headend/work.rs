@@ -15,13 +15,13 @@ use gridloom_headend::rotation::{
 };
 use gridloom_headend::schedule::{JobId, Lane, Outcome, Start};
 use gridloom_headend::session::{Step, StepError};
-use gridloom_store::{Batch, Change, KeyId, KeyKind, WorkKind, WorkRow};
+use gridloom_store::{Batch, Change, WorkKind, WorkRow};
 
 use super::disk::Saved;
 use super::orders::{OrderId, OrderState, Part};
 use super::rows::{encode_command, encode_part};
 use super::talk::{Errand, Talked};
-use super::{HeadEndNode, Task};
+use super::{Handover, HeadEndNode, Task};
 
 /// How long a step of a key change or a campaign waits for its turn.
 pub(super) const PATIENCE: Duration = Duration::from_hours(1);
@@ -84,6 +84,9 @@ impl HeadEndNode {
                 self.drain_commands();
             }
             Task::Gap(read, ..) => self.gap_failed(read, now),
+            Task::Profile(meter) => {
+                self.reading_soon.remove(&meter);
+            }
             Task::Transfer(number, ..) => {
                 self.transferred(number, TransferOutcome::NotSent(why.to_owned()), now);
             }
@@ -117,8 +120,12 @@ impl HeadEndNode {
                 }
             }
             Task::Gap(_, _, span) => self.start_gap(start, task, span, now),
-            Task::Transfer(_, under, ref keys) => match self.transfer_step(start.meter, keys) {
-                Ok(step) => self.talk(start, errand, vec![step], Some(under), now),
+            Task::Profile(_) => self.start_read(start, None, now),
+            Task::Transfer(_, ref handover) => match self.transfer_step(handover) {
+                Ok(step) => {
+                    let under = handover.under;
+                    self.talk(start, errand, vec![step], Some(under), now);
+                }
                 Err(why) => self.task_failed_and_finished(start.job, task, &why, now),
             },
             Task::Probe(_, under) => {
@@ -167,6 +174,8 @@ impl HeadEndNode {
                 self.forget_task(start);
                 Outcome::Done
             }
+            // Its errand is that of a periodic read.
+            Task::Profile(_) => talked.outcome,
             Task::Gap(read, series, span) => {
                 self.forget_task(start);
                 self.gap_over(read, series, span, &talked, now);
@@ -195,7 +204,7 @@ impl HeadEndNode {
         }
     }
 
-    fn forget_task(&mut self, start: &Start) {
+    pub(super) fn forget_task(&mut self, start: &Start) {
         if let gridloom_headend::schedule::Work::Once(id) = start.work {
             self.tasks.remove(&id);
         }
@@ -362,8 +371,17 @@ impl HeadEndNode {
         let deadline = now.utc + PATIENCE;
         match output {
             RotationOutput::Commit(batch) => self.save(batch, Saved::Rotation(number)),
-            RotationOutput::Transfer { under, keys } => {
-                let task = Task::Transfer(number, under, keys);
+            RotationOutput::Transfer {
+                under,
+                wrapped_by,
+                keys,
+            } => {
+                let handover = Handover {
+                    under,
+                    wrapped_by,
+                    keys,
+                };
+                let task = Task::Transfer(number, handover);
                 self.submit_task(meter, Lane::Command, task, now.utc, deadline, now);
             }
             RotationOutput::Probe(under) => {
@@ -371,7 +389,10 @@ impl HeadEndNode {
                 self.submit_task(meter, Lane::Command, task, now.utc, deadline, now);
             }
             RotationOutput::NoKeyWorks { rounds } => {
-                let words = format!("no key of ours opens an association ({rounds} rounds); look");
+                let words = format!(
+                    "key: no key of ours opens an association or unwraps at the meter ({rounds} \
+                     rounds); nothing is thrown away; look whether somebody else changed its keys"
+                );
                 self.alarm(Some(meter), words, now);
             }
             RotationOutput::Finished(outcome) => {
@@ -386,10 +407,11 @@ impl HeadEndNode {
         }
     }
 
-    fn transfer_step(&mut self, meter: MeterId, keys: &[(KeyKind, KeyId)]) -> Result<Step, String> {
-        let kek = self.keys.current(meter, KeyKind::KeyEncryption, 0).cloned();
-        let kek = kek.ok_or("there is no kek; import it")?;
-        let rows: Vec<_> = keys
+    fn transfer_step(&mut self, handover: &Handover) -> Result<Step, String> {
+        let kek = self.keys.row(handover.wrapped_by).cloned();
+        let kek = kek.ok_or("key: there is no kek; import it")?;
+        let rows: Vec<_> = handover
+            .keys
             .iter()
             .filter_map(|(_, key)| self.keys.row(*key).cloned())
             .collect();

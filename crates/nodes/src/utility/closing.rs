@@ -55,7 +55,7 @@ impl UtilityNode {
             self.seal(self.sealed_before.max(month.next().first_day()));
             self.closing = Some(Closing {
                 month,
-                left: self.meters.keys().copied().collect(),
+                left: self.in_service(month),
                 ticket: None,
                 leaving: 0,
                 owed: 0,
@@ -75,6 +75,16 @@ impl UtilityNode {
         if sealed && closing.ticket.is_none() {
             self.ask_next(month);
         }
+    }
+
+    /// The meters that have a bill of `month`: retired ones their last.
+    fn in_service(&self, month: Month) -> VecDeque<MeterId> {
+        let period = self.config.period;
+        self.meters
+            .values()
+            .filter(|served| served.span.intervals_in(month, period) > 0)
+            .map(|served| served.meter)
+            .collect()
     }
 
     fn ask_next(&mut self, month: Month) {
@@ -108,6 +118,8 @@ impl UtilityNode {
         let served = self.meters[&meter].clone();
         let intervals: Vec<ValidatedInterval> = readings
             .iter()
+            // What was measured before or after service is nobody's to pay.
+            .filter(|reading| served.span.covers(reading.end, reading.period))
             .filter_map(|reading| Validator::validate_stored(reading.into(), &served.limits).ok())
             .collect();
         let bill = match bill_month(

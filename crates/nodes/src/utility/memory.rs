@@ -1,9 +1,11 @@
 //! What a utility finds on its disk when it starts.
 
+use std::collections::BTreeSet;
+
 use gridloom_core::{Day, IntervalReading, MeterId, Month, Period};
 use gridloom_store::{Backend, BillRow, Ledger, PricePoint, StoreError};
 
-use super::UtilityNode;
+use super::{ServedMeter, UtilityNode};
 
 /// Why a utility cannot start from its disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +63,7 @@ impl UtilityMemory {
         backend: &dyn Backend,
         archived: Option<&[u8]>,
         ledger: Ledger,
-        meters: &[MeterId],
+        meters: &[ServedMeter],
         period: Period,
         began: Day,
     ) -> Result<Self, MemoryError> {
@@ -70,11 +72,10 @@ impl UtilityMemory {
         let archived_before = archived.map_or(Ok(began), decode_day)?;
         let mut bills = Vec::new();
         let mut next_month = began.month();
-        // A month counts as closed when every meter has its bill.
-        loop {
+        while let Some(due) = due_in(next_month, meters, period) {
             let of_month = backend.bills(next_month)?;
-            let closed = !of_month.is_empty() && of_month.len() >= meters.len();
-            if !closed {
+            let has_bill = |meter: &MeterId| of_month.iter().any(|bill| bill.meter == *meter);
+            if !due.iter().all(has_bill) {
                 break;
             }
             bills.extend(of_month);
@@ -97,8 +98,9 @@ impl UtilityMemory {
         prices.sort_by_key(|point| point.end);
         prices.dedup_by_key(|point| point.end);
         let mut readings = Vec::new();
-        for meter in meters {
-            readings.extend(backend.readings(*meter, period, next_month.first_day()..=newest)?);
+        for served in meters {
+            let days = next_month.first_day()..=newest;
+            readings.extend(backend.readings(served.meter, period, days)?);
         }
         Ok(Self {
             sealed: backend.summary()?.readings,
@@ -116,6 +118,19 @@ impl UtilityMemory {
     pub(super) fn encode_day(day: Day) -> Vec<u8> {
         day.epoch_days().to_be_bytes().to_vec()
     }
+}
+
+/// The meters that have a bill of `month`; `None` if neither they nor any of a later month has.
+/// A month counts as closed when every one of them has its bill.
+fn due_in(month: Month, meters: &[ServedMeter], period: Period) -> Option<BTreeSet<MeterId>> {
+    let due: BTreeSet<MeterId> = meters
+        .iter()
+        .filter(|served| served.span.intervals_in(month, period) > 0)
+        .map(|served| served.meter)
+        .collect();
+    let next = month.next().first_day().start();
+    let is_early = meters.iter().any(|served| served.span.from() >= next);
+    (!due.is_empty() || is_early).then_some(due)
 }
 
 fn decode_day(bytes: &[u8]) -> Result<Day, MemoryError> {

@@ -4,7 +4,7 @@ use gridloom_billing::{RunningAccount, SigmoidTariff};
 use gridloom_core::{
     Currency, Day, MeterId, Millivolts, MilliwattHours, Money, Month, Now, Period, UtcTime, Watts,
 };
-use gridloom_edge::ReasonCounters;
+use gridloom_edge::{GatewayStatus, LinkQuality, Path, ReasonCounters, Reasons, Scores};
 use gridloom_grid::station::{Dispatch, Station};
 use gridloom_headend::Presence;
 use gridloom_mdm::Exception;
@@ -25,7 +25,7 @@ pub struct UtilityCounters {
     pub conflicts: u64,
     /// Readings that validation refused; stored, never billed.
     pub exceptions: u64,
-    /// Readings of meters that are not in the registry.
+    /// Readings of meters that are not in the registry, or stand there under another title.
     pub unregistered: u64,
     /// Records that the journal refused; their meters push again.
     pub journal_refused: u64,
@@ -37,6 +37,8 @@ pub struct UtilityCounters {
     pub bills_failed: u64,
     /// Bills that contradict one that was issued.
     pub bills_refused: u64,
+    /// Alarms that found no head-end; their edges send them again.
+    pub alarms_waiting: u64,
     /// Envelopes that could not be read.
     pub malformed: u64,
     /// What edges refused over links that are gone.
@@ -70,6 +72,28 @@ impl ClosedBill {
     }
 }
 
+/// How far a packet of a meter was trusted by its edge, and how it was carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadingTrust {
+    /// P_t and its parts.
+    pub scores: Scores,
+    /// What was odd about it.
+    pub reasons: Reasons,
+    /// By which path it came; the numbers are those of the edge's run.
+    pub path: Path,
+    /// What the link knew.
+    pub link: LinkQuality,
+}
+
+/// The smoothed trust of an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeTrust {
+    /// Of all its packets.
+    pub edge: Scores,
+    /// By gateway.
+    pub gateways: Vec<GatewayStatus>,
+}
+
 /// One meter as the utility sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeterStanding {
@@ -97,6 +121,8 @@ pub struct MeterStanding {
     pub own_bill: Option<(Money, u16)>,
     /// Mean power of the last day's intervals in watts, oldest first; `None` is a gap.
     pub day: Vec<Option<i64>>,
+    /// How far its newest packet was trusted; `None` of a meter that no edge has brought.
+    pub trust: Option<ReadingTrust>,
 }
 
 /// A utility as its operator sees it.
@@ -118,7 +144,7 @@ pub struct UtilityStatus {
     pub price: Option<PricePoint>,
     /// Decided prices of the last day, in order.
     pub trend: Vec<PricePoint>,
-    /// Every meter.
+    /// Every meter in service.
     pub meters: Vec<MeterStanding>,
     /// Closed months, newest first.
     pub bills: Vec<ClosedBill>,
@@ -134,6 +160,8 @@ pub struct UtilityStatus {
     pub open_readings: usize,
     /// Edges that are connected.
     pub edges: usize,
+    /// The smoothed trust of each of them, as far as it has told.
+    pub trust: Vec<EdgeTrust>,
     /// Whether the archive is connected.
     pub archive: bool,
     /// Days before this one are in the archive.
@@ -167,8 +195,9 @@ impl UtilityNode {
                 .collect(),
             meters: self
                 .meters
-                .keys()
-                .map(|meter| self.standing(*meter, now.utc))
+                .values()
+                .filter(|served| served.span.until().is_none_or(|until| until > now.utc))
+                .map(|served| self.standing(served.meter, now.utc))
                 .collect(),
             bills: self.closed_bills(),
             exceptions: self.exceptions.iter().copied().collect(),
@@ -177,6 +206,7 @@ impl UtilityNode {
             stored: self.sealed + open_readings as u64,
             open_readings,
             edges: self.edges.len(),
+            trust: self.trust_of_edges.values().cloned().collect(),
             archive: self.archive_link.is_some(),
             archived_before: self.archive.archived_before(),
             poisoned: self.ledger.poisoned().map(str::to_owned),
@@ -227,6 +257,7 @@ impl UtilityNode {
                 (Money::from_minor(minor, currency), newest.billing.unpriced)
             }),
             day: self.last_day(meter),
+            trust: self.trust.get(&meter).copied(),
         }
     }
 

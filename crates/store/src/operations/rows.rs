@@ -30,6 +30,12 @@ pub struct DeviceRow {
     pub service_point: String,
     /// Measured phases, 1 to 3.
     pub phases: u8,
+    /// The fuse of each phase, in amperes, from 1.
+    pub fuse_a: u16,
+    /// Nominal voltage between phase and neutral, in volts.
+    pub voltage_v: u16,
+    /// When it was retired; unknown of what an older version retired.
+    pub retired_at: Option<UtcTime>,
 }
 
 /// Where a meter stands in its life.

@@ -94,7 +94,8 @@ impl OperationsStore for SqliteOperations {
         let mut devices = collect(
             &self.connection,
             "SELECT meter, title, serial, name, state, transport, address, server, physical, \
-             roles, template, service_point, phases FROM device ORDER BY meter",
+             roles, template, service_point, phases, fuse_a, voltage_v, retired_at_millis \
+             FROM device ORDER BY meter",
             [],
             device,
         )?;
@@ -300,10 +301,11 @@ fn write_device(connection: &Connection, row: &DeviceRow) -> Result<(), Failure>
     connection
         .prepare_cached(
             "INSERT INTO device VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
              ON CONFLICT (meter) DO UPDATE SET title = ?2, serial = ?3, name = ?4, state = ?5, \
              transport = ?6, address = ?7, server = ?8, physical = ?9, endpoint = ?10, \
-             roles = ?11, template = ?12, service_point = ?13, phases = ?14",
+             roles = ?11, template = ?12, service_point = ?13, phases = ?14, \
+             fuse_a = ?15, voltage_v = ?16, retired_at_millis = ?17",
         )?
         .execute(params![
             row.meter.0,
@@ -319,7 +321,10 @@ fn write_device(connection: &Connection, row: &DeviceRow) -> Result<(), Failure>
             encode_roles(&row.roles),
             row.template,
             row.service_point,
-            row.phases
+            row.phases,
+            row.fuse_a,
+            row.voltage_v,
+            row.retired_at.map(UtcTime::as_millis)
         ])?;
     connection
         .prepare_cached("DELETE FROM device_group WHERE meter = ?1")?
@@ -518,6 +523,9 @@ fn device(row: &Row<'_>) -> Result<DeviceRow, RowError> {
         groups: std::collections::BTreeSet::new(),
         service_point: row.get(11)?,
         phases: row.get(12)?,
+        fuse_a: row.get(13)?,
+        voltage_v: row.get(14)?,
+        retired_at: row.get::<_, Option<i64>>(15)?.map(UtcTime::from_millis),
     })
 }
 

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::desk::{
     Answer, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView,
-    NewOrder, OrderState, OrderView, Page, PartState, PartView,
+    NewOrder, OrderState, OrderView, Page, PartState, PartView, PushesView,
 };
 use crate::headend::{BODIES_MAX, IMPORT_MAX, ORDER_MAX};
 use crate::sample;
@@ -253,6 +253,7 @@ impl Desk for SmallDesk {
                 read_rate: None,
                 alarms: 1,
                 orders_open: 0,
+                pushes: PushesView::default(),
             })
         })
     }

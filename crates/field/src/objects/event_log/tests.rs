@@ -1,3 +1,5 @@
+use gridloom_dlms::selection::{EntryDescriptor, RangeDescriptor};
+
 use super::*;
 use crate::objects::retained::assert_survives;
 

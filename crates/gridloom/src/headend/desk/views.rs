@@ -11,7 +11,7 @@ use gridloom_nodes::headend::{HeadEndStatus, OrderReport, OrderState as NodeStat
 use gridloom_store::{DeviceRow, DeviceState};
 use gridloom_web::{
     HeadEndView, LaneCounts, MeterFault, MeterView, OrderKind, OrderState, OrderView, Page,
-    PartState, PartView, ReadRateView,
+    PartState, PartView, PushesView, ReadRateView,
 };
 
 use super::Split;
@@ -98,6 +98,15 @@ pub(super) fn status(status: &HeadEndStatus, alarms: usize, orders_open: usize) 
         }),
         alarms: small(alarms),
         orders_open: small(orders_open),
+        pushes: PushesView {
+            accepted: status.pushes.accepted,
+            unreadable: status.pushes.unreadable,
+            unknown_title: status.pushes.unknown_titles,
+            plaintext: status.pushes.plaintext,
+            replayed: status.pushes.replayed,
+            bad_tag: status.pushes.bad_tags,
+            other: status.pushes.others,
+        },
     }
 }
 

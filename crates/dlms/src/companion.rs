@@ -1,5 +1,9 @@
-//! What an event log may say: the codes of the Indian companion (IS 15959 part 2) and of the
-//! IDIS companion profile, with the log each belongs to.
+//! Names and numbers of the companion profiles, in one place: event codes of IS 15959 part 2 and
+//! of IDIS with the log each belongs to, and the bits of the error register, the alarm registers
+//! and the event status word.
+//!
+//! They are written from memory of the two profiles. Whoever holds the standards changes a
+//! number or a text here and nowhere else; `docs/companion-tables.md` says which ones to check.
 
 macro_rules! event_codes {
     ($(#[$doc:meta])* $name:ident in $log:ident {
@@ -40,6 +44,36 @@ macro_rules! event_codes {
             pub const fn log(self) -> $log {
                 match self {
                     $(Self::$variant => $log::$in_log,)*
+                }
+            }
+        }
+    };
+}
+
+macro_rules! bits {
+    ($(#[$doc:meta])* $name:ident {
+        $($variant:ident = $number:literal, $text:literal;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $(#[doc = $text] $variant = $number,)*
+        }
+
+        impl $name {
+            /// Every bit, ascending.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The bit's number.
+            pub const fn number(self) -> u8 {
+                self as u8
+            }
+
+            /// What it says, in English.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
                 }
             }
         }
@@ -216,6 +250,83 @@ event_codes!(
     }
 );
 
+bits!(
+    /// A fault of the meter itself: a bit of the error register.
+    ErrorBit {
+        ClockInvalid = 0, "the clock may be wrong";
+        ReplaceBattery = 1, "the battery must be replaced";
+        ProgramMemory = 8, "the program memory is damaged";
+        Ram = 9, "the working memory is damaged";
+        NvMemory = 10, "the memory that keeps is damaged";
+        Measurement = 11, "measuring is damaged";
+        Watchdog = 12, "the watchdog has restarted the meter";
+    }
+);
+
+bits!(
+    /// A bit of alarm register 1 (below 32) or 2.
+    AlarmBit {
+        ClockInvalid = 0, "the clock may be wrong";
+        ReplaceBattery = 1, "the battery must be replaced";
+        ProgramMemory = 8, "the program memory is damaged";
+        Ram = 9, "the working memory is damaged";
+        NvMemory = 10, "the memory that keeps is damaged";
+        Measurement = 11, "measuring is damaged";
+        Watchdog = 12, "the watchdog has restarted the meter";
+        Fraud = 13, "somebody tampers with the meter";
+        TotalPowerFailure = 32, "supply is away on all phases";
+        PowerResumed = 33, "supply is back";
+        MissingVoltageL1 = 34, "voltage missing on L1";
+        MissingVoltageL2 = 35, "voltage missing on L2";
+        MissingVoltageL3 = 36, "voltage missing on L3";
+        MissingNeutral = 40, "neutral missing";
+        PhaseAsymmetry = 41, "phases are asymmetric";
+        CurrentReversal = 42, "current flows backwards";
+        PhaseSequence = 43, "the phases turn the other way";
+        UnexpectedConsumption = 44, "consumption where none is expected";
+        KeyExchanged = 45, "keys were exchanged";
+        BadVoltageL1 = 46, "voltage quality is bad on L1";
+        BadVoltageL2 = 47, "voltage quality is bad on L2";
+        BadVoltageL3 = 48, "voltage quality is bad on L3";
+        ExternalAlert = 49, "another device raises an alert";
+        LocalCommunication = 50, "somebody tries to talk to the meter on the spot";
+    }
+);
+
+bits!(
+    /// A bit of the event status word, the first bit in the highest bit of the first byte.
+    StatusBit {
+        MissingVoltageL1 = 0, "R-phase voltage missing";
+        MissingVoltageL2 = 1, "Y-phase voltage missing";
+        MissingVoltageL3 = 2, "B-phase voltage missing";
+        OverVoltage = 3, "over-voltage in any phase";
+        LowVoltage = 4, "low voltage in any phase";
+        VoltageUnbalance = 5, "voltage unbalance";
+        CurrentReverseL1 = 6, "R-phase current reverse";
+        CurrentReverseL2 = 7, "Y-phase current reverse";
+        CurrentReverseL3 = 8, "B-phase current reverse";
+        CurrentUnbalance = 9, "current unbalance";
+        CurrentBypass = 10, "current bypass";
+        OverCurrent = 11, "over-current in any phase";
+        LowPowerFactor = 12, "very low power factor";
+        EarthLoading = 51, "earth loading";
+        Magnet = 81, "influence of a magnet";
+        NeutralDisturbance = 82, "neutral disturbance";
+        CoverOpened = 83, "meter cover opened";
+        LoadDisconnected = 84, "load disconnected";
+        LastGasp = 85, "supply is about to go";
+        FirstBreath = 86, "supply is back";
+        DemandReset = 87, "the billing counter has moved by hand";
+    }
+);
+
+impl StatusBit {
+    /// The bit in the word of 128, whose bit 0 is the highest.
+    pub const fn mask(self) -> u128 {
+        1 << (127 - self as u8)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,5 +367,17 @@ mod tests {
                 assert_eq!(event.code() % 2, 1, "{event:?}");
             }
         }
+    }
+
+    #[test]
+    fn bits_are_ascending_and_fit_their_words() {
+        fn check(numbers: Vec<u8>, bits: u8) {
+            assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+            assert!(numbers.iter().all(|number| *number < bits), "{numbers:?}");
+        }
+        check(ErrorBit::ALL.iter().map(|bit| bit.number()).collect(), 32);
+        check(AlarmBit::ALL.iter().map(|bit| bit.number()).collect(), 64);
+        check(StatusBit::ALL.iter().map(|bit| bit.number()).collect(), 128);
+        assert_eq!(StatusBit::MissingVoltageL1.mask(), 1 << 127);
     }
 }

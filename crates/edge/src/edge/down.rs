@@ -1,0 +1,199 @@
+//! What goes down: confirmations and prices, each the way its meter was last heard.
+
+use gridloom_core::{Instant, MeterId, Period, Price, UtcTime};
+use gridloom_dlms::apdu::{DataNotificationConfirm, InvokeId, LongInvokeId};
+use gridloom_dlms::charge::{ChargeTable, IntervalPrice};
+
+use super::{Edge, Effect};
+use crate::alarm::{AlarmKey, AlarmNumber};
+use crate::identity::Path;
+use crate::registry::DeviceIndex;
+use crate::tariff::PriceDelivery;
+
+impl Edge {
+    /// An alarm is durable above: its meter may stop repeating it.
+    pub fn handle_alarm_stored(&mut self, key: AlarmKey) {
+        if self.alarms.handle_stored(key) {
+            self.confirm_alarm(key);
+        }
+    }
+
+    /// Whoever has alarms durable is back: hands up all that wait.
+    pub fn hand_up_alarms(&mut self) {
+        let waiting = self.alarms.waiting().cloned();
+        let effects = waiting.map(|alarm| Effect::Alarm(Box::new(alarm)));
+        self.outbox.extend(effects);
+    }
+
+    /// Confirms an alert; nobody confirms an event.
+    pub(super) fn confirm_alarm(&mut self, key: AlarmKey) {
+        let AlarmNumber::Alert(id) = key.number else {
+            return;
+        };
+        if let Some(device) = self.screen.registry().find_meter(key.meter) {
+            self.confirm_id(device, None, id);
+        }
+    }
+
+    pub(super) fn confirm(
+        &mut self,
+        device: DeviceIndex,
+        path: Option<Path>,
+        period: Period,
+        end: UtcTime,
+    ) {
+        self.confirm_id(device, path, LongInvokeId::of_interval(period, end));
+    }
+
+    fn confirm_id(&mut self, device: DeviceIndex, path: Option<Path>, invoke_id: LongInvokeId) {
+        let mut confirm = Vec::new();
+        DataNotificationConfirm {
+            invoke_id,
+            time: None,
+        }
+        .encode(&mut confirm);
+        self.send(device, path, confirm);
+    }
+
+    /// A packet of this device was forwarded: answers go this way.
+    pub(super) fn heard(&mut self, device: DeviceIndex, path: Path) {
+        let old = self.deliveries[device.at()].path;
+        if old == path {
+            return;
+        }
+        if old == Delivery::NOWHERE {
+            self.status.heard += 1;
+        } else {
+            self.forget_path(device);
+        }
+        // Whoever was known there before is not there any more.
+        if let Some(former) = self.on_path(path) {
+            self.forget_path(former);
+        }
+        self.deliveries[device.at()].path = path;
+        self.by_path.insert(self.hash(path), device.0);
+    }
+
+    pub(super) fn hash(&self, path: Path) -> u64 {
+        self.config.hash_key.hash(&[path.gateway, path.down])
+    }
+
+    /// Takes a device out of the table of paths; its own path stays known.
+    pub(super) fn forget_path(&mut self, device: DeviceIndex) {
+        let path = |number: u32| self.deliveries[DeviceIndex(number).at()].path;
+        let hash = |number| {
+            let path = path(number);
+            self.config.hash_key.hash(&[path.gateway, path.down])
+        };
+        self.by_path.remove(hash(device.0), device.0, hash);
+    }
+
+    pub(super) fn on_path(&self, path: Path) -> Option<DeviceIndex> {
+        let is_there = |number: u32| self.deliveries[DeviceIndex(number).at()].path == path;
+        self.by_path
+            .find(self.hash(path), is_there)
+            .map(DeviceIndex)
+    }
+
+    /// The way on which a meter was last heard.
+    pub fn path_to(&self, meter: MeterId) -> Option<Path> {
+        let device = self.screen.registry().find_meter(meter)?;
+        self.deliveries[device.at()].path()
+    }
+
+    /// The meter that was last heard on a way: whose answer an unverified APDU from there may be.
+    pub fn meter_on(&self, path: Path) -> Option<MeterId> {
+        Some(self.screen.registry().meter(self.on_path(path)?))
+    }
+
+    /// The utility decided a price.
+    pub fn handle_price(&mut self, period: Period, end: UtcTime, price: Price) {
+        self.prices.insert(period, end, price);
+    }
+
+    /// All prices of a message are in: offers them to every meter that was heard.
+    pub fn offer_prices_to_all(&mut self, now: Instant) {
+        for device in self.screen.registry().devices() {
+            self.offer_prices(device, now);
+        }
+    }
+
+    pub(super) fn offer_prices(&mut self, device: DeviceIndex, now: Instant) {
+        let delivery = &mut self.deliveries[device.at()];
+        if delivery.path().is_none() {
+            return;
+        }
+        let period = self.screen.registry().period(device);
+        let Some((number, prices)) = delivery.prices.due(&self.prices, period, now) else {
+            return;
+        };
+        self.awaiting_answer
+            .push_back((now + PriceDelivery::ANSWER_TIMEOUT, device));
+        let table = ChargeTable {
+            price_scale: self.config.price_scale,
+            entries: prices
+                .into_iter()
+                .map(|(end, price)| IntervalPrice { end, price })
+                .collect(),
+        };
+        match table.to_set_request(InvokeId::confirmed(number)) {
+            Ok(request) => {
+                let mut set = Vec::new();
+                request.encode(&mut set);
+                self.send(device, None, set);
+            }
+            // The utility's configuration check keeps its tariff inside the meters' scale, so
+            // only a utility of another configuration gets here.
+            Err(_) => self.status.prices_unsendable += 1,
+        }
+    }
+
+    /// Ciphers an APDU and sends it the given way, or the way its meter was last heard.
+    pub(super) fn send(&mut self, device: DeviceIndex, path: Option<Path>, apdu: Vec<u8>) {
+        let Some(way) = path.or(self.deliveries[device.at()].path()) else {
+            return;
+        };
+        let Ok(counter) = self.transmit.next() else {
+            if self.waiting.len() < Self::WAITING_MAX {
+                self.waiting.push_back((device, path, apdu));
+            } else {
+                self.status.down_dropped += 1;
+            }
+            return;
+        };
+        let context = self.screen.context(device);
+        let mut frame = Vec::with_capacity(apdu.len() + 40);
+        context.protect(
+            context.full_protection(self.config.title, counter),
+            &apdu,
+            &mut frame,
+        );
+        self.outbox.push_back(Effect::Down { path: way, frame });
+        self.reserve_counters();
+    }
+}
+
+/// The way back to one meter, and what goes there: half a cache line, and never two halves.
+#[derive(Debug)]
+#[repr(align(32))]
+pub(super) struct Delivery {
+    /// [`Delivery::NOWHERE`] until the meter is heard.
+    pub(super) path: Path,
+    pub(super) prices: PriceDelivery,
+}
+
+impl Delivery {
+    pub(super) const NOWHERE: Path = Path {
+        gateway: u64::MAX,
+        down: u64::MAX,
+    };
+
+    /// Reads its beginning; for nothing but to have it in the cache.
+    pub(super) fn touch(&self) -> u32 {
+        u32::from(self.path == Self::NOWHERE)
+    }
+
+    pub(super) fn path(&self) -> Option<Path> {
+        (self.path != Self::NOWHERE).then_some(self.path)
+    }
+}

@@ -1,0 +1,230 @@
+//! Which tiers one process of `gridloom serve` runs, and whom each of them dials.
+
+use std::collections::BTreeSet;
+
+use anyhow::{bail, ensure};
+use gridloom_host::DialAddress;
+use serde::Deserialize;
+
+use super::Picker;
+use super::headend::RawPush;
+
+/// A tier of the network that runs in this process or in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Carries its meters' frames to an edge
+    Gateway,
+    /// Screens what gateways bring, and acknowledges it to the meters
+    Edge,
+    /// Stores, validates, prices and bills; shows the console
+    Utility,
+    /// Reads and commands the registered meters
+    Headend,
+    /// Keeps sealed days
+    Archive,
+}
+
+impl Role {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Gateway, "gateway"),
+        (Self::Edge, "edge"),
+        (Self::Utility, "utility"),
+        (Self::Headend, "headend"),
+        (Self::Archive, "archive"),
+    ];
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let found = Self::ALL.into_iter().find(|(_, name)| *name == text);
+        let Some((role, _)) = found else {
+            let known: Vec<_> = Self::ALL.iter().map(|(_, name)| *name).collect();
+            bail!(
+                "serve.roles: {text:?} is no role; known are {}",
+                known.join(", ")
+            );
+        };
+        Ok(role)
+    }
+
+    /// As the configuration calls it.
+    pub(crate) fn name(self) -> &'static str {
+        let found = Self::ALL.into_iter().find(|(role, _)| *role == self);
+        found.map_or("", |(_, name)| name)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawServe {
+    pub(super) data: Option<std::path::PathBuf>,
+    roles: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGateway {
+    name: Option<String>,
+    pub(super) listen: Option<String>,
+    edge: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawEdge {
+    name: Option<String>,
+    pub(super) listen: Option<String>,
+    utility: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawArchive {
+    name: Option<String>,
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHeadEnd {
+    utility: Option<String>,
+    pub(super) history_days: Option<u32>,
+    pub(super) push: RawPush,
+}
+
+/// What the file says about tiers.
+pub(super) struct RawTiers {
+    pub(super) roles: Option<Vec<String>>,
+    pub(super) gateway: RawGateway,
+    pub(super) edge: RawEdge,
+    pub(super) utility_archive: Option<String>,
+    pub(super) archive: RawArchive,
+    pub(super) headend: RawHeadEnd,
+}
+
+impl RawServe {
+    pub(super) fn take_roles(&mut self) -> Option<Vec<String>> {
+        self.roles.take()
+    }
+}
+
+/// Bytes of a tier's name; a longer one is refused.
+const NAME_BYTES_MAX: usize = 40;
+
+/// An upper neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Upper {
+    /// It runs in this process, wherever it listens.
+    Here,
+    /// Dialled there.
+    At(DialAddress),
+    /// There is none.
+    Absent,
+}
+
+/// The tiers of this process, checked: whom a tier needs is here or has an address.
+#[derive(Debug, Clone)]
+pub(crate) struct Tiers {
+    roles: BTreeSet<Role>,
+    /// What the gateway is called.
+    pub(crate) gateway: String,
+    /// What the edge is called.
+    pub(crate) edge: String,
+    /// What the archive is called.
+    pub(crate) archive: String,
+    /// Whom the gateway dials.
+    pub(crate) gateway_to_edge: Upper,
+    /// Whom the edge dials.
+    pub(crate) edge_to_utility: Upper,
+    /// Whom the head-end dials.
+    pub(crate) headend_to_utility: Upper,
+    /// Whom the utility dials.
+    pub(crate) utility_to_archive: Upper,
+}
+
+impl Tiers {
+    /// Whether this process runs it.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Whether this process runs one of these.
+    pub(crate) fn has_any(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.has(*role))
+    }
+
+    /// Flags name the roles, or the file does, or this process runs all of them.
+    pub(super) fn resolve(raw: RawTiers, flags: Vec<Role>, p: &mut Picker) -> anyhow::Result<Self> {
+        let file = raw.roles.map(|names| {
+            let roles = names.iter().map(|name| Role::parse(name));
+            roles.collect::<anyhow::Result<Vec<_>>>()
+        });
+        let all = Role::ALL.iter().map(|(role, _)| *role).collect();
+        let flags = (!flags.is_empty()).then_some(flags);
+        let show = |roles: &Vec<Role>| {
+            let names: Vec<_> = roles.iter().map(|role| role.name()).collect();
+            names.join(" ")
+        };
+        let roles = p.pick("serve.roles", flags, file.transpose()?, all, show);
+        ensure!(
+            !roles.is_empty(),
+            "serve.roles is empty: name what this process runs, or leave the key out for all"
+        );
+        let roles = BTreeSet::from_iter(roles);
+        let upper = |p: &mut Picker, lower, key: &str, text: Option<String>, role: Role| {
+            if !roles.contains(&lower) {
+                return Ok(Upper::Absent);
+            }
+            let shown = text.clone();
+            let here = roles.contains(&role);
+            let otherwise = if here { "this process" } else { "none" };
+            p.pick(key, None, shown, otherwise.to_owned(), String::clone);
+            match text {
+                Some(text) => Ok(Upper::At(DialAddress::parse(key, &text)?)),
+                None if here => Ok(Upper::Here),
+                // Nothing waits for an archive.
+                None if role == Role::Archive => Ok(Upper::Absent),
+                None => bail!(
+                    "{key} is not set, and this process runs no {name}: give the address of the \
+                     {name}, such as \"10.0.0.3:4061\", or run it here with --role {}",
+                    role.name(),
+                    name = role.name(),
+                ),
+            }
+        };
+        let name = |p: &mut Picker, role: Role, key: &str, text: Option<String>, usual: &str| {
+            if !roles.contains(&role) {
+                return Ok(usual.to_owned());
+            }
+            let name = p.pick(key, None, text, usual.to_owned(), String::clone);
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            ensure!(
+                (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain),
+                "{key} = {name:?}: give 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'"
+            );
+            Ok(name)
+        };
+        let (gateway, edge, archive) = (raw.gateway, raw.edge, raw.archive);
+        let tiers = Self {
+            gateway: name(p, Role::Gateway, "gateway.name", gateway.name, "gateway-1")?,
+            gateway_to_edge: upper(p, Role::Gateway, "gateway.edge", gateway.edge, Role::Edge)?,
+            edge: name(p, Role::Edge, "edge.name", edge.name, "edge-1")?,
+            edge_to_utility: upper(p, Role::Edge, "edge.utility", edge.utility, Role::Utility)?,
+            utility_to_archive: upper(
+                p,
+                Role::Utility,
+                "utility.archive",
+                raw.utility_archive,
+                Role::Archive,
+            )?,
+            headend_to_utility: upper(
+                p,
+                Role::Headend,
+                "headend.utility",
+                raw.headend.utility,
+                Role::Utility,
+            )?,
+            archive: name(p, Role::Archive, "archive.name", archive.name, "archive-1")?,
+            roles: roles.clone(),
+        };
+        Ok(tiers)
+    }
+}
