@@ -35,13 +35,14 @@ pub mod metrology;
 pub mod objects;
 mod parts;
 pub mod profile;
+mod protection;
 pub mod status;
 pub mod supervision;
 pub mod supply;
 pub mod survey;
 pub mod upgrade;
 
-pub use access::ClientAccess;
+pub use access::{ClientAccess, FactorySecurity};
 pub use bill::{Bill, MonthAccount};
 pub use billing_period::{BillingPeriod, BillingPeriods};
 pub use catalogue::{Client, ObjectTable};

@@ -3,6 +3,7 @@
 mod fleet;
 mod kept;
 mod meter;
+mod security;
 
 pub(crate) use fleet::Fleet;
 pub(crate) use meter::Transport;

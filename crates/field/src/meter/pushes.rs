@@ -229,6 +229,7 @@ impl Meter {
             authentication: Mechanism::None,
             title: None,
             protection: None,
+            signed: false,
         };
         let mut device = device!(self, now.utc);
         let mut left = Self::PUSH_BYTES_MAX;

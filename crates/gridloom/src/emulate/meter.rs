@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
-use gridloom_dlms::security::Keys;
+use gridloom_dlms::security::{Keys, SecuritySuite, SymmetricKey};
 use gridloom_field::meter::{Boot, Meter, Output};
 use gridloom_field::{Client, Line, PushReach, Reach};
 use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::fleet::{Fleet, cell_name};
 use super::kept::Kept;
+use super::security::{MeterSecurity, SecurityOptions};
 use crate::hex;
 use crate::signals::stop_asked;
 use crate::table::listing;
@@ -31,6 +32,9 @@ use crate::usage::usage;
 /// The keys of the standard's own examples: everybody knows them.
 const PUBLISHED_EK: &str = "000102030405060708090A0B0C0D0E0F";
 const PUBLISHED_AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF";
+/// In suite 2.
+const PUBLISHED_LONG_EK: &str = "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F";
+const PUBLISHED_LONG_AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEF";
 const PUBLISHED_PASSWORD: &str = "12345678";
 
 /// Rows of the printed table; of more meters the first and the last are shown.
@@ -71,15 +75,17 @@ pub(crate) struct EmulatedMeters {
     /// System title of the first meter, 16 hexadecimal digits; the next ones count on
     #[arg(long, value_name = "HEX")]
     title: Option<String>,
-    /// Global unicast encryption key of every meter, 32 hexadecimal digits
+    /// Global unicast encryption key of every meter, 32 hexadecimal digits; 64 in suite 2
     #[arg(long, value_name = "HEX", requires = "ak")]
     ek: Option<String>,
-    /// Authentication key of every meter, 32 hexadecimal digits
+    /// Authentication key of every meter, of the same length
     #[arg(long, value_name = "HEX", requires = "ek")]
     ak: Option<String>,
     /// Password of client 17
     #[arg(long, value_name = "TEXT")]
     llspassword: Option<String>,
+    #[command(flatten)]
+    security: SecurityOptions,
     /// Seed of the households
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -112,6 +118,7 @@ pub(crate) struct EmulatedMeters {
 struct Plan {
     town: Town,
     titles: Vec<SystemTitle>,
+    security: MeterSecurity,
     edge: Option<Edge>,
     clock: Clock,
     /// When the first profiles begin.
@@ -160,8 +167,9 @@ impl EmulatedMeters {
             }
             config.reach = reach;
             let password = self.llspassword.as_deref().unwrap_or(PUBLISHED_PASSWORD);
-            config.access = config
-                .access
+            config.access = plan
+                .security
+                .access()
                 .with_password(Client::Reader, password.as_bytes());
             let now = plan.clock.now();
             let is_new = memory.is_empty();
@@ -293,13 +301,17 @@ impl EmulatedMeters {
                     self.period
                 )
             })?;
-        let keys = match (&self.ek, &self.ak) {
-            (Some(ek), Some(ak)) => Keys::new(hex::key("--ek", ek)?, hex::key("--ak", ak)?),
-            (_, _) => Keys::new(
-                hex::key("--ek", PUBLISHED_EK)?,
-                hex::key("--ak", PUBLISHED_AK)?,
-            ),
+        let given = self.ek.as_ref().map(|ek| ek.len() / 2);
+        let suite = self.security.suite(given);
+        let (ek, ak) = match (&self.ek, &self.ak) {
+            (Some(ek), Some(ak)) => (ek.as_str(), ak.as_str()),
+            (_, _) => published_keys(suite),
         };
+        let key = |name: &str, text: &str| -> anyhow::Result<SymmetricKey> {
+            SymmetricKey::from_bytes(&hex::bytes(name, text)?).with_context(|| name.to_owned())
+        };
+        let keys = Keys::pair(key("--ek", ek)?, key("--ak", ak)?).context("--ek and --ak")?;
+        let security = self.security.plan(suite, &keys)?;
         let first = match &self.title {
             Some(text) => hex::title("--title", text)?,
             None => SystemTitle::new(*b"GLM", 1),
@@ -350,6 +362,7 @@ impl EmulatedMeters {
         Ok(Plan {
             town,
             titles,
+            security,
             edge,
             clock,
             from,
@@ -369,6 +382,8 @@ impl EmulatedMeters {
 
     fn announce(&self, address: &str, plan: &Plan, out: &mut impl Write) -> anyhow::Result<()> {
         let published = self.ek.is_none() && self.llspassword.is_none();
+        let security = &plan.security;
+        let (published_ek, published_ak) = published_keys(security.suite);
         let transport = match self.transport {
             Transport::Wrapper => "",
             Transport::Hdlc => " --transport hdlc",
@@ -390,6 +405,9 @@ impl EmulatedMeters {
                 "address": address,
                 "transport": self.transport_name(),
                 "durable": self.data.is_some(),
+                "suite": security.suite.code(),
+                "mechanism": security.auth(),
+                "public_keys": security.public_keys().into_iter().collect::<BTreeMap<_, _>>(),
                 "meters": meters,
             });
             writeln!(out, "{served}")?;
@@ -418,12 +436,21 @@ impl EmulatedMeters {
         )?;
         writeln!(
             out,
-            "clients      16 public, 17 reader (password, or keys), 1 management (keys, HLS 5)"
+            "clients      16 public, 17 reader (password, or keys), 1 management (keys, HLS {}), \
+             suite {}",
+            security.hls(),
+            security.suite,
         )?;
+        for (what, key) in security.public_keys() {
+            writeln!(out, "public key   {what} {key}")?;
+        }
+        if let Some(options) = security.published_client()? {
+            writeln!(out, "client pairs {options}")?;
+        }
         if published {
             writeln!(
                 out,
-                "published    --ek {PUBLISHED_EK} --ak {PUBLISHED_AK} --password {PUBLISHED_PASSWORD}\n\
+                "published    --ek {published_ek} --ak {published_ak} --password {PUBLISHED_PASSWORD}\n\
                  \x20            Everybody knows these: for trying only."
             )?;
         }
@@ -442,10 +469,11 @@ impl EmulatedMeters {
         }
         let secret = if published { PUBLISHED_PASSWORD } else { "…" };
         let (ek, ak) = if published {
-            (PUBLISHED_EK, PUBLISHED_AK)
+            (published_ek, published_ak)
         } else {
             ("…", "…")
         };
+        let client = security.client_options()?;
         let serial = match self.serial {
             Some(_) => "--serial ",
             None => "",
@@ -454,9 +482,17 @@ impl EmulatedMeters {
             out,
             "read it      gridloom read {serial}{address}{transport} --obis 0.0.42.0.0.255\n\
              \x20            gridloom read {serial}{address}{transport} --client 17 --auth lls --password {secret} --browse\n\
-             \x20            gridloom read {serial}{address}{transport} --client 1 --auth gmac --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
+             \x20            gridloom read {serial}{address}{transport} --client 1 {client} --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
         )?;
         Ok(())
+    }
+}
+
+/// The keys that everybody knows, in a suite.
+const fn published_keys(suite: SecuritySuite) -> (&'static str, &'static str) {
+    match suite {
+        SecuritySuite::Suite0 | SecuritySuite::Suite1 => (PUBLISHED_EK, PUBLISHED_AK),
+        SecuritySuite::Suite2 => (PUBLISHED_LONG_EK, PUBLISHED_LONG_AK),
     }
 }
 
