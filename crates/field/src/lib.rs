@@ -13,6 +13,7 @@
 //! - The receive counter is committed after the tag, and only for the edge's title.
 
 pub mod access;
+pub mod attack;
 pub mod bill;
 pub mod billing_period;
 pub mod catalogue;
