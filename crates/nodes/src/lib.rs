@@ -6,6 +6,7 @@
 //! [`sim`]: https://docs.rs/gridloom-sim
 
 pub mod archive;
+pub mod attacker;
 pub mod edge;
 pub mod envelope;
 pub mod gateway;
@@ -15,6 +16,7 @@ pub mod node;
 pub mod utility;
 
 pub use archive::ArchiveNode;
+pub use attacker::{AttackerNode, Compromised, Tap};
 pub use edge::EdgeNode;
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
