@@ -48,7 +48,7 @@ pub use delivery::RetryPolicy;
 pub use features::FeatureEvent;
 pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
-pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
+pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch, TotalLoad};
 pub use memory::MemoryError;
 pub use meter::{Boot, ConnectionId, Entropy, Event, Meter, Output, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};

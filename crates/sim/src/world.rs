@@ -4,18 +4,21 @@ mod parts;
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::seed;
 use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
+use gridloom_field::attack::{AttackLog, Kind};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DiskReply, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+    DiskReply, EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port,
+    UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 
+use crate::attack::AttackPlan;
 use crate::disk::Disk;
 use crate::head_end;
 use crate::hosted::{Blueprint, Hosted, Role};
@@ -29,6 +32,8 @@ pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, WorldError, Wo
 #[derive(Debug)]
 pub struct World {
     blueprint: Blueprint,
+    /// Cables that somebody listens to, and who.
+    taps: BTreeMap<usize, usize>,
     /// Meters whose pushed readings do not reach the utility.
     withheld: BTreeSet<MeterId>,
     heard: head_end::Heard,
@@ -65,6 +70,25 @@ impl World {
     ///
     /// If a gateway is to have no meters.
     pub fn new(seed: Seed, town: Arc<Town>, plan: WorldPlan) -> Result<Self, WorldError> {
+        Self::under_attack(seed, town, plan, AttackPlan::PEACE)
+    }
+
+    /// The same town with attackers in it. Those beside the network have cables of their own, as
+    /// good as a meter's.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError::Boot`] if a node does not start.
+    ///
+    /// # Panics
+    ///
+    /// If a gateway is to have no meters, or an attacker stands where nothing is.
+    pub fn under_attack(
+        seed: Seed,
+        town: Arc<Town>,
+        plan: WorldPlan,
+        attack: AttackPlan,
+    ) -> Result<Self, WorldError> {
         assert!(plan.meters_per_gateway > 0, "a gateway serves a meter");
         let houses = town.houses().len();
         let gateways = houses.div_ceil(plan.meters_per_gateway);
@@ -73,6 +97,8 @@ impl World {
         roles.extend((0..houses).map(Role::Meter));
         let head_end = roles.len();
         roles.extend(plan.head_end.map(|_| Role::HeadEnd));
+        let first_attacker = roles.len();
+        roles.extend((0..attack.beside().count()).map(Role::Attacker));
         let (archive, utility, edge, first_gateway) = (0, 1, 2, 3);
         let mut pairs = vec![
             (utility, archive, plan.wide_area),
@@ -84,13 +110,31 @@ impl World {
             (first_gateway + gateways + house, gateway, plan.field)
         }));
         pairs.extend(plan.head_end.map(|_| (head_end, utility, plan.wide_area)));
+        let first_house_cable = pairs.len() - houses - usize::from(plan.head_end.is_some());
+        let mut taps = BTreeMap::new();
+        for (attacker, beside) in (first_attacker..).zip(attack.beside()) {
+            assert!(
+                (1..=gateways).contains(&beside.gateway),
+                "a gateway stands there"
+            );
+            let upper = if beside.kind == Kind::Intruder {
+                edge
+            } else {
+                first_gateway + beside.gateway - 1
+            };
+            pairs.extend((0..beside.lines).map(|_| (attacker, upper, plan.field)));
+            let tapped = beside.victims.iter().map(|house| first_house_cable + house);
+            taps.extend(tapped.map(|cable| (cable, attacker)));
+        }
         let start = town.plan().start;
         let mut world = Self {
             blueprint: Blueprint {
                 town,
                 ledger: plan.ledger,
                 head_end: plan.head_end,
+                attack,
             },
+            taps,
             withheld: BTreeSet::new(),
             heard: head_end::Heard::default(),
             start,
@@ -155,12 +199,35 @@ impl World {
 
     /// The meter nodes that run, with the index of their house.
     pub fn meters(&self) -> impl Iterator<Item = (usize, &MeterNode)> {
+        self.places.iter().filter_map(|place| {
+            let Role::Meter(house) = place.role else {
+                return None;
+            };
+            Some((house, place.node.as_ref()?.meter()?))
+        })
+    }
+
+    /// The gateways that run.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayNode> {
+        let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
+        nodes.filter_map(Hosted::gateway)
+    }
+
+    /// The edge; `None` while it is down.
+    pub fn edge(&self) -> Option<&EdgeNode> {
+        self.places.iter().find_map(|place| {
+            let Some(Hosted::Edge(node)) = &place.node else {
+                return None;
+            };
+            Some(&**node)
+        })
+    }
+
+    /// What each attacker did. Whoever lies about a load has no log: the plan says it all.
+    pub fn attack_logs(&self) -> impl Iterator<Item = (Role, &AttackLog)> {
         self.places
             .iter()
-            .filter_map(|place| match (place.role, &place.node) {
-                (Role::Meter(house), Some(Hosted::Meter(node))) => Some((house, &**node)),
-                _ => None,
-            })
+            .filter_map(|place| Some((place.role, place.node.as_ref()?.attack_log()?)))
     }
 
     /// The utility; `None` while it is down.
@@ -620,6 +687,12 @@ impl World {
             without(&self.withheld, frame)
         };
         let (index, generation) = cable_of(link);
+        if let Some(listener) = self.taps.get(&index).copied() {
+            let now = self.now();
+            if let Some(Hosted::Attacker(node)) = &mut self.places[listener].node {
+                node.overhear(&frame, now);
+            }
+        }
         let cable = &mut self.cables[index];
         // A link that is gone swallows it.
         let end = cable.end_of(from);
