@@ -17,7 +17,7 @@ pub mod utility;
 
 pub use archive::ArchiveNode;
 pub use attacker::{AttackerNode, Compromised, Tap};
-pub use edge::EdgeNode;
+pub use edge::{EdgeNode, TunnelCounters};
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;

@@ -4,6 +4,8 @@ mod assault;
 mod outcome;
 mod study;
 
+use std::time::Duration;
+
 use gridloom_core::{MeterId, Seed, SystemTitle};
 use gridloom_field::Load;
 use gridloom_field::attack::{
@@ -100,8 +102,8 @@ pub enum OnLine {
         lie: Option<Lie>,
         /// What it adds.
         excess: Excess,
-        /// How many of those per second.
-        per_second: u32,
+        /// The time between two of those.
+        gap: Duration,
     },
 }
 
@@ -114,8 +116,8 @@ pub struct Beside {
     pub gateway: usize,
     /// How many lines.
     pub lines: usize,
-    /// Frames per second.
-    pub per_second: u32,
+    /// The time between two frames.
+    pub gap: Duration,
     /// Frames in all.
     pub frames_max: u64,
     /// Houses whose titles it knows, and whose lines it hears. A clone is the first one's.
@@ -181,14 +183,14 @@ impl AttackPlan {
                 kind,
                 lie,
                 excess,
-                per_second,
+                gap,
             } => Box::new(Insider::new(InsiderPlan {
                 kind,
                 identity: identity(&town.houses()[house]),
                 period: town.plan().period,
                 lie,
                 excess,
-                per_second,
+                gap,
                 window: self.window,
                 seed,
             })),
@@ -238,7 +240,7 @@ impl AttackPlan {
                 victims,
                 period: town.plan().period,
                 is_framed: false,
-                per_second: beside.per_second,
+                gap: beside.gap,
                 messages_max: beside.frames_max,
                 window: self.window,
                 seed,
@@ -249,7 +251,7 @@ impl AttackPlan {
             victims: houses.iter().map(title).collect(),
             cloned: (beside.kind == Kind::Clone).then(|| identity(houses[0])),
             period: town.plan().period,
-            per_second: beside.per_second,
+            gap: beside.gap,
             frames_max: beside.frames_max,
             window: self.window,
             seed,

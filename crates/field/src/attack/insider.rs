@@ -62,8 +62,8 @@ pub struct InsiderPlan {
     pub lie: Option<Lie>,
     /// What it adds.
     pub excess: Excess,
-    /// How many of those per second, 1 to [`Insider::PER_SECOND_MAX`].
-    pub per_second: u32,
+    /// The time between two of those, at least [`Insider::GAP_MIN`].
+    pub gap: Duration,
     /// When.
     pub window: Window,
     /// What it draws from.
@@ -88,8 +88,8 @@ pub struct Insider {
 }
 
 impl Insider {
-    /// The most that it sends per second.
-    pub const PER_SECOND_MAX: u32 = 100_000;
+    /// The least time between two frames that it adds.
+    pub const GAP_MIN: Duration = Duration::from_micros(10);
 
     /// What it sends at one moment, if it was woken late; the rest is never made up for.
     pub const BURST_MAX: u32 = 256;
@@ -101,12 +101,12 @@ impl Insider {
     ///
     /// # Panics
     ///
-    /// If the plan's rate is zero or above [`Self::PER_SECOND_MAX`].
+    /// If the plan's gap is below [`Self::GAP_MIN`].
     pub fn new(plan: InsiderPlan) -> Self {
         assert!(
-            (1..=Self::PER_SECOND_MAX).contains(&plan.per_second),
-            "an insider sends 1 to {} per second",
-            Self::PER_SECOND_MAX
+            plan.gap >= Self::GAP_MIN,
+            "an insider sends a frame in {:?} at most",
+            Self::GAP_MIN
         );
         Self {
             rng: plan.seed.child("insider").rng(),
@@ -212,10 +212,6 @@ impl Insider {
             }
         }
     }
-
-    fn gap(&self) -> Duration {
-        Duration::from_secs(1) / self.plan.per_second
-    }
 }
 
 /// Shrinks the energies to a share; how many watt-hours of import are gone.
@@ -278,18 +274,18 @@ impl Attack for Insider {
         let mut left = Self::BURST_MAX;
         while let Some(due) = self.due.filter(|due| *due <= now.instant) {
             if left == 0 {
-                self.due = Some(now.instant + self.gap());
+                self.due = Some(now.instant + self.plan.gap);
                 break;
             }
             left -= 1;
-            self.due = Some(due + self.gap());
+            self.due = Some(due + self.plan.gap);
             if now.utc >= self.plan.window.until {
                 self.due = None;
             } else if self.plan.window.contains(now.utc) {
                 self.send_more(now);
             } else {
                 // Nothing to make up for when the window opens.
-                self.due = Some(now.instant + self.gap().max(Duration::from_secs(60)));
+                self.due = Some(now.instant + self.plan.gap.max(Duration::from_secs(60)));
                 break;
             }
         }
@@ -343,7 +339,7 @@ mod tests {
             period: PERIOD,
             lie,
             excess,
-            per_second: 10,
+            gap: Duration::from_millis(100),
             window,
             seed: Seed::new(1),
         })

@@ -22,8 +22,8 @@ pub struct OutsiderPlan {
     pub cloned: Option<Identity>,
     /// The capture period that its forged pushes claim.
     pub period: Period,
-    /// Frames per second over all lines, 1 to [`Outsider::PER_SECOND_MAX`].
-    pub per_second: u32,
+    /// The time between two frames over all lines, at least [`Outsider::GAP_MIN`].
+    pub gap: Duration,
     /// Frames in all; then it is done.
     pub frames_max: u64,
     /// When.
@@ -63,8 +63,8 @@ impl Outsider {
         Kind::KeyGuess,
     ];
 
-    /// The most that it sends per second.
-    pub const PER_SECOND_MAX: u32 = 100_000;
+    /// The least time between two frames.
+    pub const GAP_MIN: Duration = Duration::from_micros(10);
 
     /// What it sends at one moment, if it was woken late; the rest is never made up for.
     pub const BURST_MAX: u32 = 256;
@@ -88,9 +88,9 @@ impl Outsider {
             plan.kind
         );
         assert!(
-            (1..=Self::PER_SECOND_MAX).contains(&plan.per_second),
-            "an outsider sends 1 to {} per second",
-            Self::PER_SECOND_MAX
+            plan.gap >= Self::GAP_MIN,
+            "an outsider sends a frame in {:?} at most",
+            Self::GAP_MIN
         );
         assert!(
             plan.cloned.is_some() || plan.kind != Kind::Clone,
@@ -131,7 +131,10 @@ impl Outsider {
     fn forged_push(&mut self, now: Now) -> Vec<u8> {
         let energy = u32::try_from(below(&mut self.rng, 900)).unwrap_or(0);
         self.register_wh = self.register_wh.saturating_add(energy);
-        forge::push(self.plan.period, now.utc, energy, self.register_wh)
+        // The interval that is over.
+        let period = self.plan.period;
+        let end = period.end_of_interval_at(now.utc) - period.duration();
+        forge::push(period, end, energy, self.register_wh)
     }
 
     /// A frame under a victim's title and the wrong keys, with a counter that the edge waits for.
@@ -232,10 +235,6 @@ impl Outsider {
             });
         }
     }
-
-    fn gap(&self) -> Duration {
-        Duration::from_secs(1) / self.plan.per_second
-    }
 }
 
 impl Attack for Outsider {
@@ -279,14 +278,14 @@ impl Attack for Outsider {
             } else if !self.plan.window.contains(now.utc) || left == 0 || self.lines.is_empty() {
                 // Nothing to make up for when the window opens, or a line comes back.
                 let pause = if left == 0 {
-                    self.gap()
+                    self.plan.gap
                 } else {
-                    self.gap().max(Self::PATIENCE)
+                    self.plan.gap.max(Self::PATIENCE)
                 };
                 self.due = Some(now.instant + pause);
             } else {
                 left -= 1;
-                self.due = Some(due + self.gap());
+                self.due = Some(due + self.plan.gap);
                 self.send_one(now);
             }
         }
@@ -353,7 +352,7 @@ mod tests {
                 counter: 0,
             }),
             period: Period::HALF_HOUR,
-            per_second: 100,
+            gap: Duration::from_millis(10),
             frames_max: 500,
             window: Window::ALWAYS,
             seed: Seed::new(5),

@@ -38,8 +38,8 @@ pub struct IntruderPlan {
     pub period: Period,
     /// Whether the envelope's length goes before it: on a byte stream, not in the simulator.
     pub is_framed: bool,
-    /// Messages per second, 1 to [`Intruder::PER_SECOND_MAX`].
-    pub per_second: u32,
+    /// The time between two messages, at least [`Intruder::GAP_MIN`].
+    pub gap: Duration,
     /// Messages in all.
     pub messages_max: u64,
     /// When.
@@ -62,8 +62,8 @@ pub struct Intruder {
 }
 
 impl Intruder {
-    /// The most that it sends per second.
-    pub const PER_SECOND_MAX: u32 = 10_000;
+    /// The least time between two messages.
+    pub const GAP_MIN: Duration = Duration::from_micros(100);
 
     /// An intruder.
     ///
@@ -72,9 +72,9 @@ impl Intruder {
     /// If the plan's rate is out of range.
     pub fn new(plan: IntruderPlan) -> Self {
         assert!(
-            (1..=Self::PER_SECOND_MAX).contains(&plan.per_second),
-            "an intruder sends 1 to {} per second",
-            Self::PER_SECOND_MAX
+            plan.gap >= Self::GAP_MIN,
+            "an intruder sends a message in {:?} at most",
+            Self::GAP_MIN
         );
         Self {
             rng: plan.seed.child("intruder").rng(),
@@ -85,10 +85,6 @@ impl Intruder {
             outbox: VecDeque::new(),
             plan,
         }
-    }
-
-    fn gap(&self) -> Duration {
-        Duration::from_secs(1) / self.plan.per_second
     }
 
     fn say(&mut self, line: Line, message: &Message, now: Now) {
@@ -187,9 +183,9 @@ impl Attack for Intruder {
         if self.sent >= self.plan.messages_max || now.utc >= self.plan.window.until {
             return;
         }
-        self.due = Some(now.instant + self.gap());
+        self.due = Some(now.instant + self.plan.gap);
         if !self.plan.window.contains(now.utc) {
-            self.due = Some(now.instant + self.gap().max(Duration::from_secs(1)));
+            self.due = Some(now.instant + self.plan.gap.max(Duration::from_secs(1)));
             return;
         }
         let Some(line) = self.lines.keys().next().copied() else {

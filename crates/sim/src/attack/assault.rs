@@ -96,14 +96,14 @@ impl Assault {
         Self::SilentGateway,
     ];
 
-    /// Houses of the assaulted town, on transformers of [`Self::HOUSES_EACH`].
+    /// Houses of a town whose meters lie about consumption, with two transformers.
     pub const HOUSES: u32 = 6;
 
-    /// Houses below each transformer.
+    /// Houses below each of those transformers.
     pub const HOUSES_EACH: usize = 3;
 
-    /// Meters on one gateway, those of transformers included: there are two gateways.
-    pub const METERS_PER_GATEWAY: usize = 4;
+    /// Houses of any other town.
+    pub const HOUSES_FEW: u32 = 3;
 
     /// The first thief, spy or liar, by house.
     pub(crate) const FIRST: usize = 0;
@@ -220,12 +220,9 @@ impl Assault {
         }
     }
 
-    /// When it happens in a town that is powered on at `start`: after six honest hours; for a day
-    /// if it is about consumption, for half an hour if it is about frames, and for two hours if it
-    /// needs the meter's own pushes.
-    pub fn window(self, start: UtcTime) -> Window {
-        let from = start + Duration::from_secs(6 * 3_600);
-        let minutes = match self {
+    /// Whether it falsifies what a meter measures, and not what is sent.
+    pub const fn is_about_consumption(self) -> bool {
+        match self {
             Self::H1
             | Self::H2
             | Self::H3
@@ -236,25 +233,52 @@ impl Assault {
             | Self::Swap
             | Self::SwapFar
             | Self::Accomplices
-            | Self::Blamed => 24 * 60,
+            | Self::Blamed => true,
             Self::Eavesdrop
+            | Self::Replay
             | Self::ReplayOnPath
-            | Self::Tamper
-            | Self::Rollback
-            | Self::Scaled
-            | Self::Clone
-            | Self::Gateway
-            | Self::SilentGateway => 120,
-            Self::Replay
             | Self::Spoof
+            | Self::Tamper
             | Self::Flood
             | Self::Slowloris
             | Self::Malformed
             | Self::KeyGuess
             | Self::Intruder
+            | Self::Rollback
+            | Self::Scaled
+            | Self::Clone
             | Self::FloodInside
-            | Self::Requests => 30,
+            | Self::Requests
+            | Self::Gateway
+            | Self::SilentGateway => false,
+        }
+    }
+
+    /// Whether it waits for what meters push by themselves.
+    const fn needs_pushes(self) -> bool {
+        matches!(
+            self,
+            Self::Eavesdrop
+                | Self::ReplayOnPath
+                | Self::Tamper
+                | Self::Rollback
+                | Self::Scaled
+                | Self::Clone
+                | Self::Gateway
+                | Self::SilentGateway
+        )
+    }
+
+    /// When it happens in a town that is powered on at `start`: about consumption, for a day after
+    /// six honest hours; otherwise after one, for a quarter of an hour, or for two hours if it
+    /// needs the meters' own pushes.
+    pub fn window(self, start: UtcTime) -> Window {
+        let (before, minutes) = match (self.is_about_consumption(), self.needs_pushes()) {
+            (true, _) => (6, 24 * 60),
+            (false, true) => (1, 120),
+            (false, false) => (1, 15),
         };
+        let from = start + Duration::from_secs(before * 3_600);
         Window {
             from,
             until: from + Duration::from_secs(minutes * 60),
@@ -316,14 +340,14 @@ impl Assault {
                 attacker: OnLine::Middle { kind, meddling },
             }]
         };
-        let inside = |kind, lie, excess, per_second| {
+        let inside = |kind, lie, excess| {
             vec![Stand::Line {
                 house: Self::FIRST,
                 attacker: OnLine::Insider {
                     kind,
                     lie,
                     excess,
-                    per_second,
+                    gap: Duration::from_secs(3),
                 },
             }]
         };
@@ -337,14 +361,14 @@ impl Assault {
             Self::Eavesdrop => middle(Kind::Eavesdrop, Meddling::LISTEN),
             Self::ReplayOnPath => middle(Kind::Replay, Meddling::REPLAY),
             Self::Tamper => middle(Kind::Tamper, Meddling::TAMPER),
-            Self::Replay => beside(Kind::Replay, 1, 4, 400),
-            Self::Spoof => beside(Kind::Spoof, 1, 4, 400),
-            Self::Flood => beside(Kind::Flood, 8, 500, 2_000),
-            Self::Slowloris => beside(Kind::Slowloris, 8, 1, 400),
-            Self::Malformed => beside(Kind::Malformed, 1, 4, 400),
-            Self::KeyGuess => beside(Kind::KeyGuess, 1, 4, 400),
-            Self::Intruder => beside(Kind::Intruder, 1, 4, 400),
-            Self::Clone => beside(Kind::Clone, 1, 1, 100),
+            Self::Replay => beside(Kind::Replay, 1, 2_000, 200),
+            Self::Spoof => beside(Kind::Spoof, 1, 2_000, 200),
+            Self::Flood => beside(Kind::Flood, 8, 5, 1_000),
+            Self::Slowloris => beside(Kind::Slowloris, 8, 2_000, 200),
+            Self::Malformed => beside(Kind::Malformed, 1, 2_000, 200),
+            Self::KeyGuess => beside(Kind::KeyGuess, 1, 2_000, 200),
+            Self::Intruder => beside(Kind::Intruder, 1, 2_000, 200),
+            Self::Clone => beside(Kind::Clone, 1, 400_000, 100),
             Self::H1 => published(1),
             Self::H2 => published(2),
             Self::H3 => published(3),
@@ -383,16 +407,14 @@ impl Assault {
                 Kind::Inject,
                 Some(Lie::Rollback { watt_hours: 2_000 }),
                 Excess::None,
-                1,
             ),
             Self::Scaled => inside(
                 Kind::Inject,
                 Some(Lie::Scaled { permille: 400 }),
                 Excess::None,
-                1,
             ),
-            Self::FloodInside => inside(Kind::FloodInside, None, Excess::Pushes, 1),
-            Self::Requests => inside(Kind::Insider, None, Excess::Requests, 1),
+            Self::FloodInside => inside(Kind::FloodInside, None, Excess::Pushes),
+            Self::Requests => inside(Kind::Insider, None, Excess::Requests),
             Self::Gateway => taken(Meddling::GATEWAY),
             Self::SilentGateway => taken(Meddling {
                 withhold: 500,
@@ -408,7 +430,7 @@ impl Assault {
 }
 
 /// Attackers with lines of their own sit at the second gateway and hear the first houses.
-fn beside(kind: Kind, lines: usize, per_second: u32, frames_max: u64) -> Vec<Stand> {
+fn beside(kind: Kind, lines: usize, gap_ms: u64, frames_max: u64) -> Vec<Stand> {
     let victims = if kind == Kind::Clone {
         vec![Assault::FIRST]
     } else {
@@ -418,7 +440,7 @@ fn beside(kind: Kind, lines: usize, per_second: u32, frames_max: u64) -> Vec<Sta
         kind,
         gateway: 2,
         lines,
-        per_second,
+        gap: Duration::from_millis(gap_ms),
         frames_max,
         victims,
     })]

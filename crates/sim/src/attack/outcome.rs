@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use super::{Assault, Class, Stand};
 use crate::checkers::{Checker, Violation};
-use crate::hosted::Role;
 use crate::town::{Homes, Town, TownError, TownPlan, seeded_keys};
 use crate::world::{World, WorldError, WorldPlan};
 
@@ -50,7 +49,7 @@ pub enum AttackError {
         seed: u64,
         /// Frames that gateways, and who speaks as one, carried to the edge.
         carried: u64,
-        /// Frames that the edge forwarded, quarantined or dropped.
+        /// Frames that the edge forwarded, quarantined or dropped, or that were for others.
         judged: u64,
     },
 }
@@ -113,6 +112,8 @@ pub struct AttackOutcome {
     pub quarantined: u64,
     /// Packets that it dropped.
     pub dropped: u64,
+    /// Frames for other clients than the edge, from where no believed meter is.
+    pub strayed: u64,
     /// Why, by reason; a packet may have several.
     pub reasons: Vec<Refusal>,
     /// Honest readings of intervals that were over a minute before the attack ended.
@@ -129,13 +130,11 @@ pub struct AttackOutcome {
     pub false_alarms: u64,
 }
 
-const PERIOD: Period = Period::HALF_HOUR;
-
 /// An honest reading is late if it is not acknowledged a minute after its interval.
 const IN_TIME: Duration = Duration::from_secs(60);
 
 /// After an attack everybody has so long to say what they owe: beyond the longest backoff, twice.
-const SETTLING: Duration = Duration::from_secs(75 * 60);
+const SETTLING: Duration = Duration::from_secs(67 * 60);
 
 impl Assault {
     /// Runs the assault on a town of its own.
@@ -147,7 +146,6 @@ impl Assault {
         let start = Day::from_ymd(2026, 5, 4).expect("a date").start();
         let mut world = self.world(Seed::new(seed), start)?;
         let window = self.window(start);
-        // Every window ends with an interval: a minute later its readings are due.
         world.run_until(window.until + IN_TIME, |_, _| {})?;
         let (honest_due, honest_in_time) = self.delivery(&world, window.until);
         world.run_until(window.until + SETTLING, |_, _| {})?;
@@ -164,28 +162,34 @@ impl Assault {
     }
 
     fn world(self, seed: Seed, start: UtcTime) -> Result<World, AttackError> {
-        let plan = TownPlan {
-            seed,
-            period: PERIOD,
-            start,
-            currency: Currency::new("EUR", 2).expect("a currency"),
-            homes: Homes::Households {
-                count: Self::HOUSES,
-                response: Response::Off,
-            },
+        // Every window ends with an interval.
+        let (count, gateway, period) = if self.is_about_consumption() {
+            (Self::HOUSES, Self::HOUSES_EACH + 1, Period::HALF_HOUR)
+        } else {
+            (Self::HOUSES_FEW, 2, Period::QUARTER_HOUR)
         };
-        let town = Town::new(plan, seeded_keys(seed))?
-            .with_transformers(Self::HOUSES_EACH, seeded_keys(seed));
+        let mut town = Town::new(
+            TownPlan {
+                seed,
+                period,
+                start,
+                currency: Currency::new("EUR", 2).expect("a currency"),
+                homes: Homes::Households {
+                    count,
+                    response: Response::Off,
+                },
+            },
+            seeded_keys(seed),
+        )?;
+        if self.is_about_consumption() {
+            town = town.with_transformers(Self::HOUSES_EACH, seeded_keys(seed));
+        }
         let plan = WorldPlan {
-            meters_per_gateway: Self::METERS_PER_GATEWAY,
+            meters_per_gateway: gateway,
             ..WorldPlan::default()
         };
-        Ok(World::under_attack(
-            seed,
-            Arc::new(town),
-            plan,
-            self.plan(start),
-        )?)
+        let attack = self.plan(start);
+        Ok(World::under_attack(seed, Arc::new(town), plan, attack)?)
     }
 
     fn meters(self, world: &World, houses: &[usize]) -> BTreeSet<MeterId> {
@@ -210,11 +214,13 @@ impl Assault {
         (due, in_time)
     }
 
-    /// Every frame that came to the edge was forwarded, quarantined or dropped.
+    /// Every frame that came to the edge was forwarded, quarantined or dropped, or was not for it.
     fn account(self, world: &World, seed: u64) -> Result<(), AttackError> {
-        let edge = world.edge().expect("no assault crashes a node").status();
-        let verdicts = edge.verdicts;
+        let edge = world.edge().expect("no assault crashes a node");
+        let verdicts = edge.status().verdicts;
+        let tunnel = edge.tunnel();
         let judged = verdicts.forwarded + verdicts.quarantined + verdicts.dropped;
+        let judged = judged + tunnel.carried + tunnel.strayed;
         let by_gateways: u64 = world
             .gateways()
             .map(|node| node.counters().carried_up)
@@ -275,10 +281,11 @@ impl Assault {
         let culprits = self.culprits(world);
         let named = |incident: &Incident| names(incident, &culprits);
         let since: Vec<_> = incidents.iter().filter(|it| it.first >= began).collect();
-        let detected = since.iter().find(|it| named(it) != Some(false));
-        let wrong = since
-            .iter()
-            .filter(|it| matches!(it.subject, Subject::Device(_)) && named(it) == Some(false));
+        // A balance that is broken is a find, whoever is suspected.
+        let accuses =
+            |it: &Incident| matches!(it.subject, Subject::Device(_)) && named(it) == Some(false);
+        let detected = since.iter().find(|it| !accuses(it));
+        let wrong = since.iter().filter(|it| accuses(it));
         let before = incidents.iter().filter(|it| it.first < began);
         AttackOutcome {
             assault: self.name(),
@@ -287,6 +294,7 @@ impl Assault {
             forwarded: status.verdicts.forwarded,
             quarantined: status.verdicts.quarantined,
             dropped: status.verdicts.dropped,
+            strayed: edge.tunnel().strayed,
             reasons: reasons(&status.reasons),
             honest_due,
             honest_in_time,
@@ -342,20 +350,9 @@ fn reasons(counters: &gridloom_edge::ReasonCounters) -> Vec<Refusal> {
     found
 }
 
-/// The class of an outcome's assault.
 impl AttackOutcome {
     /// Whose attack it was.
     pub fn class(&self) -> Option<Class> {
         Assault::parse(self.assault).map(Assault::class)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn roles_of_attackers_have_names_of_their_own() {
-        assert_eq!(Role::Attacker(3).name(), "attacker-3");
     }
 }

@@ -26,6 +26,8 @@ pub struct AttackRow {
     pub quarantined: u64,
     /// Packets that they dropped.
     pub dropped: u64,
+    /// Frames for other clients than the edge, from where no believed meter is.
+    pub strayed: u64,
     /// Why, most frequent first.
     pub reasons: Vec<Refusal>,
     /// Honest readings that were due when the attack ended.
@@ -51,10 +53,6 @@ pub struct AttackRow {
 /// Every assault over the same seeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AttackStudy {
-    /// Houses of each town.
-    pub houses: u32,
-    /// Houses below each transformer, whose own meter is one more.
-    pub houses_each: usize,
     /// The first seed.
     pub first_seed: u64,
     /// Seeds.
@@ -75,8 +73,6 @@ impl AttackStudy {
             .map(|assault| AttackRow::run(*assault, first_seed, seeds))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            houses: Assault::HOUSES,
-            houses_each: Assault::HOUSES_EACH,
             first_seed,
             seeds,
             rows,
@@ -134,6 +130,7 @@ impl AttackRow {
             forwarded: sum(|it| it.forwarded),
             quarantined: sum(|it| it.quarantined),
             dropped: sum(|it| it.dropped),
+            strayed: sum(|it| it.strayed),
             reasons,
             honest_due,
             honest_in_time_bp: share(sum(|it| it.honest_in_time), honest_due),
