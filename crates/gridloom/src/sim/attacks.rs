@@ -33,7 +33,11 @@ pub(super) struct Attacks {
 impl Attacks {
     pub(super) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
         let assaults = usage(self.assaults())?;
-        let study = AttackStudy::run(&assaults, self.first_seed, self.seeds)?;
+        // What the edges of all these towns have to say is in the table.
+        let silence = tracing::subscriber::NoSubscriber::default();
+        let study = tracing::subscriber::with_default(silence, || {
+            AttackStudy::run(&assaults, self.first_seed, self.seeds)
+        })?;
         if self.json {
             serde_json::to_writer(&mut *out, &study)?;
             writeln!(out)?;
