@@ -200,12 +200,17 @@ impl Middle {
         }
     }
 
-    /// The frame with a changed APDU in a header that fits; `None` if it is no frame, or the
+    /// The frame with a changed APDU, as far as the change keeps it, in a header that fits; `None` if it is no frame, or the
     /// change changed nothing.
-    fn altered(&mut self, frame: &[u8], change: fn(&mut Self, &mut Vec<u8>)) -> Option<Vec<u8>> {
+    fn altered(
+        &mut self,
+        frame: &[u8],
+        change: fn(&mut Self, &mut [u8]) -> usize,
+    ) -> Option<Vec<u8>> {
         let whole = wrapper::Frame::decode(frame).ok()?;
         let mut apdu = whole.apdu.to_vec();
-        change(self, &mut apdu);
+        let kept = change(self, &mut apdu);
+        apdu.truncate(kept);
         let altered = wrapper::Frame {
             apdu: &apdu,
             ..whole
@@ -214,21 +219,21 @@ impl Middle {
         (altered != frame).then_some(altered)
     }
 
-    fn flip(&mut self, apdu: &mut Vec<u8>) {
+    fn flip(&mut self, apdu: &mut [u8]) -> usize {
         for _ in 0..=below(&mut self.rng, 8) {
             let at = below(&mut self.rng, apdu.len());
             apdu[at] ^= 1 << below(&mut self.rng, 8);
         }
+        apdu.len()
     }
 
-    fn cut(&mut self, apdu: &mut Vec<u8>) {
-        let left = 1 + below(&mut self.rng, apdu.len().saturating_sub(1));
-        apdu.truncate(left);
+    fn cut(&mut self, apdu: &mut [u8]) -> usize {
+        1 + below(&mut self.rng, apdu.len().saturating_sub(1))
     }
 
     /// Edits the header of a general-glo-ciphering APDU: tag, length, title (2–9), length, control,
     /// counter. In anything else, some byte.
-    fn edit(&mut self, apdu: &mut Vec<u8>) {
+    fn edit(&mut self, apdu: &mut [u8]) -> usize {
         const GENERAL_GLO: u8 = 0xDB;
         let control = match apdu.get(10) {
             Some(long) if *long > 0x80 => 11 + usize::from(long & 0x7F),
@@ -249,6 +254,7 @@ impl Middle {
             // "It was never ciphered."
             _ => apdu[control] = 0x00,
         }
+        apdu.len()
     }
 }
 

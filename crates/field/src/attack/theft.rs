@@ -259,9 +259,9 @@ fn means_of(load: &mut dyn Load, period: Period, day: Day) -> Vec<Power> {
                 let until = stretch.until.min(end);
                 let millis = i128::try_from(until.since(at).as_millis()).expect("an hour fits");
                 if let Some(power) = stretch.power {
-                    for phase in 0..3 {
-                        sums[0][phase] += i128::from(power.active_mw[phase]) * millis;
-                        sums[1][phase] += i128::from(power.reactive_mvar[phase]) * millis;
+                    let channels = [power.active_mw, power.reactive_mvar];
+                    for (sum, power) in sums.iter_mut().flatten().zip(channels.as_flattened()) {
+                        *sum += i128::from(*power) * millis;
                     }
                 }
                 at = until;

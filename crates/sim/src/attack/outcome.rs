@@ -114,6 +114,8 @@ pub struct AttackOutcome {
     pub dropped: u64,
     /// Frames for other clients than the edge, from where no believed meter is.
     pub strayed: u64,
+    /// Frames for other clients, handed up as what the meter last believed on that path said.
+    pub tunnelled: u64,
     /// Why, by reason; a packet may have several.
     pub reasons: Vec<Refusal>,
     /// Honest readings of intervals that were over a minute before the attack ended.
@@ -295,6 +297,7 @@ impl Assault {
             quarantined: status.verdicts.quarantined,
             dropped: status.verdicts.dropped,
             strayed: edge.tunnel().strayed,
+            tunnelled: edge.tunnel().carried,
             reasons: reasons(&status.reasons),
             honest_due,
             honest_in_time,

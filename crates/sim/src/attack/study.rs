@@ -28,6 +28,8 @@ pub struct AttackRow {
     pub dropped: u64,
     /// Frames for other clients than the edge, from where no believed meter is.
     pub strayed: u64,
+    /// Frames for other clients, handed up as what the meter last believed on that path said.
+    pub tunnelled: u64,
     /// Why, most frequent first.
     pub reasons: Vec<Refusal>,
     /// Honest readings that were due when the attack ended.
@@ -131,6 +133,7 @@ impl AttackRow {
             quarantined: sum(|it| it.quarantined),
             dropped: sum(|it| it.dropped),
             strayed: sum(|it| it.strayed),
+            tunnelled: sum(|it| it.tunnelled),
             reasons,
             honest_due,
             honest_in_time_bp: share(sum(|it| it.honest_in_time), honest_due),
