@@ -271,10 +271,11 @@ impl Assault {
 
     /// When it happens in a town that is powered on at `start`: about consumption, for a day after
     /// six honest hours; otherwise after one, for a quarter of an hour, or for two hours if it
-    /// needs the meters' own pushes.
+    /// needs the meters' own pushes (a clone, which is found at once, for less).
     pub fn window(self, start: UtcTime) -> Window {
         let (before, minutes) = match (self.is_about_consumption(), self.needs_pushes()) {
             (true, _) => (6, 24 * 60),
+            (false, true) if matches!(self, Self::Clone) => (1, 45),
             (false, true) => (1, 120),
             (false, false) => (1, 15),
         };
