@@ -15,6 +15,7 @@
 
 pub mod access;
 mod alerts;
+pub mod attack;
 pub mod bill;
 pub mod billing_period;
 pub mod catalogue;
@@ -53,7 +54,7 @@ pub use features::FeatureEvent;
 pub use fittings::Pushes;
 pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
-pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
+pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch, TotalLoad};
 pub use memory::MemoryError;
 pub use meter::{Boot, ConnectionId, Entropy, Event, Meter, Output, PushTransport, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};

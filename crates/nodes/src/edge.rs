@@ -16,11 +16,22 @@ use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 
+/// Frames from meters that were for other clients than the edge itself: nobody screens them here,
+/// because only the head-end can verify them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TunnelCounters {
+    /// Handed up as what the meter on that path said.
+    pub carried: u64,
+    /// Given up: no believed meter was ever heard on that path, or the utility is away.
+    pub strayed: u64,
+}
+
 /// An edge node.
 #[derive(Debug)]
 pub struct EdgeNode {
     name: String,
     edge: Edge,
+    tunnel: TunnelCounters,
     gateways: BTreeSet<LinkId>,
     utility: Option<LinkId>,
     /// Accepted readings that wait for the utility.
@@ -51,6 +62,7 @@ impl EdgeNode {
         Self {
             name,
             edge,
+            tunnel: TunnelCounters::default(),
             gateways: BTreeSet::new(),
             utility: None,
             accepted: VecDeque::new(),
@@ -102,6 +114,11 @@ impl EdgeNode {
     /// What a page about the screening shows. Made on demand: it looks at every registered meter.
     pub fn status_page(&self, page: TrustPage) -> StatusPage {
         self.edge.status_page(page)
+    }
+
+    /// What became of frames for other clients.
+    pub fn tunnel(&self) -> TunnelCounters {
+        self.tunnel
     }
 
     /// What waits for an analyst.
@@ -207,12 +224,15 @@ impl EdgeNode {
                 self.report_soon(now);
             }
         } else if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
+            self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,
                 client: frame.destination,
                 apdu: frame.apdu.to_vec(),
             };
             self.send(utility, &message);
+        } else {
+            self.tunnel.strayed += 1;
         }
     }
 
