@@ -44,6 +44,7 @@ struct RawConfig {
     archive: RawArchive,
     demo: RawDemo,
     sms: RawSms,
+    pki: RawPki,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +80,13 @@ struct RawDemo {
     speed: Option<u32>,
     start: Option<String>,
     seed: Option<u64>,
+    tls: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPki {
+    directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +117,10 @@ pub(crate) struct Overrides {
     pub(crate) roles: Vec<Role>,
     pub(crate) modem: Option<PathBuf>,
     pub(crate) sms_to: Vec<String>,
+    /// The directory of certificates.
+    pub(crate) pki: Option<PathBuf>,
+    /// The demo's tiers talk in the clear.
+    pub(crate) no_tls: bool,
 }
 
 /// Whose usual values hold where neither file nor flag says one.
@@ -161,6 +173,10 @@ pub(crate) struct Config {
     pub(crate) start: Day,
     pub(crate) seed: u64,
     pub(crate) sms: Option<SmsConfig>,
+    /// Where the nodes' certificates are, if the configuration names a directory.
+    pub(crate) pki: Option<PathBuf>,
+    /// Whether the tiers of the demo talk over TLS.
+    pub(crate) demo_tls: bool,
     /// Every effective value and where it comes from, in the order of the file.
     origins: Vec<(String, String, Origin)>,
 }
@@ -486,6 +502,24 @@ impl Config {
             format!("demo.start = {start:?}: give a day such as \"2026-04-01\"")
         })?;
         let seed = p.pick("demo.seed", flags.seed, raw.demo.seed, 7, number);
+        let demo_tls = p.pick(
+            "demo.tls",
+            flags.no_tls.then_some(false),
+            raw.demo.tls,
+            true,
+            bool::to_string,
+        );
+        let pki = p.pick(
+            "pki.directory",
+            flags.pki.map(Some),
+            raw.pki.directory.map(Some),
+            None,
+            |value| {
+                value
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            },
+        );
         let device = flags.modem.or(raw.sms.device);
         let to = if flags.sms_to.is_empty() {
             raw.sms.to.unwrap_or_default()
@@ -533,6 +567,8 @@ impl Config {
             start,
             seed,
             sms,
+            pki,
+            demo_tls,
             origins: p.0,
         })
     }

@@ -21,6 +21,7 @@ mod manage;
 mod meters;
 mod obis_names;
 mod order;
+mod pki;
 mod profiles;
 mod read;
 mod serve;
@@ -67,6 +68,8 @@ enum Command {
     Meters(Box<meters::Meters>),
     /// Orders meters something through a running head-end
     Order(Box<order::Order>),
+    /// Issues certificates for the utility's nodes, and takes them back
+    Pki(pki::Pki),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Emulate(command) => command.run(&mut out),
         Command::Meters(command) => command.run(&mut out),
         Command::Order(command) => command.run(&mut out),
+        Command::Pki(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),

@@ -20,6 +20,9 @@ use gridloom_store::PricePoint;
 /// The version this program speaks. A peer of another version is refused by name.
 pub const VERSION: u8 = 2;
 
+/// The kind of a greeting.
+const HELLO: u8 = 1;
+
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
 
@@ -51,7 +54,7 @@ pub enum EnvelopeError {
 }
 
 /// What a node is, as it says in its greeting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// A data concentrator.
     Gateway,
@@ -242,6 +245,17 @@ impl Message {
         out.0
     }
 
+    /// Who the sender of an encoded envelope says it is; `None` if it is no greeting.
+    pub fn greeting(bytes: &[u8]) -> Option<(Role, String)> {
+        if bytes.get(1) != Some(&HELLO) {
+            return None;
+        }
+        match Self::decode(bytes) {
+            Ok(Self::Hello { role, name }) => Some((role, name)),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// Reads one envelope, whole.
     ///
     /// # Errors
@@ -254,7 +268,7 @@ impl Message {
             return Err(EnvelopeError::Version { got });
         }
         let message = match from.0.u8()? {
-            1 => Self::Hello {
+            HELLO => Self::Hello {
                 role: match from.0.u8()? {
                     1 => Role::Gateway,
                     2 => Role::Edge,
@@ -330,7 +344,7 @@ impl Message {
 
     fn kind(&self) -> u8 {
         match self {
-            Self::Hello { .. } => 1,
+            Self::Hello { .. } => HELLO,
             Self::Uplink(_) => 2,
             Self::Downlink { .. } => 3,
             Self::Readings(_) => 4,

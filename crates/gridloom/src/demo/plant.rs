@@ -14,6 +14,7 @@ use gridloom_host::{
     ArchiveDisk, CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, Handle,
     LedgerDisk, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
 };
+use gridloom_nodes::envelope::Role;
 use gridloom_nodes::{
     ArchiveNode, EdgeNode, GatewayNode, MeterNode, UtilityConfig, UtilityMemory, UtilityNode,
 };
@@ -26,8 +27,9 @@ use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
 use crate::console::{Console, ConsolePort, Token};
 use crate::founding::Founding;
-use crate::headend::{HeadEnd, Reads, Work};
+use crate::headend::{self, HeadEnd, Reads, Work};
 use crate::links::Links;
+use crate::pki;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -46,6 +48,7 @@ pub(super) struct Plant {
     console: Option<ConsolePort>,
     addresses: [(&'static str, SocketAddr); 5],
     texting: Option<Texting>,
+    links: String,
 }
 
 impl Plant {
@@ -164,28 +167,33 @@ impl Plant {
         )?;
         meters.disk(field_disk.handle());
 
-        let links = Links;
+        let links = links_of(config, directory, &clock)?;
         let mut archive = Runner::new(net.clone());
         let node = archive.add("archive-1", ArchiveNode::new("archive-1".into()));
-        links.listen(&mut archive, node, archive_port);
+        links.listen(&mut archive, node, Role::Archive, archive_port);
         archive.disk(archive_disk.handle());
 
         let mut utility_runner = Runner::new(net.clone());
         let node = utility_runner.add("utility", utility);
-        links.listen(&mut utility_runner, node, utility_port);
-        links.dial(&mut utility_runner, node, addresses[3].1.into());
+        links.listen(&mut utility_runner, node, Role::Utility, utility_port);
+        links.dial(
+            &mut utility_runner,
+            node,
+            Role::Utility,
+            addresses[3].1.into(),
+        );
         utility_runner.disk(utility_disk.handle());
 
         let mut edge_runner = Runner::new(net.clone());
         let node = edge_runner.add("edge-1", EdgeNode::new("edge-1".into(), edge));
-        links.listen(&mut edge_runner, node, edge_port);
-        links.dial(&mut edge_runner, node, addresses[2].1.into());
+        links.listen(&mut edge_runner, node, Role::Edge, edge_port);
+        links.dial(&mut edge_runner, node, Role::Edge, addresses[2].1.into());
         edge_runner.disk(field_disk.handle());
 
         let mut gateway = Runner::new(net.clone());
         let node = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
         gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
-        links.dial(&mut gateway, node, addresses[1].1.into());
+        links.dial(&mut gateway, node, Role::Gateway, addresses[1].1.into());
 
         let texting = match &config.sms {
             Some(sms) => Some(Texting::start(sms, clock.clone())?),
@@ -217,6 +225,7 @@ impl Plant {
             console: Some(console),
             addresses,
             texting,
+            links: links.summary()?,
         })
     }
 
@@ -228,6 +237,11 @@ impl Plant {
     /// Where the console is served.
     pub(super) fn console(&self) -> SocketAddr {
         self.addresses[4].1
+    }
+
+    /// What protects the links between the tiers.
+    pub(super) fn links(&self) -> &str {
+        &self.links
     }
 
     /// Where the layers listen, as aligned lines.
@@ -332,6 +346,31 @@ impl Plant {
             disk.close();
         }
     }
+}
+
+/// How the demo's tiers reach each other: over TLS under an authority of its own, unless it is told
+/// otherwise.
+fn links_of(config: &Config, data: &DataDirectory, clock: &Clock) -> anyhow::Result<Links> {
+    if !config.demo_tls {
+        return Ok(Links::in_the_clear());
+    }
+    let names = [
+        (Role::Gateway, "gateway-1"),
+        (Role::Edge, "edge-1"),
+        (Role::Utility, pki::UTILITY),
+        (Role::HeadEnd, headend::NODE),
+        (Role::Archive, "archive-1"),
+    ];
+    let nodes: anyhow::Result<Vec<_>> = names
+        .into_iter()
+        .map(|(role, name)| pki::node_name(role, name))
+        .collect();
+    let nodes = nodes?;
+    let directory = match &config.pki {
+        Some(directory) => directory.clone(),
+        None => pki::keep_throwaway(data.path(), &config.name, &nodes, clock)?,
+    };
+    Links::over_tls(&directory, &nodes, clock)
 }
 
 /// The key of a meter's memory cells.

@@ -11,6 +11,7 @@ use gridloom_host::{
     DialAddress, Disk, DiskParts, Handle, LinkLimits, MeterListenOptions, MeterListener, Net,
     NodeIndex, Runner, Running, entropy,
 };
+use gridloom_nodes::envelope::Role;
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
@@ -104,7 +105,7 @@ impl HeadEnd {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add(NODE, node);
-        links.dial(&mut runner, index, utility);
+        links.dial(&mut runner, index, Role::HeadEnd, utility);
         for listener in work.pushes {
             let options = MeterListenOptions {
                 limits: LinkLimits {

@@ -14,6 +14,7 @@ use gridloom_host::{
     entropy,
 };
 use gridloom_nodes::EdgeNode;
+use gridloom_nodes::envelope::Role;
 use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, Transport};
 use serde::Deserialize;
 
@@ -129,9 +130,9 @@ impl EdgeTier {
         )?;
         let mut runner = Runner::new(net.clone());
         let node = runner.add(&self.name, EdgeNode::new(self.name.clone(), edge));
-        links.listen(&mut runner, node, port);
+        links.listen(&mut runner, node, Role::Edge, port);
         if let Some(utility) = dial_address(utility, here) {
-            links.dial(&mut runner, node, utility);
+            links.dial(&mut runner, node, Role::Edge, utility);
         }
         runner.disk(disk.handle());
         Ok(RunningEdge {

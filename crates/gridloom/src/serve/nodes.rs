@@ -9,6 +9,7 @@ use gridloom_host::{
     ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener,
     MeterListener, Net, NodeIndex, Runner, Running, dlms::MeterWire,
 };
+use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
 use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
 use gridloom_web::{Desk, Snapshot};
@@ -19,8 +20,9 @@ use super::utility::{Ground, RunningUtility};
 use crate::area;
 use crate::config::{Config, Role, Tiers};
 use crate::console::{Console, ConsolePort, Token};
-use crate::headend::{HeadEnd, MasterKeyOption, Office, Reads, Work};
+use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Work};
 use crate::links::Links;
+use crate::pki;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -133,10 +135,13 @@ impl Nodes {
             let at = listener.address();
             pushes_at.extend(at.map(|at| ("pushes", format!("{at} over {how}"))));
         }
-        let links = Links;
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
+        let links = links_of(config, tiers, &clock)?;
         let now = clock.now();
-        let mut lines = Vec::new();
+        let mut lines = vec![("links", links.summary()?)];
+        if let Some(words) = open_to_others(config, &at) {
+            lines.push(("warning", words));
+        }
         let directory = || {
             basis
                 .directory
@@ -200,7 +205,7 @@ impl Nodes {
             let node = runner.add(name, GatewayNode::new(name.clone()));
             runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
             if let Some(edge) = dial_address(&tiers.gateway_to_edge, at_edge) {
-                links.dial(&mut runner, node, edge);
+                links.dial(&mut runner, node, NodeRole::Gateway, edge);
             }
             runner.start()
         });
@@ -340,6 +345,39 @@ impl Nodes {
     }
 }
 
+/// What to say where others may reach a tier whose links are in the clear; the gateway's meters
+/// come without TLS anyway.
+fn open_to_others(config: &Config, at: &[Option<SocketAddr>; 4]) -> Option<String> {
+    let [_gateway, tiers @ ..] = at;
+    let open = tiers.iter().flatten().find(|at| !at.ip().is_loopback())?;
+    config.pki.is_none().then(|| {
+        format!(
+            "{open} is open to other machines, and whoever reaches it can speak as a tier: name \
+             certificates with pki.directory"
+        )
+    })
+}
+
+/// How the tiers of this process reach others.
+fn links_of(config: &Config, tiers: &Tiers, clock: &Clock) -> anyhow::Result<Links> {
+    let Some(directory) = &config.pki else {
+        return Ok(Links::in_the_clear());
+    };
+    let names = [
+        (Role::Gateway, NodeRole::Gateway, tiers.gateway.as_str()),
+        (Role::Edge, NodeRole::Edge, tiers.edge.as_str()),
+        (Role::Utility, NodeRole::Utility, pki::UTILITY),
+        (Role::Headend, NodeRole::HeadEnd, headend::NODE),
+        (Role::Archive, NodeRole::Archive, tiers.archive.as_str()),
+    ];
+    let nodes: anyhow::Result<Vec<_>> = names
+        .into_iter()
+        .filter(|(tier, ..)| tiers.has(*tier))
+        .map(|(_, role, name)| pki::node_name(role, name))
+        .collect();
+    Links::over_tls(directory, &nodes?, clock)
+}
+
 fn start_archive(
     name: &str,
     directory: &DataDirectory,
@@ -356,7 +394,7 @@ fn start_archive(
     )?;
     let mut runner = Runner::new(net.clone());
     let node = runner.add(name, ArchiveNode::new(name.to_owned()));
-    links.listen(&mut runner, node, port);
+    links.listen(&mut runner, node, NodeRole::Archive, port);
     runner.disk(disk.handle());
     Ok((runner.start(), disk))
 }
@@ -380,6 +418,7 @@ fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
         stored: 0,
         open_readings: 0,
         edges: 0,
+        trust: Vec::new(),
         archive: false,
         archived_before: now.utc.day(),
         poisoned: None,
