@@ -16,6 +16,9 @@ pub(crate) const URI_MAX: usize = 2_048;
 /// Below this path something can be changed, with POST and the operator's token.
 const CHANGING: &str = "/api/v1/headend/";
 
+/// Here too, and each such request says why.
+const DECIDING: &str = "/api/v1/security/quarantine/";
+
 /// Of those, the requests that carry something; the route bounds it.
 const WITH_BODY: [&str; 2] = ["/api/v1/headend/meters/import", "/api/v1/headend/orders"];
 
@@ -64,7 +67,8 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
         return Err(ApiError::ForeignHost(host.chars().take(100).collect()));
     }
     let path = request.uri().path();
-    let is_change = *request.method() == Method::POST && path.starts_with(CHANGING);
+    let is_change = *request.method() == Method::POST
+        && (path.starts_with(CHANGING) || path.starts_with(DECIDING));
     if is_change {
         check_origin(request.uri(), request.headers())?;
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -84,7 +88,8 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
             .headers()
             .get(header::CONTENT_LENGTH)
             .is_some_and(|length| length.as_bytes() != b"0");
-    if has_body && !(is_change && WITH_BODY.contains(&path)) {
+    let takes_body = WITH_BODY.contains(&path) || path.starts_with(DECIDING);
+    if has_body && !(is_change && takes_body) {
         return Err(ApiError::Body);
     }
     Ok(())

@@ -85,7 +85,7 @@ pub(crate) fn routes(office: Office) -> Router {
 }
 
 type OfficeState = State<Arc<Office>>;
-type PathText = Result<Path<String>, PathRejection>;
+pub(crate) type PathText = Result<Path<String>, PathRejection>;
 
 async fn status(State(office): OfficeState) -> Result<Response, ApiError> {
     answer(office.desk()?.status()).await
@@ -216,7 +216,7 @@ async fn cancel(
     answer(desk.cancel(id, by)).await
 }
 
-async fn other_method(method: Method) -> ApiError {
+pub(crate) async fn other_method(method: Method) -> ApiError {
     ApiError::MethodHere(method.as_str().chars().take(20).collect())
 }
 
@@ -229,14 +229,19 @@ impl FromRequestParts<Arc<Office>> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, office: &Arc<Office>) -> Result<Self, ApiError> {
         office.desk()?;
-        let token = office.token.as_ref().ok_or(ApiError::NoOperator)?;
-        let shown = bearer(&parts.headers).ok_or(ApiError::NoToken)?;
-        if !token.admits(shown) {
-            tracing::warn!(path = parts.uri.path(), "a wrong operator token was shown");
-            return Err(ApiError::WrongToken);
-        }
-        Ok(Self(token.name().to_owned()))
+        operator(office.token.as_ref(), parts).map(Self)
     }
+}
+
+/// The name of the token that a request shows, if it is the right one.
+pub(crate) fn operator(token: Option<&OperatorToken>, parts: &Parts) -> Result<String, ApiError> {
+    let token = token.ok_or(ApiError::NoOperator)?;
+    let shown = bearer(&parts.headers).ok_or(ApiError::NoToken)?;
+    if !token.admits(shown) {
+        tracing::warn!(path = parts.uri.path(), "a wrong operator token was shown");
+        return Err(ApiError::WrongToken);
+    }
+    Ok(token.name().to_owned())
 }
 
 /// The credentials of the one `Authorization` header (RFC 6750 §2.1).
@@ -252,7 +257,11 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Reads a whole body of that media type.
-async fn read(request: Request, media_type: &'static str, max: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(
+    request: Request,
+    media_type: &'static str,
+    max: usize,
+) -> Result<Bytes, ApiError> {
     let headers = request.headers();
     let is_wanted = headers
         .get(header::CONTENT_TYPE)
@@ -387,10 +396,10 @@ fn check_object(order: &NewOrder, faults: &mut Faults) {
 }
 
 #[derive(Default)]
-struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, field: &str, problem: String) {
+    pub(crate) fn add(&mut self, field: &str, problem: String) {
         self.0.push(Fault {
             line: None,
             column: field.to_owned(),
@@ -398,14 +407,14 @@ impl Faults {
         });
     }
 
-    fn check_len(&mut self, field: &str, text: Option<&str>, max: usize) {
+    pub(crate) fn check_len(&mut self, field: &str, text: Option<&str>, max: usize) {
         let len = text.map_or(0, str::len);
         if len > max {
             self.add(field, format!("{len} bytes; give it at most {max}"));
         }
     }
 
-    fn none(self) -> Result<(), ApiError> {
+    pub(crate) fn none(self) -> Result<(), ApiError> {
         if self.0.is_empty() {
             Ok(())
         } else {
