@@ -1,6 +1,6 @@
 //! `gridloom order`: orders to many meters through a head-end that runs, followed to their end.
 
-mod api;
+pub(crate) mod api;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

@@ -77,6 +77,11 @@ impl EdgeNode {
         self.edge.status_page(page)
     }
 
+    /// Its edge, for whoever looks and changes nothing.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
     /// What waits for an analyst.
     pub fn quarantine(&self) -> &Quarantine {
         self.edge.quarantine()
