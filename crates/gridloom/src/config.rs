@@ -45,6 +45,7 @@ struct RawConfig {
     demo: RawDemo,
     sms: RawSms,
     pki: RawPki,
+    vault: RawVault,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,6 +96,13 @@ struct RawSms {
     device: Option<PathBuf>,
     to: Option<Vec<String>>,
     pin: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawVault {
+    command: Option<Vec<String>>,
+    timeout_seconds: Option<u64>,
 }
 
 /// What flags of the command line say instead of the file.
@@ -177,6 +185,7 @@ pub(crate) struct Config {
     pub(crate) pki: Option<PathBuf>,
     /// Whether the tiers of the demo talk over TLS.
     pub(crate) demo_tls: bool,
+    pub(crate) vault: VaultConfig,
     /// Every effective value and where it comes from, in the order of the file.
     origins: Vec<(String, String, Origin)>,
 }
@@ -203,6 +212,19 @@ impl TariffConfig {
         })
         .context("tariff")
     }
+}
+
+/// How long the program that holds the master key may take for one answer, unless the file says
+/// otherwise.
+pub(crate) const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The program that holds the master key, if one does.
+#[derive(Debug, Clone)]
+pub(crate) struct VaultConfig {
+    /// Its path and its arguments; empty if there is none.
+    pub(crate) command: Vec<String>,
+    /// How long it may take for one answer.
+    pub(crate) answer_within: std::time::Duration,
 }
 
 /// Whom the modem tells.
@@ -251,6 +273,31 @@ impl Config {
             None => RawConfig::default(),
         };
         Self::resolve(raw, flags)
+    }
+
+    fn vault(raw: RawVault, p: &mut Picker) -> anyhow::Result<VaultConfig> {
+        let command = p.pick("vault.command", None, raw.command, Vec::new(), |words| {
+            words.join(" ")
+        });
+        let seconds = p.pick(
+            "vault.timeout_seconds",
+            None,
+            raw.timeout_seconds,
+            ANSWER_WITHIN.as_secs(),
+            u64::to_string,
+        );
+        ensure!(
+            command.first().is_none_or(|program| !program.is_empty()),
+            "vault.command begins with an empty word; give the program's path and its arguments"
+        );
+        ensure!(
+            (1..=60).contains(&seconds),
+            "vault.timeout_seconds = {seconds}: give 1 to 60"
+        );
+        Ok(VaultConfig {
+            command,
+            answer_within: std::time::Duration::from_secs(seconds),
+        })
     }
 
     fn resolve(mut raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
@@ -336,6 +383,7 @@ impl Config {
                 "{key} = {value}: give 1 to {max}"
             );
         }
+        let vault = Self::vault(raw.vault, &mut p)?;
         let price = |key: &str, text: String| {
             Price::parse(&text).with_context(|| {
                 format!("{key} = {text:?}: give a price per kWh such as \"0.0800\"")
@@ -569,6 +617,7 @@ impl Config {
             sms,
             pki,
             demo_tls,
+            vault,
             origins: p.0,
         })
     }

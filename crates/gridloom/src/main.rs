@@ -4,6 +4,7 @@ mod area;
 mod audit;
 mod bill;
 mod books;
+mod campaign;
 mod capture;
 mod check;
 mod client;
@@ -57,6 +58,8 @@ enum Command {
     Audit(audit::Audit),
     /// Prints bills from a data directory
     Bill(bill::Bill),
+    /// Brings firmware to meters through a running head-end
+    Campaign(Box<campaign::Campaign>),
     /// Accounts for every reading in a data directory
     Check(check::Check),
     /// Looks at the configuration
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Demo(command) => command.run(&mut out),
         Command::Audit(command) => command.run(&mut out),
         Command::Bill(command) => command.run(&mut out),
+        Command::Campaign(command) => command.run(&mut out),
         Command::Check(command) => command.run(&mut out),
         Command::Config(command) => command.run(&mut out),
         Command::Decode(command) => command.run(&mut out),

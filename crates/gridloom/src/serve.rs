@@ -88,9 +88,11 @@ impl Serve {
             .enable_all()
             .build()
             .context("failed to start the runtime")?;
+        let mut master = self.master;
+        master.or_configured(&config.vault);
         let place = Place {
             profiles: self.profiles,
-            master: self.master,
+            master,
         };
         runtime.block_on(serve(&config, &tiers, &place, out))
     }

@@ -1,5 +1,7 @@
 //! `gridloom sim`: the same nodes in virtual time, and what the model foretells.
 
+mod attacks;
+
 use std::io::Write;
 
 use anyhow::{Context, ensure};
@@ -31,6 +33,8 @@ enum Scenario {
     DemandResponse(DemandResponse),
     /// Replays one seed of the lossy feeder: loss, duplication, reordering, reboots
     Replay(Replay),
+    /// Attacks a town in every way there is: what was refused, what was found, and how soon
+    Attacks(attacks::Attacks),
 }
 
 #[derive(clap::Args)]
@@ -109,6 +113,7 @@ impl Sim {
             Scenario::Stations(stations) => stations.run(out),
             Scenario::DemandResponse(response) => response.run(out),
             Scenario::Replay(replay) => replay.run(out),
+            Scenario::Attacks(attacks) => attacks.run(out),
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod dlms;
 pub mod entropy;
 pub mod framing;
 pub mod net;
+pub mod program;
 pub mod runner;
 pub mod serial;
 mod throttle;
@@ -38,6 +39,7 @@ pub use net::{
     Backoff, DialAddress, DialOptions, LinkLimits, ListenOptions, Listener, Net, NetCounts,
     NetError, TlsRefusal,
 };
+pub use program::{LineProgram, ProgramError};
 pub use runner::{Handle, NodeIndex, Runner, Running, Stopped};
 pub use throttle::LOG_GAP;
 pub use tls::{Admission, NodeName, Seeking, Tls, TlsError, TlsFault, TlsFiles};

@@ -15,6 +15,7 @@ use gridloom_edge::{
     ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
+use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
 
 /// The version this program speaks. A peer of another version is refused by name.
@@ -134,6 +135,23 @@ pub enum Message {
         /// Which.
         meter: MeterId,
     },
+    /// Head-end to utility to every edge: keys of a meter, sealed for edges
+    /// ([`gridloom_headend::key_news`]).
+    KeysChanged {
+        /// Whose.
+        meter: MeterId,
+        /// Of the news; newer news has a higher one.
+        number: u64,
+        /// The sealed news.
+        sealed: Vec<u8>,
+    },
+    /// Edge to utility to head-end: the news of this meter that is durable here.
+    KeysTaken {
+        /// Whose keys.
+        meter: MeterId,
+        /// Of the news.
+        number: u64,
+    },
     /// Utility to archive: keep this.
     Object {
         /// Comes back in the answer.
@@ -241,6 +259,19 @@ impl Message {
                 out.bytes(apdu);
             }
             Self::MeterUnreachable { meter } => out.u32(meter.0),
+            Self::KeysChanged {
+                meter,
+                number,
+                sealed,
+            } => {
+                out.u32(meter.0);
+                out.u64(*number);
+                out.bytes(sealed);
+            }
+            Self::KeysTaken { meter, number } => {
+                out.u32(meter.0);
+                out.u64(*number);
+            }
         }
         out.0
     }
@@ -334,6 +365,22 @@ impl Message {
                 gateways: from.list(Source::gateway)?,
             },
             17 => Self::Uplinks(from.list(Source::uplink)?),
+            20 => {
+                let (meter, number) = (MeterId(from.0.u32()?), from.0.u64()?);
+                let sealed = from.bytes()?;
+                if sealed.len() > SEALED_BYTES_MAX {
+                    return Err(EnvelopeError::Field { field: "sealed" });
+                }
+                Self::KeysChanged {
+                    meter,
+                    number,
+                    sealed,
+                }
+            }
+            21 => Self::KeysTaken {
+                meter: MeterId(from.0.u32()?),
+                number: from.0.u64()?,
+            },
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -361,6 +408,8 @@ impl Message {
             Self::AlarmsStored(_) => 15,
             Self::Trust { .. } => 16,
             Self::Uplinks(_) => 17,
+            Self::KeysChanged { .. } => 20,
+            Self::KeysTaken { .. } => 21,
         }
     }
 }
@@ -721,6 +770,15 @@ mod tests {
                 apdu: vec![0xC4],
             },
             Message::MeterUnreachable { meter: MeterId(9) },
+            Message::KeysChanged {
+                meter: MeterId(9),
+                number: 1_700_000_000_123,
+                sealed: vec![7; 64],
+            },
+            Message::KeysTaken {
+                meter: MeterId(9),
+                number: 3,
+            },
         ]
     }
 

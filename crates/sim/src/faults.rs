@@ -45,9 +45,12 @@ impl FaultPlan {
         for (number, (cable, lower)) in (0..).zip(cables) {
             let model = match lower {
                 Role::Meter(_) => self.field,
-                Role::Gateway(_) | Role::Edge | Role::Utility | Role::Archive | Role::HeadEnd => {
-                    self.wide_area
-                }
+                Role::Gateway(_)
+                | Role::Edge
+                | Role::Utility
+                | Role::Archive
+                | Role::HeadEnd
+                | Role::Attacker(_) => self.wide_area,
             };
             world.set_model(cable, model);
             let mut rng = seed.child("cut").nth(number).rng();

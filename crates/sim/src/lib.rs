@@ -12,6 +12,7 @@
 //! - What a run reports is read back from the utility's store.
 
 mod area;
+pub mod attack;
 pub mod checkers;
 pub mod disk;
 pub mod faults;
@@ -26,6 +27,7 @@ pub mod store_view;
 pub mod town;
 pub mod world;
 
+pub use attack::{Assault, AttackPlan, AttackStudy};
 pub use checkers::{Checker, Violation};
 pub use faults::FaultPlan;
 pub use feeder::{FeederError, LossyFeeder};

@@ -1,119 +1,39 @@
 //! The event loop of virtual time: every frame, answer of a disk and deadline in one order.
 
+mod parts;
+
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::seed;
 use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
+use gridloom_field::attack::{AttackLog, Kind};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DialId, DiskReply, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+    DiskReply, EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port,
+    UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
-use serde::Serialize;
 
+use crate::attack::AttackPlan;
 use crate::disk::Disk;
-use crate::head_end::{self, HeadEndPlan};
+use crate::head_end;
 use crate::hosted::{Blueprint, Hosted, Role};
 use crate::link::{Lane, LinkModel, Passage, below, nanos};
 use crate::town::Town;
 
-/// How a town's nodes are connected, and how its store is bounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorldPlan {
-    /// Between a meter and its gateway.
-    pub field: LinkModel,
-    /// Between all other neighbours.
-    pub wide_area: LinkModel,
-    /// Meters on one gateway, above zero.
-    pub meters_per_gateway: usize,
-    /// The utility's ledger.
-    pub ledger: LedgerConfig,
-    /// The head-end above the utility, if there is one.
-    pub head_end: Option<HeadEndPlan>,
-}
-
-impl Default for WorldPlan {
-    fn default() -> Self {
-        Self {
-            field: LinkModel::FIELD,
-            wide_area: LinkModel::WIDE_AREA,
-            meters_per_gateway: 250,
-            ledger: LedgerConfig::default(),
-            head_end: None,
-        }
-    }
-}
-
-/// Why a simulation cannot go on: always a defect of a node, found by this seed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorldError {
-    /// A node does not come up from what it left on its disk.
-    #[error("{node} does not start from its disk at {at}: {cause}")]
-    Boot {
-        /// Which node.
-        node: String,
-        /// When.
-        at: UtcTime,
-        /// In its words.
-        cause: String,
-    },
-    /// A node asks to be woken at once, again and again.
-    #[error("{node} does not come to rest at {at}: {timer} is due again after each timeout")]
-    Restless {
-        /// Which node.
-        node: String,
-        /// When.
-        at: UtcTime,
-        /// Its timer.
-        timer: &'static str,
-    },
-}
-
-/// What happened in a world so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Counters {
-    /// Inputs given to nodes.
-    pub events: u64,
-    /// Frames that nodes sent on links that stood.
-    pub frames_sent: u64,
-    /// Of those, copies that the link lost, or whose receiver's end was down when they came.
-    pub frames_lost: u64,
-    /// Of those, frames that arrived twice.
-    pub frames_duplicated: u64,
-    /// Requests that disks carried out.
-    pub disk_requests: u64,
-    /// Links that came up.
-    pub links_up: u64,
-    /// Nodes that crashed.
-    pub crashes: u64,
-}
-
-/// A node in its world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeIndex(pub(crate) usize);
-
-/// A cable between two neighbours; the connections over it come and go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CableIndex(pub(crate) usize);
-
-/// What a run tells whoever watches it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happened {
-    /// A node crashed.
-    Crashed(NodeIndex),
-    /// A node came up again.
-    Booted(NodeIndex),
-}
+use parts::{Cable, End, Event, Place, What};
+pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, WorldError, WorldPlan};
 
 /// A town in virtual time. Wall time and monotonic time run together here.
 #[derive(Debug)]
 pub struct World {
     blueprint: Blueprint,
+    /// Cables that somebody listens to, and who.
+    taps: BTreeMap<usize, usize>,
     /// Meters whose pushed readings do not reach the utility.
     withheld: BTreeSet<MeterId>,
     heard: head_end::Heard,
@@ -128,157 +48,6 @@ pub struct World {
     /// Scheduled faults of an earlier age do not happen.
     fault_age: u32,
     counters: Counters,
-}
-
-#[derive(Debug)]
-struct Place {
-    role: Role,
-    node: Option<Hosted>,
-    disk: Disk,
-    /// Counts crashes; what a disk finishes for an earlier life is heard by nobody.
-    life: u32,
-    /// When the one scheduled wake is due, and its number.
-    wake: Option<(u64, u64)>,
-    /// It crashes while it writes next.
-    doomed: bool,
-    /// Timeouts in a row at one moment.
-    spins: (u64, u32),
-    cables: Vec<usize>,
-}
-
-#[derive(Debug)]
-struct Cable {
-    lower: usize,
-    upper: usize,
-    model: LinkModel,
-    /// What it was laid as.
-    healthy: LinkModel,
-    cut: bool,
-    /// Of the connection that stands, or of the one before.
-    generation: u32,
-    /// Whether the connection stands for the lower and for the upper end. One end hears of a
-    /// break later than the other, after what was under way to it.
-    stands: [bool; 2],
-    dialling: bool,
-    /// From the lower to the upper end, and back.
-    lanes: [Lane; 2],
-}
-
-#[derive(Debug)]
-struct Event {
-    at: u64,
-    sequence: u64,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Frame {
-        link: LinkId,
-        to: End,
-        frame: Vec<u8>,
-    },
-    Wake {
-        place: usize,
-        number: u64,
-    },
-    DiskDone {
-        place: usize,
-        life: u32,
-    },
-    Dial {
-        cable: usize,
-    },
-    DialFailed {
-        place: usize,
-        life: u32,
-        dial: DialId,
-    },
-    /// An end of a connection notices that it is gone.
-    Hangup {
-        link: LinkId,
-        end: End,
-    },
-    Fault {
-        age: u32,
-        fault: Fault,
-    },
-}
-
-/// An end of a cable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Lower,
-    Upper,
-}
-
-impl End {
-    const BOTH: [Self; 2] = [Self::Lower, Self::Upper];
-
-    const fn other(self) -> Self {
-        match self {
-            Self::Lower => Self::Upper,
-            Self::Upper => Self::Lower,
-        }
-    }
-}
-
-impl Cable {
-    fn place(&self, end: End) -> usize {
-        match end {
-            End::Lower => self.lower,
-            End::Upper => self.upper,
-        }
-    }
-
-    fn end_of(&self, place: usize) -> End {
-        if place == self.lower {
-            End::Lower
-        } else {
-            End::Upper
-        }
-    }
-
-    /// Whether this connection stands for this end.
-    fn stands(&self, generation: u32, end: End) -> bool {
-        self.generation == generation && self.stands[end as usize]
-    }
-}
-
-/// What goes wrong, or right again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// A node stops at once; no effect on one that has.
-    Crash(NodeIndex),
-    /// A node stops within milliseconds of the next thing that it asks its disk for, which is
-    /// when a crash hurts; no effect where that does not come before its [`Self::Boot`].
-    CrashWriting(NodeIndex),
-    /// A node starts again; no effect on one that runs.
-    Boot(NodeIndex),
-    /// A cable carries nothing.
-    Cut(CableIndex),
-    /// It carries again.
-    Mend(CableIndex),
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
 }
 
 impl World {
@@ -301,6 +70,25 @@ impl World {
     ///
     /// If a gateway is to have no meters.
     pub fn new(seed: Seed, town: Arc<Town>, plan: WorldPlan) -> Result<Self, WorldError> {
+        Self::under_attack(seed, town, plan, AttackPlan::PEACE)
+    }
+
+    /// The same town with attackers in it. Those beside the network have cables of their own, as
+    /// good as a meter's.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError::Boot`] if a node does not start.
+    ///
+    /// # Panics
+    ///
+    /// If a gateway is to have no meters, or an attacker stands where nothing is.
+    pub fn under_attack(
+        seed: Seed,
+        town: Arc<Town>,
+        plan: WorldPlan,
+        attack: AttackPlan,
+    ) -> Result<Self, WorldError> {
         assert!(plan.meters_per_gateway > 0, "a gateway serves a meter");
         let houses = town.houses().len();
         let gateways = houses.div_ceil(plan.meters_per_gateway);
@@ -309,6 +97,8 @@ impl World {
         roles.extend((0..houses).map(Role::Meter));
         let head_end = roles.len();
         roles.extend(plan.head_end.map(|_| Role::HeadEnd));
+        let first_attacker = roles.len();
+        roles.extend((0..attack.beside().count()).map(Role::Attacker));
         let (archive, utility, edge, first_gateway) = (0, 1, 2, 3);
         let mut pairs = vec![
             (utility, archive, plan.wide_area),
@@ -320,13 +110,31 @@ impl World {
             (first_gateway + gateways + house, gateway, plan.field)
         }));
         pairs.extend(plan.head_end.map(|_| (head_end, utility, plan.wide_area)));
+        let first_house_cable = pairs.len() - houses - usize::from(plan.head_end.is_some());
+        let mut taps = BTreeMap::new();
+        for (attacker, beside) in (first_attacker..).zip(attack.beside()) {
+            assert!(
+                (1..=gateways).contains(&beside.gateway),
+                "a gateway stands there"
+            );
+            let upper = if beside.kind == Kind::Intruder {
+                edge
+            } else {
+                first_gateway + beside.gateway - 1
+            };
+            pairs.extend((0..beside.lines).map(|_| (attacker, upper, plan.field)));
+            let tapped = beside.victims.iter().map(|house| first_house_cable + house);
+            taps.extend(tapped.map(|cable| (cable, attacker)));
+        }
         let start = town.plan().start;
         let mut world = Self {
             blueprint: Blueprint {
                 town,
                 ledger: plan.ledger,
                 head_end: plan.head_end,
+                attack,
             },
+            taps,
             withheld: BTreeSet::new(),
             heard: head_end::Heard::default(),
             start,
@@ -391,18 +199,39 @@ impl World {
 
     /// The meter nodes that run, with the index of their house.
     pub fn meters(&self) -> impl Iterator<Item = (usize, &MeterNode)> {
+        self.places.iter().filter_map(|place| {
+            let Role::Meter(house) = place.role else {
+                return None;
+            };
+            Some((house, place.node.as_ref()?.meter()?))
+        })
+    }
+
+    /// The gateways that run.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayNode> {
+        let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
+        nodes.filter_map(Hosted::gateway)
+    }
+
+    /// What each attacker did. Whoever lies about a load has no log: the plan says it all.
+    pub fn attack_logs(&self) -> impl Iterator<Item = (Role, &AttackLog)> {
         self.places
             .iter()
-            .filter_map(|place| match (place.role, &place.node) {
-                (Role::Meter(house), Some(Hosted::Meter(node))) => Some((house, &**node)),
-                _ => None,
-            })
+            .filter_map(|place| Some((place.role, place.node.as_ref()?.attack_log()?)))
     }
 
     /// The utility; `None` while it is down.
     pub fn utility(&self) -> Option<&UtilityNode> {
         self.places.iter().find_map(|place| match &place.node {
             Some(Hosted::Utility(node)) => Some(&**node),
+            _ => None,
+        })
+    }
+
+    /// The edge; `None` while it is down.
+    pub fn edge(&self) -> Option<&EdgeNode> {
+        self.places.iter().find_map(|place| match &place.node {
+            Some(Hosted::Edge(node)) => Some(&**node),
             _ => None,
         })
     }
@@ -856,6 +685,12 @@ impl World {
             without(&self.withheld, frame)
         };
         let (index, generation) = cable_of(link);
+        if let Some(listener) = self.taps.get(&index).copied() {
+            let now = self.now();
+            if let Some(Hosted::Attacker(node)) = &mut self.places[listener].node {
+                node.overhear(&frame, now);
+            }
+        }
         let cable = &mut self.cables[index];
         // A link that is gone swallows it.
         let end = cable.end_of(from);
@@ -907,21 +742,6 @@ impl World {
 
     fn nanos_of(&self, utc: UtcTime) -> u64 {
         nanos(utc.since(self.start))
-    }
-}
-
-impl Place {
-    fn new(role: Role, seed: Seed) -> Self {
-        Self {
-            role,
-            node: None,
-            disk: Disk::new(seed.child("disk").child(&role.name()).rng()),
-            life: 0,
-            wake: None,
-            doomed: false,
-            spins: (0, 0),
-            cables: Vec::new(),
-        }
     }
 }
 

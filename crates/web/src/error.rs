@@ -36,6 +36,11 @@ pub(crate) enum ApiError {
     Query(String),
     #[error("the query is not one that this takes: {error}; it has {fields}")]
     SecurityQuery { error: String, fields: &'static str },
+    #[error(
+        "the query is not one that this takes: {0}; it has version, identifier, meters, groups, \
+         stages, success, concurrency, activate_at, signature"
+    )]
+    CampaignQuery(String),
     #[error("the request has no Host header")]
     NoHost,
     #[error(
@@ -83,6 +88,7 @@ impl ApiError {
             | Self::BrokenBody(_)
             | Self::Json(_)
             | Self::Query(_)
+            | Self::CampaignQuery(_)
             | Self::SecurityQuery { .. } => StatusCode::BAD_REQUEST,
             Self::ForeignHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::ForeignOrigin(_) | Self::NoOperator => StatusCode::FORBIDDEN,
@@ -108,7 +114,7 @@ impl ApiError {
             Self::BrokenBody(_) => "body_broken",
             Self::MediaType(_) => "media_type",
             Self::Json(_) => "bad_json",
-            Self::Query(_) | Self::SecurityQuery { .. } => "bad_query",
+            Self::Query(_) | Self::CampaignQuery(_) | Self::SecurityQuery { .. } => "bad_query",
             Self::NoHost => "no_host",
             Self::ForeignHost(_) => "foreign_host",
             Self::ForeignOrigin(_) => "foreign_origin",
@@ -148,6 +154,7 @@ impl ApiError {
             | Self::Json(_)
             | Self::Query(_)
             | Self::SecurityQuery { .. }
+            | Self::CampaignQuery(_)
             | Self::NoHost
             | Self::ForeignHost(_)
             | Self::ForeignOrigin(_)

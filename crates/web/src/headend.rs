@@ -31,6 +31,9 @@ pub(crate) const ORDER_MAX: usize = 2 << 20;
 /// Bodies that are read at a time, because each lies in memory; one more is answered 503.
 pub(crate) const BODIES_MAX: usize = 4;
 
+/// Kinds of keys that one order names.
+const KEYS_MAX: usize = 4;
+
 /// A body that is not here after so long is given up with 408.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -50,11 +53,11 @@ impl Office {
         }
     }
 
-    fn desk(&self) -> Result<&dyn Desk, ApiError> {
+    pub(crate) fn desk(&self) -> Result<&dyn Desk, ApiError> {
         self.desk.as_deref().ok_or(ApiError::NoDesk)
     }
 
-    fn place_for_body(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+    pub(crate) fn place_for_body(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         self.bodies
             .try_acquire()
             .map_err(|_| ApiError::Busy { max: BODIES_MAX })
@@ -62,7 +65,7 @@ impl Office {
 }
 
 /// The head-end's routes, complete.
-pub(crate) fn routes(office: Office) -> Router {
+pub(crate) fn routes(office: Arc<Office>) -> Router {
     Router::new()
         .route("/api/v1/headend/status", get(status))
         .route("/api/v1/headend/meters", get(meters))
@@ -81,10 +84,10 @@ pub(crate) fn routes(office: Office) -> Router {
         .route("/api/v1/headend/orders/{id}/confirm", post(confirm))
         .route("/api/v1/headend/orders/{id}/cancel", post(cancel))
         .method_not_allowed_fallback(other_method)
-        .with_state(Arc::new(office))
+        .with_state(office)
 }
 
-type OfficeState = State<Arc<Office>>;
+pub(crate) type OfficeState = State<Arc<Office>>;
 pub(crate) type PathText = Result<Path<String>, PathRejection>;
 
 async fn status(State(office): OfficeState) -> Result<Response, ApiError> {
@@ -222,7 +225,7 @@ pub(crate) async fn other_method(method: Method) -> ApiError {
 
 /// The name of the token that the client showed. Where it is wanted, nothing happens without it,
 /// and the body stays unread.
-struct Operator(String);
+pub(crate) struct Operator(pub(crate) String);
 
 impl FromRequestParts<Arc<Office>> for Operator {
     type Rejection = ApiError;
@@ -293,11 +296,11 @@ pub(crate) async fn read(
         })
 }
 
-async fn answer<T: Serialize>(answer: Answer<T>) -> Result<Response, ApiError> {
+pub(crate) async fn answer<T: Serialize>(answer: Answer<T>) -> Result<Response, ApiError> {
     Ok(Json(settle(answer).await?).into_response())
 }
 
-async fn settle<T>(answer: Answer<T>) -> Result<T, ApiError> {
+pub(crate) async fn settle<T>(answer: Answer<T>) -> Result<T, ApiError> {
     match timeout(ANSWER_MAX, answer).await {
         Ok(answered) => Ok(answered?),
         Err(_) => Err(ApiError::Desk(DeskError::Down(format!(
@@ -308,7 +311,7 @@ async fn settle<T>(answer: Answer<T>) -> Result<T, ApiError> {
 }
 
 /// The number in a path, written the one way that we write it.
-fn number<T: std::str::FromStr + ToString>(
+pub(crate) fn number<T: std::str::FromStr + ToString>(
     id: PathText,
     uri: &Uri,
     what: &str,
@@ -357,6 +360,13 @@ fn check(order: &NewOrder) -> Result<(), ApiError> {
             NewOrder::WITHIN_MAX_S
         );
         faults.add("within_s", problem);
+    }
+    if !order.keys.is_empty() && order.kind != OrderKind::Rekey {
+        let problem = format!("{} changes no keys; leave it out", order.kind.word());
+        faults.add("keys", problem);
+    } else if order.keys.len() > KEYS_MAX {
+        let problem = format!("{} kinds of keys, there are {KEYS_MAX}", order.keys.len());
+        faults.add("keys", problem);
     }
     check_object(order, &mut faults);
     faults.none()

@@ -11,6 +11,7 @@
 //! - No foreign origin gets in: no CORS, the `Host` name is checked, and so is a socket's `Origin`.
 
 mod assets;
+mod campaigns;
 mod desk;
 mod error;
 mod frame;
@@ -30,9 +31,9 @@ mod token;
 mod typescript;
 
 pub use desk::{
-    ANSWER_MAX, Answer, Desk, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault,
-    MeterView, NewOrder, OrderKind, OrderState, OrderView, Page, PartState, PartView, PushesView,
-    ReadRateView,
+    ANSWER_MAX, Answer, CampaignAction, CampaignStep, CampaignView, Desk, DeskError, Fault,
+    HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView, NewCampaign, NewOrder, OrderKind,
+    OrderState, OrderView, Page, PartState, PartView, Previous, PushesView, ReadRateView,
 };
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::assets;
+use crate::campaigns;
 use crate::desk::Desk;
 use crate::error::ApiError;
 use crate::guard::{check_origin, guard};
@@ -152,7 +153,7 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
     } = desks;
     let host_names: Arc<[String]> = options.host_names.into();
     let guardroom = Guardroom::new(security, options.operator_token.clone());
-    let office = Office::new(desk.clone(), options.operator_token);
+    let office = Arc::new(Office::new(desk.clone(), options.operator_token));
     Router::new()
         .route("/api/v1/snapshot", get(snapshot))
         .route("/api/v1/houses/{id}", get(house))
@@ -160,7 +161,8 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
         .with_state(Sources { hub, desk })
-        .merge(headend::routes(office))
+        .merge(headend::routes(Arc::clone(&office)))
+        .merge(campaigns::routes(office))
         .merge(security::routes(guardroom))
         .fallback(assets::asset)
         .layer(middleware::from_fn_with_state(host_names, guard))

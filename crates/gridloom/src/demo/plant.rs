@@ -93,7 +93,7 @@ impl Plant {
             }
         };
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
-        let office = super::office::open(directory, &town, now.utc)?;
+        let (office, masters) = super::office::open(directory, &town, now.utc)?;
 
         let (ledger, recovery) =
             Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
@@ -117,7 +117,7 @@ impl Plant {
         let utility = UtilityNode::new(utility_config(config, &town)?, town.served(), memory, now);
 
         let edge_cells = cells.all_of("edge-1")?;
-        let cell = |name: &str| edge_cells.get(name).map(Vec::as_slice);
+        let cell = |name: &'static str| edge_cells.get(name).map(Vec::as_slice);
         let edge_memory = EdgeMemory::read(cell)?;
         let edge_config = EdgeConfig {
             // The town's own comes from its seed, which anybody may know.
@@ -129,12 +129,20 @@ impl Plant {
         };
         let screening = edge_config.screening;
         let edge = Edge::new(edge_config, town.registry(), &edge_memory);
+        // Keys that were changed stand in the edge's own memory, over those of the registry.
+        let edge_node = EdgeNode::new("edge-1".into(), edge).with_edge_key(
+            office.edge_key.clone(),
+            cell,
+            now,
+        )?;
 
         let mut meters = Runner::new(net.clone());
         for house in town.houses() {
             let name = cell_name(house.meter());
+            let mut config = house.config().clone();
+            config.access.master = masters.get(&house.meter()).cloned();
             let meter = Meter::start(
-                house.config().clone(),
+                config,
                 house.load(),
                 &cells.all_of(&name)?,
                 Boot::Reset,
@@ -189,7 +197,7 @@ impl Plant {
         utility_runner.disk(utility_disk.handle());
 
         let mut edge_runner = Runner::new(net.clone());
-        let node = edge_runner.add("edge-1", EdgeNode::new("edge-1".into(), edge));
+        let node = edge_runner.add("edge-1", edge_node);
         links.listen(&mut edge_runner, node, Role::Edge, edge_port);
         links.dial(&mut edge_runner, node, Role::Edge, addresses[2].1.into());
         edge_runner.disk(field_disk.handle());

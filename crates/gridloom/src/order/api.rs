@@ -19,6 +19,8 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// The server gives itself half a minute.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
+const JSON: &str = "application/json";
+
 /// Where the API is, and who asks.
 pub(crate) struct Api {
     host: String,
@@ -79,7 +81,7 @@ impl Api {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask("GET", path, None).await
+        self.ask("GET", path, JSON, b"").await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -87,23 +89,33 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<T> {
-        self.ask("POST", path, body).await
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        self.ask("POST", path, JSON, body.as_bytes()).await
+    }
+
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<T> {
+        self.ask("POST", path, "application/octet-stream", body)
+            .await
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        media_type: &str,
+        body: &[u8],
     ) -> anyhow::Result<T> {
-        let body = body.map(ToString::to_string).unwrap_or_default();
         let authorization = Zeroizing::new(match &self.token {
             Some(token) => format!("Authorization: Bearer {}\r\n", **token),
             None => String::new(),
         });
-        let request = Zeroizing::new(format!(
+        let head = Zeroizing::new(format!(
             "{method} /api/v1/{}/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             {}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+             {}Content-Type: {media_type}\r\nContent-Length: {}\r\n\r\n",
             self.area.word(),
             self.host,
             *authorization,
@@ -111,7 +123,8 @@ impl Api {
         ));
         let talk = async {
             let mut stream = TcpStream::connect(&self.host).await?;
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body).await?;
             let mut answer = Vec::new();
             stream
                 .take(ANSWER_BYTES_MAX)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use gridloom_core::{SystemTitle, UtcTime};
+use gridloom_core::{Now, SystemTitle, UtcTime};
 use gridloom_dlms::security::{Keys, SymmetricKey};
 use gridloom_edge::{
     Edge, EdgeConfig, EdgeMemory, HashKey, Registration, Registry, ScreeningConfig,
@@ -22,7 +22,7 @@ use super::neighbours::dial_address;
 use crate::area;
 use crate::config::Upper;
 use crate::founding::write_durably;
-use crate::headend::MasterKeyOption;
+use crate::headend::{MasterKeyOption, edge_key};
 use crate::links::Links;
 use crate::security::EdgeDesk;
 
@@ -110,6 +110,7 @@ impl EdgeTier {
         here: Option<std::net::SocketAddr>,
         net: &Net,
         links: &Links,
+        now: Now,
     ) -> anyhow::Result<RunningEdge> {
         let cells = CellDisk::open(directory)?;
         let kept = cells.all_of(&self.name)?;
@@ -133,7 +134,14 @@ impl EdgeTier {
             },
         )?;
         let mut runner = Runner::new(net.clone());
-        let node = runner.add(&self.name, EdgeNode::new(self.name.clone(), edge));
+        // Keys that were changed stand in the edge's own memory, over those of its tables.
+        let key = edge_key::read(directory.path())?;
+        let node = EdgeNode::new(self.name.clone(), edge).with_edge_key(
+            key,
+            |cell| kept.get(cell).map(Vec::as_slice),
+            now,
+        )?;
+        let node = runner.add(&self.name, node);
         links.listen(&mut runner, node, Role::Edge, port);
         if let Some(utility) = dial_address(utility, here) {
             links.dial(&mut runner, node, Role::Edge, utility);

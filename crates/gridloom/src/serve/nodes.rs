@@ -195,7 +195,7 @@ impl Nodes {
                 lines.extend(warnings.map(|words| ("warning", words)));
                 let (title, meters) = (tier.title, tier.meters());
                 let upper = &tiers.edge_to_utility;
-                let edge = tier.start(directory()?, port, upper, at_utility, &net, &links)?;
+                let edge = tier.start(directory()?, port, upper, at_utility, &net, &links, now)?;
                 if let Some(at) = at_edge {
                     lines.push(("edge", format!("{at} as {title}, {meters} meters")));
                 }

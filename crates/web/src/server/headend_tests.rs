@@ -14,8 +14,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::desk::{
-    Answer, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView,
-    NewOrder, OrderState, OrderView, Page, PartState, PartView, PushesView,
+    Answer, CampaignAction, CampaignView, DeskError, Fault, HeadEndView, ImportReport, LaneCounts,
+    MeterFault, MeterView, NewCampaign, NewOrder, OrderState, OrderView, Page, PartState, PartView,
+    Previous, PushesView,
 };
 use crate::headend::{BODIES_MAX, IMPORT_MAX, ORDER_MAX};
 use crate::sample;
@@ -242,6 +243,58 @@ impl Desk for SmallDesk {
 
     fn order(&self, id: u64) -> Answer<OrderView> {
         self.answer(|memory| memory.order(id).cloned())
+    }
+
+    fn start_campaign(
+        &self,
+        campaign: NewCampaign,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView> {
+        self.answer(move |memory| {
+            memory.audit.push(format!(
+                "{by} brings {} of {} bytes to {:?}",
+                campaign.version,
+                image.len(),
+                campaign.meters
+            ));
+            Ok(campaign_view(&campaign.version, "running"))
+        })
+    }
+
+    fn campaigns(&self) -> Answer<Vec<CampaignView>> {
+        self.answer(|_| Ok(vec![campaign_view("2.0.1", "paused")]))
+    }
+
+    fn campaign(&self, id: u64) -> Answer<CampaignView> {
+        self.answer(move |_| match id {
+            7 => Ok(campaign_view("2.0.1", "paused")),
+            _ => Err(DeskError::Unknown(format!("campaign {id}: there is none"))),
+        })
+    }
+
+    fn change_campaign(&self, id: u64, action: CampaignAction, by: String) -> Answer<CampaignView> {
+        self.answer(move |memory| {
+            memory.audit.push(format!("{by}: {action:?} {id}"));
+            Ok(campaign_view("2.0.1", "aborted"))
+        })
+    }
+
+    fn roll_back(
+        &self,
+        id: u64,
+        previous: Previous,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView> {
+        self.answer(move |memory| {
+            let bytes = image.len();
+            memory.audit.push(format!(
+                "{by} rolls {id} back to {}, {bytes}",
+                previous.version
+            ));
+            Ok(campaign_view(&previous.version, "running"))
+        })
     }
 
     fn status(&self) -> Answer<HeadEndView> {
@@ -943,4 +996,88 @@ async fn a_body_that_stalls_is_given_up_and_only_so_many_are_read_at_a_time() {
     }
     assert_eq!(ask(router, order()).await.0, 201);
     assert_eq!(desk.memory().audit, ["night shift ordered 1"]);
+}
+
+fn campaign_view(version: &str, state: &str) -> CampaignView {
+    CampaignView {
+        id: 7,
+        by: "anna".to_owned(),
+        at: "2026-03-01T00:00:00Z".to_owned(),
+        version: version.to_owned(),
+        state: state.to_owned(),
+        reason: String::new(),
+        stage: 1,
+        total: 1,
+        waiting: 0,
+        under_way: 1,
+        succeeded: 0,
+        failed: 0,
+        cancelled: 0,
+        meters: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn campaigns_are_begun_followed_and_changed_by_operators_only() {
+    const IMAGE: &str = "application/octet-stream";
+    let desk = SmallDesk::with_meters(3);
+    let running = start(Some(Arc::clone(&desk)), Some(SECRET)).await;
+    let path = format!("{API}/campaigns");
+    let begin = format!("{path}?version=2.0.1&meters=1,2&stages=1,100%25");
+    let begun = running.post(&begin, IMAGE, "an image").await;
+    assert_eq!(
+        (begun.status, &begun.body["state"]),
+        (201, &json!("running"))
+    );
+    assert!(begun.head.contains("location: /api/v1/headend/campaigns/7"));
+    assert_eq!(running.get(&path).await.body[0]["version"], "2.0.1");
+    assert_eq!(running.get(&format!("{path}/7")).await.body["id"], 7);
+    for action in ["pause", "resume", "abort"] {
+        let changed = running.post(&format!("{path}/7/{action}"), IMAGE, "").await;
+        assert_eq!(changed.status, 200, "{action}: {}", changed.body);
+    }
+    let back = format!("{path}/7/rollback?version=1.9.9");
+    assert_eq!(running.post(&back, IMAGE, "old image").await.status, 201);
+    let done = [
+        "night shift brings 2.0.1 of 8 bytes to Some(\"1,2\")",
+        "night shift: Pause 7",
+        "night shift: Resume 7",
+        "night shift: Abort 7",
+        "night shift rolls 7 back to 1.9.9, 9",
+    ];
+    assert_eq!(desk.memory().audit, done);
+    let cases = [
+        (running.post(&path, IMAGE, "x").await, 400, "bad_query"),
+        (
+            running.post(&format!("{begin}&speed=1"), IMAGE, "x").await,
+            400,
+            "bad_query",
+        ),
+        (running.post(&begin, JSON, "{}").await, 415, "media_type"),
+        (
+            running.post_with(&begin, "", IMAGE, "x").await,
+            401,
+            "no_token",
+        ),
+        (running.get(&format!("{path}/8")).await, 404, "unknown"),
+        (running.get(&format!("{path}/07")).await, 404, "unknown"),
+        (
+            running.get(&format!("{path}/7/pause")).await,
+            405,
+            "method_not_allowed",
+        ),
+    ];
+    for (heard, status, code) in cases {
+        assert_eq!(
+            (heard.status, heard.code()),
+            (status, code),
+            "{}",
+            heard.body
+        );
+    }
+    assert_eq!(
+        desk.memory().audit.len(),
+        done.len(),
+        "nothing else was done"
+    );
 }
