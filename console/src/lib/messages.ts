@@ -306,6 +306,7 @@ const en = {
     frame: 'As it came',
     plain: 'Deciphered',
     evidence: 'Evidence',
+    verified: 'The tags verify: somebody with the keys of the meter sent these.',
     evidenceOf: (number: string) => `Event ${number}`,
     noBytes: 'No byte of it is kept.',
 
@@ -345,7 +346,7 @@ const en = {
     countersHint: 'since the start',
     nothingFound: 'No packet had a fault.',
     strangers: 'Unknown titles',
-    times: (count: string) => `about ${count} times`,
+    about: (count: string) => `≈ ${count}`,
 
     certificates: 'Certificates',
     inTheClear: 'Links between the tiers are in the clear, so there are none. Name certificates with pki.directory.',

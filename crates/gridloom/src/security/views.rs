@@ -1,7 +1,7 @@
 //! What an edge's node says, as the API shows it.
 
 use gridloom_core::{Period, ReadingStatus};
-use gridloom_dlms::security::CipheredApdu;
+use gridloom_dlms::security::{CipheredApdu, SecurityControl};
 use gridloom_edge::{
     DeviceTrust, Edge, Evidence, Held, HeldState as Standing, Imbalance, ImbalanceKind, Incident,
     IncidentKind as Kind, PacketId, Path, Quarantine, Reason, Scores, ScreeningSettings, Subject,
@@ -162,11 +162,21 @@ fn outside(bytes: &[u8]) -> Vec<FieldView> {
     match CipheredApdu::decode(bytes) {
         Ok(apdu) => vec![
             field("title", apdu.title.to_string()),
-            field("protection", apdu.control.to_string()),
+            field("protection", protection(apdu.control)),
             field("invocation counter", apdu.counter.to_string()),
         ],
         Err(error) => vec![field("packet", error.to_string())],
     }
+}
+
+fn protection(control: SecurityControl) -> String {
+    let words = match (control.is_authenticated(), control.is_encrypted()) {
+        (true, true) => "authenticated and encrypted",
+        (true, false) => "authenticated",
+        (false, true) => "encrypted",
+        (false, false) => "none",
+    };
+    format!("{words} (0x{control})")
 }
 
 fn balance(imbalance: &Imbalance) -> Vec<FieldView> {
