@@ -330,6 +330,7 @@ const en = {
     next: 'Next packet',
     already: { open: '', released: 'Somebody released it; the utility does not have it yet.', rejected: 'Somebody rejected it; the disk has not confirmed it yet.' },
 
+    facts: 'Trust, counters and certificates',
     whom: 'Trust, least first',
     devices: 'Meters',
     gateways: 'Gateways',
