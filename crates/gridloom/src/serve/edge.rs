@@ -22,6 +22,7 @@ use crate::area;
 use crate::founding::write_durably;
 use crate::headend::{MasterKeyOption, edge_key};
 use crate::links::Links;
+use crate::security::EdgeDesk;
 
 /// Prices travel in steps of 0.0001 per kWh, to which the tariff rounds them.
 const PRICE_SCALE: i8 = -4;
@@ -40,6 +41,8 @@ pub(super) struct EdgeTier {
 pub(super) struct RunningEdge {
     pub(super) node: Running<EdgeNode>,
     disk: Disk,
+    name: String,
+    screening: ScreeningConfig,
 }
 
 impl EdgeTier {
@@ -109,10 +112,11 @@ impl EdgeTier {
         let cells = CellDisk::open(directory)?;
         let kept = cells.all_of(&self.name)?;
         let memory = EdgeMemory::read(|cell: &str| kept.get(cell).map(Vec::as_slice))?;
+        let screening = ScreeningConfig::default();
         let config = EdgeConfig {
             title: self.title,
             price_scale: PRICE_SCALE,
-            screening: ScreeningConfig::default(),
+            screening,
             hash_key: HashKey::new([
                 u64::from_be_bytes(entropy::bytes()?),
                 u64::from_be_bytes(entropy::bytes()?),
@@ -143,11 +147,19 @@ impl EdgeTier {
         Ok(RunningEdge {
             node: runner.start(),
             disk,
+            name: self.name,
+            screening,
         })
     }
 }
 
 impl RunningEdge {
+    /// Where the API looks and decides.
+    pub(super) fn desk(&self, links: &Links, data: &DataDirectory) -> anyhow::Result<EdgeDesk> {
+        let (handle, links) = (self.node.handle(), links.clone());
+        EdgeDesk::open(handle, &self.name, &self.screening, links, data)
+    }
+
     /// Ends it; what it wants remembered is written.
     pub(super) async fn stop(self) {
         self.node.stop().await;
