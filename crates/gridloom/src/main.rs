@@ -35,6 +35,7 @@ mod sim;
 mod sms;
 mod snapshot;
 mod table;
+mod transport;
 mod usage;
 
 use std::io::Write;
