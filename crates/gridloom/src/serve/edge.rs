@@ -10,17 +10,15 @@ use gridloom_edge::{
 };
 use gridloom_headend::{Templates, Vault};
 use gridloom_host::{
-    CellDisk, DataDirectory, Disk, DiskParts, Listener, Net, OperationsDisk, Runner, Running,
-    entropy,
+    CellDisk, DataDirectory, DialAddress, Disk, DiskParts, Listener, Net, OperationsDisk, Runner,
+    Running, entropy,
 };
 use gridloom_nodes::EdgeNode;
 use gridloom_nodes::envelope::Role;
 use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, Transport};
 use serde::Deserialize;
 
-use super::neighbours::dial_address;
 use crate::area;
-use crate::config::Upper;
 use crate::founding::write_durably;
 use crate::headend::{MasterKeyOption, edge_key};
 use crate::links::Links;
@@ -106,8 +104,7 @@ impl EdgeTier {
         self,
         directory: &DataDirectory,
         port: Listener,
-        utility: &Upper,
-        here: Option<std::net::SocketAddr>,
+        utility: Option<DialAddress>,
         net: &Net,
         links: &Links,
         now: Now,
@@ -143,7 +140,7 @@ impl EdgeTier {
         )?;
         let node = runner.add(&self.name, node);
         links.listen(&mut runner, node, Role::Edge, port);
-        if let Some(utility) = dial_address(utility, here) {
+        if let Some(utility) = utility {
             links.dial(&mut runner, node, Role::Edge, utility);
         }
         runner.disk(disk.handle());

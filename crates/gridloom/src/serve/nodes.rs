@@ -194,8 +194,8 @@ impl Nodes {
                 let warnings = tier.warnings.iter().cloned();
                 lines.extend(warnings.map(|words| ("warning", words)));
                 let (title, meters) = (tier.title, tier.meters());
-                let upper = &tiers.edge_to_utility;
-                let edge = tier.start(directory()?, port, upper, at_utility, &net, &links, now)?;
+                let utility = dial_address(&tiers.edge_to_utility, at_utility);
+                let edge = tier.start(directory()?, port, utility, &net, &links, now)?;
                 if let Some(at) = at_edge {
                     lines.push(("edge", format!("{at} as {title}, {meters} meters")));
                 }
