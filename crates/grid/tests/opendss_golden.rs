@@ -57,6 +57,10 @@ fn solve(archive: &mut Archive, path: &str, taps: &[(&str, i32)]) -> PowerFlow {
     }
     let mut flow = PowerFlow::new(network, options).unwrap();
     let done = flow.solve().unwrap();
+    for regulator in &flow.network().regulators {
+        let tap = flow.network().tap(regulator.transformer, regulator.tap_winding).unwrap();
+        eprintln!("{} {}", regulator.name, regulator.position(tap));
+    }
     eprintln!("{path}: {} iterations, {} control steps", done.iterations, done.control_steps);
     flow
 }

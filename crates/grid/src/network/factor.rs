@@ -64,7 +64,7 @@ impl Sparse {
         sparse
     }
 
-    /// The product with a column.
+    #[cfg(test)]
     pub(crate) fn times(&self, column: &[Phasor]) -> Vec<Phasor> {
         let mut product = vec![ZERO; self.order];
         for (at, value) in column.iter().take(self.order).enumerate() {

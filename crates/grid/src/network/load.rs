@@ -138,13 +138,13 @@ impl Branch {
             return nominal * volts;
         }
         if unit <= limits.min {
-            // The current runs straight from the impedance's at `low` to the power's at `min`.
-            let (at_low, at_min) = (limits.low, 1.0 / limits.min);
+            // The current runs straight from the impedance's at `low` to the law's at `min`.
+            let (at_low, at_min) = (limits.low, self.current_at(limits.min));
             let share = (unit - limits.low) / (limits.min - limits.low);
             return nominal * volts * ((at_low + (at_min - at_low) * share) / unit);
         }
         if unit > limits.max {
-            return nominal * volts / (limits.max * limits.max);
+            return nominal * volts * (self.current_at(limits.max) / limits.max);
         }
         let power = match self.law {
             Law::Power => self.power,
@@ -162,6 +162,18 @@ impl Branch {
             }
         };
         power.conj() * volts / (size * size)
+    }
+
+    /// The current at a limit, per unit of the nominal one.
+    fn current_at(&self, unit: f64) -> f64 {
+        match self.law {
+            Law::Current => 1.0,
+            Law::Power
+            | Law::Impedance
+            | Law::Motor
+            | Law::Exponential { .. }
+            | Law::Zip { .. } => 1.0 / unit,
+        }
     }
 }
 
@@ -204,12 +216,16 @@ mod tests {
     #[test]
     fn outside_its_limits_a_load_is_an_impedance_without_a_step() {
         let limits = VoltageLimits { low: 0.5, min: 0.95, max: 1.05 };
-        let load = branch(Law::Power, limits);
-        for edge in [0.5, 0.95, 1.05] {
+        for (law, edge) in [Law::Power, Law::Current]
+            .into_iter()
+            .flat_map(|law| [0.5, 0.95, 1.05].map(|edge| (law, edge)))
+        {
+            let load = branch(law, limits);
             let below = load.current(Phasor::new(100.0 * edge - 1e-9, 0.0));
             let above = load.current(Phasor::new(100.0 * edge + 1e-9, 0.0));
-            assert!(magnitude(below - above) < 1e-6, "{edge}");
+            assert!(magnitude(below - above) < 1e-6, "{law:?} {edge}");
         }
+        let load = branch(Law::Power, limits);
         // Below `low` it is the nominal impedance.
         assert_eq!(load.current(Phasor::new(40.0, 0.0)).re, 4.0);
         assert_eq!(load.current(ZERO), ZERO);

@@ -32,9 +32,7 @@ pub(crate) struct Plan {
     pub(crate) row_of: Vec<usize>,
     /// Row → node.
     pub(crate) node_of: Vec<NodeId>,
-    pub(crate) matrix: Sparse,
     pub(crate) factors: Factors,
-    pub(crate) order: Order,
     pub(crate) branches: Vec<Branch>,
     /// First branch of each element that has some.
     pub(crate) branch_of: Vec<Option<usize>>,
@@ -153,9 +151,7 @@ impl Plan {
         Ok(Self {
             row_of,
             node_of,
-            matrix,
             factors,
-            order,
             branches,
             branch_of,
             injection,

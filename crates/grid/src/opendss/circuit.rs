@@ -114,13 +114,7 @@ fn single(network: &mut Network, object: &Object, read: Single) -> Result<(), Ci
         Kind::Capacitor(bank) => bank.phases,
         kind => kind.load().map_or(width, crate::network::Load::phases),
     };
-    // A delta of one phase lies between two phases.
-    let delta = match &read.kind {
-        Kind::Capacitor(bank) => bank.connection == Connection::Delta,
-        kind => kind.load().is_some_and(|load| load.connection == Connection::Delta),
-    };
-    let filled = if delta { width } else { phases };
-    let conductors = read.bus.conductors(network, width, filled);
+    let conductors = read.bus.conductors(network, width, phases);
     let id = network
         .add(&object.label, read.kind, conductors)
         .map_err(|error: NetworkError| CircuitError::Network { origin: object.origin.clone(), error })?;

@@ -153,7 +153,7 @@ impl<'a> Field<'a> {
 
 fn connection(value: &str) -> Option<Connection> {
     match value.trim().to_ascii_lowercase().as_str() {
-        "wye" | "y" | "ln" => Some(Connection::Wye),
+        "wye" | "w" | "y" | "ln" => Some(Connection::Wye),
         "delta" | "d" | "ll" => Some(Connection::Delta),
         _ => None,
     }

@@ -237,6 +237,7 @@ pub(crate) fn line(
 /// A series reactor.
 pub(crate) fn reactor(object: &Object) -> Result<(Kind, Vec<BusName>, bool), CircuitError> {
     let (mut r, mut x, mut phases, mut enabled) = (0.0, 0.0, 3, true);
+    let mut rating = None;
     let mut buses = [None, None];
     for field in Field::all(object) {
         match field.property() {
@@ -245,6 +246,7 @@ pub(crate) fn reactor(object: &Object) -> Result<(Kind, Vec<BusName>, bool), Cir
             "phases" => phases = field.phases()?,
             "r" => r = field.number()?,
             "x" => x = field.number()?,
+            "normamps" => rating = Some(field.number()?).filter(|amperes| *amperes > 0.0),
             "enabled" => enabled = field.flag()?,
             _ => return Err(field.refused()),
         }
@@ -252,7 +254,7 @@ pub(crate) fn reactor(object: &Object) -> Result<(Kind, Vec<BusName>, bool), Cir
     let line = Line {
         impedance: Matrix::balanced(phases, Phasor::new(r, x), Phasor::new(0.0, 0.0)),
         shunt: Matrix::zeros(phases),
-        rating_amperes: None,
+        rating_amperes: rating,
     };
     Ok((Kind::Line(line), both(object, buses)?, enabled))
 }
