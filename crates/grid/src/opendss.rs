@@ -13,9 +13,11 @@ mod geometry;
 mod injections;
 mod lines;
 mod script;
+mod shipped;
 mod text;
 mod transformers;
 
 pub use circuit::Circuit;
 pub use error::{CircuitError, Origin};
+pub use shipped::Shipped;
 pub use script::{BYTES_MAX, DEPTH_MAX, Files, OBJECTS_MAX};

@@ -21,6 +21,7 @@ mod manage;
 mod meters;
 mod obis_names;
 mod order;
+mod powerflow;
 mod profiles;
 mod read;
 mod serve;
@@ -67,6 +68,8 @@ enum Command {
     Meters(Box<meters::Meters>),
     /// Orders meters something through a running head-end
     Order(Box<order::Order>),
+    /// Solves the power flow of a distribution feeder
+    Powerflow(powerflow::PowerFlowCommand),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Emulate(command) => command.run(&mut out),
         Command::Meters(command) => command.run(&mut out),
         Command::Order(command) => command.run(&mut out),
+        Command::Powerflow(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),

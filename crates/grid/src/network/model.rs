@@ -8,6 +8,7 @@ use super::bus::{BUSES_MAX, Buses, Terminal};
 use super::complex::Phasor;
 use super::element::{Element, ElementId, Kind};
 use super::error::NetworkError;
+use super::load::{Law, VoltageLimits};
 use super::meter_point::MeterPoint;
 use super::regulator::{CapacitorControl, Regulator};
 
@@ -150,6 +151,14 @@ impl Network {
     pub fn set_nominal_kv(&mut self, id: ElementId, kv: f64) {
         if let Some(load) = self.elements[id.0].kind.load_mut() {
             load.kv = kv;
+        }
+    }
+
+    /// Sets how a load's or a plant's power follows the voltage, and where that ends.
+    pub fn set_law(&mut self, id: ElementId, law: Law, limits: VoltageLimits) {
+        if let Some(load) = self.elements[id.0].kind.load_mut() {
+            load.law = law;
+            load.limits = limits;
         }
     }
 
