@@ -24,6 +24,7 @@ mod meters;
 mod obis_names;
 mod order;
 mod pki;
+mod powerflow;
 mod profiles;
 mod quarantine;
 mod read;
@@ -81,6 +82,8 @@ enum Command {
     Pki(pki::Pki),
     /// Lists readings that an edge holds back, and releases or rejects them
     Quarantine(quarantine::Quarantine),
+    /// Solves the power flow of a distribution feeder
+    Powerflow(powerflow::PowerFlowCommand),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -129,6 +132,7 @@ fn main() -> ExitCode {
         Command::Order(command) => command.run(&mut out),
         Command::Pki(command) => command.run(&mut out),
         Command::Quarantine(command) => command.run(&mut out),
+        Command::Powerflow(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),
