@@ -5,7 +5,7 @@
 use gridloom_core::{Day, IntervalReading, MeterId, MilliwattHours, Period, Price, SystemTitle};
 use gridloom_sim::feeder::Settled;
 use gridloom_sim::hosted::Role;
-use gridloom_sim::{Checker, FaultPlan, LinkModel, LossyFeeder, Violation, World};
+use gridloom_sim::{Checker, FaultPlan, LossyFeeder, Violation, World};
 use gridloom_store::{Backend, CommitBatch, MemoryBackend, MeterDay, StoredReading};
 use std::time::Duration;
 
@@ -14,14 +14,7 @@ const METER: MeterId = MeterId(2);
 
 /// Two quiet days across the end of a month.
 fn settled() -> Settled {
-    let quiet = FaultPlan {
-        field: LinkModel::FIELD,
-        wide_area: LinkModel::WIDE_AREA,
-        crashes_max: 0,
-        down_max: Duration::ZERO,
-        cuts_max: 0,
-        cut_max: Duration::ZERO,
-    };
+    let quiet = FaultPlan::NONE;
     let scenario = LossyFeeder {
         faults: quiet,
         ..LossyFeeder::new(5)
