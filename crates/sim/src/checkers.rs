@@ -232,6 +232,17 @@ impl Account {
     }
 }
 
+impl std::ops::AddAssign for Account {
+    fn add_assign(&mut self, other: Self) {
+        self.produced += other.produced;
+        self.stored += other.stored;
+        self.quarantined += other.quarantined;
+        self.hostile += other.hostile;
+        self.gaps += other.gaps;
+        self.waiting += other.waiting;
+    }
+}
+
 impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -700,35 +711,6 @@ fn round_half_away(pico: i128, currency: Currency) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::FaultPlan;
-    use crate::trial::{Settled, Trial, Watch};
-    use std::time::Duration;
-
-    /// What a store cannot show: the meter against its house, and against the clock.
-    #[test]
-    fn a_meter_that_measured_another_house_or_missed_an_interval_is_found() {
-        let mut trial = Trial::lossy_feeder();
-        trial.faults = FaultPlan::NONE;
-        let Settled { world, .. } = trial.run(5, Watch::Quiet).unwrap();
-        let start = world.town().plan().start;
-        let now = world.now().utc;
-        let houses = world.town().houses();
-        let (_, node) = world.meters().next().unwrap();
-        check_energy(&houses[0], node.meter(), start).unwrap();
-        let violation = check_energy(&houses[1], node.meter(), start).unwrap_err();
-        assert!(matches!(violation, Violation::Energy { .. }), "{violation}");
-        check_profile(&houses[0], node.meter(), start, now).unwrap();
-        for (from, to) in [
-            (start - Duration::from_secs(1_800), now),
-            (start, now + Duration::from_secs(1_800)),
-        ] {
-            let violation = check_profile(&houses[0], node.meter(), from, to).unwrap_err();
-            assert!(
-                matches!(violation, Violation::NotCaptured { .. }),
-                "{violation}"
-            );
-        }
-    }
 
     #[test]
     fn an_interval_that_is_nowhere_or_twice_unbalances_the_account() {

@@ -107,6 +107,9 @@ impl LinkModel {
     /// Losses in a row that a stream suffers at most for one frame: 200 ms · (2⁶ − 1) ≈ 13 s.
     pub const RETRANSMITS_MAX: u32 = 6;
 
+    /// Bytes of a frame that a host carries: one more closes the link there.
+    pub const FRAME_MAX: usize = 1024 * 1024;
+
     /// Bytes that each fragment adds.
     pub const FRAGMENT_OVERHEAD: u64 = 8;
 

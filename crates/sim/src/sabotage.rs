@@ -10,6 +10,8 @@ use gridloom_nodes::DiskRequest;
 use gridloom_nodes::envelope::Message;
 use gridloom_store::Effect;
 
+use crate::link::LinkModel;
+
 /// What the world does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
@@ -54,7 +56,7 @@ impl Sabotage {
                 reading.values.import += MilliwattHours::new(1_000);
             }
             Self::BloatAFrame => {
-                frame.resize(super::world::World::FRAME_MAX + 1, 0);
+                frame.resize(LinkModel::FRAME_MAX + 1, 0);
                 return Some(answer);
             }
             Self::ForgeAPrice | Self::ForgeABill | Self::OrderByNobody | Self::LeakAPacket => {

@@ -399,3 +399,35 @@ fn violated(world: &World, when: &'static str, violation: Violation) -> TrialErr
         violation,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::{check_energy, check_profile};
+
+    /// What a store cannot show: the meter against its house, and against the clock.
+    #[test]
+    fn a_meter_that_measured_another_house_or_missed_an_interval_is_found() {
+        let mut trial = Trial::lossy_feeder();
+        trial.faults = FaultPlan::NONE;
+        let Settled { world, .. } = trial.run(5, Watch::Quiet).unwrap();
+        let start = world.town().plan().start;
+        let now = world.now().utc;
+        let houses = world.town().houses();
+        let (_, node) = world.meters().next().unwrap();
+        check_energy(&houses[0], node.meter(), start).unwrap();
+        let violation = check_energy(&houses[1], node.meter(), start).unwrap_err();
+        assert!(matches!(violation, Violation::Energy { .. }), "{violation}");
+        check_profile(&houses[0], node.meter(), start, now).unwrap();
+        for (from, to) in [
+            (start - Duration::from_secs(1_800), now),
+            (start, now + Duration::from_secs(1_800)),
+        ] {
+            let violation = check_profile(&houses[0], node.meter(), from, to).unwrap_err();
+            assert!(
+                matches!(violation, Violation::NotCaptured { .. }),
+                "{violation}"
+            );
+        }
+    }
+}

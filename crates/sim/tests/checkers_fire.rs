@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 use gridloom_core::{Day, IntervalReading, MeterId, MilliwattHours, Period, Price, SystemTitle};
-use gridloom_sim::feeder::Settled;
 use gridloom_sim::hosted::Role;
-use gridloom_sim::{Checker, FaultPlan, LossyFeeder, Violation, World};
+use gridloom_sim::trial::{Settled, Watch};
+use gridloom_sim::{Checker, FaultPlan, Trial, Violation, World};
 use gridloom_store::{Backend, CommitBatch, MemoryBackend, MeterDay, StoredReading};
 use std::time::Duration;
 
@@ -14,12 +14,9 @@ const METER: MeterId = MeterId(2);
 
 /// Two quiet days across the end of a month.
 fn settled() -> Settled {
-    let quiet = FaultPlan::NONE;
-    let scenario = LossyFeeder {
-        faults: quiet,
-        ..LossyFeeder::new(5)
-    };
-    scenario.run().unwrap()
+    let mut trial = Trial::lossy_feeder();
+    trial.faults = FaultPlan::NONE;
+    trial.run(5, Watch::Quiet).unwrap()
 }
 
 fn days() -> (Day, Day) {
@@ -80,6 +77,7 @@ fn an_untouched_world_passes_also_when_its_database_is_written_anew() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |_| {});
     checker.check_settled(&world).unwrap();
@@ -90,6 +88,7 @@ fn a_deleted_reading_is_an_acknowledged_one_that_is_lost() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |batch| {
         of_meter(batch).remove(7);
@@ -106,6 +105,7 @@ fn a_reading_in_the_database_and_in_the_journal_is_there_twice() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     let today = Day::parse("2026-05-02").unwrap();
     let config = world.ledger_config();
@@ -141,6 +141,7 @@ fn a_reading_that_nobody_measured_is_invented() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     let today = Day::parse("2026-05-02").unwrap();
     let end = PERIOD.end_of_slot(today, 40);
@@ -163,6 +164,7 @@ fn a_changed_value_differs() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |batch| {
         let reading = &mut of_meter(batch)[3].reading;
@@ -180,6 +182,7 @@ fn a_contradiction_is_found() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |batch| {
         let mut forged = of_meter(batch)[3];

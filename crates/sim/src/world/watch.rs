@@ -5,6 +5,7 @@ use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{DiskRequest, LinkId};
 
 use crate::hosted::Role;
+use crate::link::LinkModel;
 use crate::sabotage::Sabotage;
 
 use super::parts::{End, What};
@@ -20,9 +21,6 @@ pub struct Breaches {
 }
 
 impl World {
-    /// Bytes of a frame that a host carries: one more closes the link there.
-    pub const FRAME_MAX: usize = 1024 * 1024;
-
     /// Requests of one node that wait for a host's disk: with more it takes no frames.
     pub const DISK_WAITING_MAX: usize = 4_096;
 
@@ -116,8 +114,8 @@ impl World {
         if is_up {
             self.judge(role, frame);
         }
-        if frame.len() > Self::FRAME_MAX {
-            let breach = (role, "bytes of a frame", frame.len(), Self::FRAME_MAX);
+        if frame.len() > LinkModel::FRAME_MAX {
+            let breach = (role, "bytes of a frame", frame.len(), LinkModel::FRAME_MAX);
             self.breaches.unbounded.get_or_insert(breach);
         }
     }
