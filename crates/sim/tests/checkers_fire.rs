@@ -211,6 +211,7 @@ fn a_changed_and_a_lost_price_are_found() {
         let Settled {
             mut world,
             mut checker,
+            ..
         } = settled();
         rewrite(&mut world, change);
         let violation = checker.check_safety(&world).unwrap_err();
@@ -243,6 +244,7 @@ fn a_wrong_and_a_missing_bill_are_found() {
         let Settled {
             mut world,
             mut checker,
+            ..
         } = settled();
         rewrite(&mut world, change);
         let violation = checker.check_settled(&world).unwrap_err();

@@ -917,7 +917,11 @@ fn router(desk: Arc<SmallDesk>) -> Router {
     let (_host, snapshots) = watch::channel(Arc::new(sample::full()));
     let (_stop, stopped) = watch::channel(false);
     let (hub, _pace) = Hub::new(snapshots, stopped);
-    routes(hub, Some(desk), options(Some(SECRET)))
+    let desks = Desks {
+        head_end: Some(desk),
+        security: None,
+    };
+    routes(hub, desks, options(Some(SECRET)))
 }
 
 async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
