@@ -215,6 +215,9 @@ impl Trial {
         }
     }
 
+    /// After the end of an interval nobody asks for its readings and its price for so long.
+    pub const GRACE: Duration = Duration::from_mins(10);
+
     /// Runs one seed through faults and healing. Safety is checked after every crash and restart.
     ///
     /// # Errors
@@ -279,7 +282,7 @@ impl Trial {
             .map_err(|violation| violated(&world, "before the healing", violation))?;
         world.heal().map_err(|error| stopped(&world, error))?;
         world
-            .run_until(faults_end + self.settle_for, |_, _| {})
+            .run_until(self.settled_at(), |_, _| {})
             .map_err(|error| stopped(&world, error))?;
         checker
             .check_settled(&world)
@@ -292,6 +295,14 @@ impl Trial {
             checker,
             account,
         })
+    }
+
+    /// When a healed world is judged: what has just been captured had time to arrive.
+    fn settled_at(&self) -> UtcTime {
+        let at = self.start.start() + self.faults_for + self.settle_for;
+        let next = self.period.next_end(at);
+        let last = next - self.period.duration();
+        at.max(last + Self::GRACE)
     }
 
     fn build(&self, seed: Seed) -> Result<(World, BTreeSet<MeterId>), TrialError> {

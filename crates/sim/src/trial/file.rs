@@ -195,9 +195,11 @@ impl FromStr for Trial {
             .checked_mul(60)
             .and_then(Period::from_secs)
         else {
-            let expected = "a divisor of 60";
+            let expected = "15, 20, 30 or 60";
             return value("town.period_minutes", town.period_minutes, expected);
         };
+        // Beyond the grace of a check.
+        within("town.period_minutes", town.period_minutes.into(), 15, 60)?;
         let Some(start) = Day::parse(&town.start) else {
             return value("town.start", &town.start, "a day such as 2026-04-30");
         };
