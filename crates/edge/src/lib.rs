@@ -10,8 +10,9 @@
 //!   heard whatever is sent in its name from elsewhere.
 //! - A reading goes to the utility, or into the quarantine, or its meter is not told that it is
 //!   kept. It is told so only when the reading is durable, there or here.
-//! - An answer goes to the path that last carried a verified and forwarded packet of that meter,
-//!   so a forger cannot pull a meter's answers to himself.
+//! - An answer goes to the path that last proved itself by verified and forwarded packets of that
+//!   meter, so neither a forger nor whoever is faster than the meter can pull its answers to
+//!   himself; while a new path has not proved itself, it goes both ways.
 //! - No own invocation counter is used before a durable reservation covers it.
 //! - State per meter is constant, state for strangers is constant in all.
 

@@ -10,7 +10,7 @@ use gridloom_core::{Now, SystemTitle, UtcTime};
 use gridloom_dlms::counter::{FreshCounter, ReceiveCounter};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys};
 
-use crate::behaviour::{self, Features, Model, Trail};
+use crate::behaviour::{self, Anchor, Features, Model, Trail};
 use crate::config::ScreeningConfig;
 use crate::frame;
 use crate::identity::{CloneRule, Path, Whereabouts};
@@ -95,6 +95,10 @@ pub(crate) struct Screen {
     verdicts: VerdictCounters,
     model: Option<Box<dyn Model>>,
     rekeying: Rekeying,
+    /// Of devices whose last readings were held for their energies.
+    anchors: BTreeMap<DeviceIndex, Anchor>,
+    /// Whose packet it was that came again by another path, its tag verified; asked once.
+    repeated: Option<DeviceIndex>,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
     /// What the last believed packet says; kept here so that no step moves it.
@@ -107,6 +111,9 @@ impl Screen {
     /// Bytes of a gateway's name; one with a longer name has no number, and so no home.
     const NAME_BYTES_MAX: usize = 256;
     const SHARED_SEAT: usize = 0;
+    /// Devices whose held readings the next ones are measured by; of further ones every second
+    /// false energy passes.
+    const ANCHORS_MAX: usize = 4_096;
 
     pub(crate) fn new(
         config: ScreeningConfig,
@@ -163,6 +170,8 @@ impl Screen {
             verdicts: VerdictCounters::default(),
             model: None,
             rekeying: Rekeying::default(),
+            anchors: BTreeMap::new(),
+            repeated: None,
             plain: Vec::new(),
             said: Said::Nothing,
             config,
@@ -313,12 +322,6 @@ impl Screen {
         self.devices[device.at()].is_revoked
     }
 
-    /// Counts a packet that was refused before it got here.
-    pub(crate) fn refuse(&mut self, reason: Reason) {
-        self.reasons.count(reason);
-        self.verdicts.dropped += 1;
-    }
-
     /// A packet that was to be quarantined found no room.
     pub(crate) fn no_room(&mut self) {
         self.reasons.count(Reason::QuarantineFull);
@@ -391,6 +394,38 @@ impl Screen {
     /// A held reading was released: it is the device's word after all.
     pub(crate) fn follow(&mut self, device: DeviceIndex, push: &gridloom_dlms::push::IntervalPush) {
         self.devices[device.at()].trail.follow(push);
+        self.weigh_anchor(device);
+    }
+
+    /// Forgets a device's anchor once the device was believed about a later interval.
+    fn weigh_anchor(&mut self, device: DeviceIndex) {
+        let trail = &self.devices[device.at()].trail;
+        if self
+            .anchors
+            .get(&device)
+            .is_some_and(|it| it.is_passed(trail))
+        {
+            self.anchors.remove(&device);
+        }
+    }
+
+    fn drop_anchor(&mut self, device: DeviceIndex, reasons: Reasons) {
+        let Said::Push(push) = &self.said else {
+            return;
+        };
+        let before = self.anchors.get(&device).copied();
+        if before.is_none() && self.anchors.len() >= Self::ANCHORS_MAX {
+            return;
+        }
+        if let Some(anchor) = Anchor::after(before, push, reasons) {
+            self.anchors.insert(device, anchor);
+        }
+    }
+
+    /// Whose packet the last one repeated, by another path than its title's and with a tag that
+    /// verified; asked once.
+    pub(crate) fn take_repeated(&mut self) -> Option<DeviceIndex> {
+        self.repeated.take()
     }
 
     /// Reads what the state of these devices begins with; for nothing but to have it in the cache.
@@ -409,7 +444,35 @@ impl Screen {
         frame: &[u8],
         now: Now,
     ) -> (Screening, Option<Believed>) {
-        let now_s = u32::try_from(now.instant.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX);
+        let now_s = seconds(now);
+        let (seat, gateway_id) = self.tally(path, now_s);
+        self.repeated = None;
+        let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
+            Ok(packet) => self.judge(packet, link, frame, now),
+            Err((reasons, believed)) => (Screening::dropped(reasons), believed),
+        };
+        self.count(seat, &screening);
+        (screening, believed)
+    }
+
+    /// Judges what is no packet at all: whoever carried it pays.
+    pub(crate) fn screen_unframed(&mut self, path: Path, now: Now) -> Screening {
+        let (seat, _) = self.tally(path, seconds(now));
+        let lanes = self.budgets.lanes(path);
+        let reason = match self.budgets.admit(lanes, Tick::at(now.instant)) {
+            Ok(()) => {
+                self.budgets.charge(lanes);
+                Reason::Malformed
+            }
+            Err(flooded) => flooded,
+        };
+        let screening = Screening::dropped(Reasons::of(reason));
+        self.count(seat, &screening);
+        screening
+    }
+
+    /// Counts what came, whatever it is: where its gateway sits, and its number.
+    fn tally(&mut self, path: Path, now_s: u32) -> (usize, Option<GatewayId>) {
         let shift = self.shift;
         let is_surge = self.surge.count(shift, now_s);
         if is_surge {
@@ -422,12 +485,7 @@ impl Screen {
         if gateway.shift.count(shift, now_s) && !is_surge {
             self.last_surge = Surge::Gateway;
         }
-        let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
-            Ok(packet) => self.judge(packet, link, frame, now),
-            Err((reasons, believed)) => (Screening::dropped(reasons), believed),
-        };
-        self.count(seat, &screening);
-        (screening, believed)
+        (seat, gateway_id)
     }
 
     fn count(&mut self, seat: usize, screening: &Screening) {
@@ -613,6 +671,7 @@ impl Screen {
         if integrity::open(&self.registry, device, packet, &mut self.plain).is_err() {
             return false;
         }
+        self.repeated = Some(device);
         let said = integrity::interval(&self.plain);
         let rule = self.clone_rule();
         let state = &mut self.devices[device.at()];
@@ -729,7 +788,8 @@ impl Screen {
         let site = self.registry.site(believed.device);
         let state = &mut self.devices[believed.device.at()];
         if let Said::Push(push) = &self.said {
-            let (physics, found) = behaviour::judge(push, &site, &state.trail, settings, now.utc);
+            let past = (&state.trail, self.anchors.get(&believed.device));
+            let (physics, found) = behaviour::judge(push, &site, past, settings, now.utc);
             reasons = reasons.and(found);
             b = physics;
             believed.deviation = state.trail.deviation(push);
@@ -762,11 +822,23 @@ impl Screen {
         let before = state.trust;
         state.trust.follow(screening.scores);
         believed.is_state_changed |= state.trust != before;
-        if let (Said::Push(push), Verdict::Forward) = (&self.said, screening.verdict) {
-            believed.is_newest = state.trail.follow(push);
+        match (&self.said, screening.verdict) {
+            (Said::Push(push), Verdict::Forward) => {
+                believed.is_newest = state.trail.follow(push);
+                self.weigh_anchor(believed.device);
+            }
+            (Said::Push(_), Verdict::Quarantine) => {
+                self.drop_anchor(believed.device, screening.reasons);
+            }
+            (_, Verdict::Forward | Verdict::Quarantine | Verdict::Drop) => {}
         }
         (screening, Some(believed))
     }
+}
+
+/// Seconds since the edge's start.
+fn seconds(now: Now) -> u32 {
+    u32::try_from(now.instant.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
 /// A believed packet before it is judged.

@@ -15,8 +15,8 @@ use gridloom_edge::{
     AcceptedReading, AuditRecord, Decision, Edge, EdgeConfig, EdgeMemory, Effect, Evidence,
     Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident, IncidentKind,
     MeterAlarm, Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason,
-    Registration, Registry, Score, Screening, ScreeningConfig, Site, Subject, TransformerId,
-    Verdict,
+    Registration, Registry, Score, Screening, ScreeningConfig, ScreeningSettings, Site, Subject,
+    TransformerId, Verdict,
 };
 
 const PERIOD: Period = Period::QUARTER_HOUR;
@@ -262,6 +262,65 @@ impl Station {
         let packets = self.edge.quarantine().packets();
         packets.map(|it| (it.id.0, it.state.word())).collect()
     }
+}
+
+#[test]
+fn every_false_energy_under_a_true_register_is_held_and_the_truth_after_it_is_not() {
+    let (mut station, mut meter) = (Station::new(1), Meter::new(1));
+    let lie = |slot| {
+        let mut push = truth(slot);
+        push.values.import = MilliwattHours::new(push.values.import.get() / 2 / 1_000 * 1_000);
+        push
+    };
+    // Intervals in the order in which they come, and whether they are lies.
+    let pushes = [
+        (1, false),
+        (2, true),
+        (3, true),
+        (3, true), // Its confirmation was lost.
+        (4, true),
+        (3, true),
+        (5, false),
+        (6, true),
+        (8, false), // Across a gap nobody can tell.
+        (9, false),
+    ];
+    for (slot, is_lie) in pushes {
+        let push = if is_lie { lie(slot) } else { truth(slot) };
+        let frame = meter.push(&push);
+        let screening = station.packet(home(1), &frame);
+        let reasons = screening.reasons;
+        assert_eq!(reasons.contains(Reason::RegisterMismatch), is_lie, "{slot}");
+        assert_eq!(screening.verdict == Verdict::Quarantine, is_lie, "{slot}");
+    }
+    // What cannot be true as a register is no measure for the next one.
+    let frame = meter.push(&rollback(10));
+    let screening = station.packet(home(1), &frame);
+    assert!(screening.reasons.contains(Reason::RegisterBackwards));
+    let frame = meter.push(&truth(11));
+    assert_eq!(station.packet(home(1), &frame).verdict, Verdict::Forward);
+}
+
+#[test]
+fn what_is_no_frame_is_named_by_its_path_and_spends_its_budget() {
+    let mut station = Station::new(1);
+    let path = home(7);
+    for _ in 0..1_000 {
+        let screening = station.edge.handle_unframed(path, b"noise", station.now);
+        assert_eq!(screening.verdict, Verdict::Drop);
+    }
+    let reasons = station.edge.status().reasons;
+    let burst = ScreeningSettings::default().path_burst;
+    assert_eq!(reasons.get(Reason::Malformed), burst.into());
+    assert_eq!(reasons.get(Reason::PathFlooded), 1_000 - u64::from(burst));
+    let incidents: Vec<_> = station.edge.incidents().cloned().collect();
+    assert_eq!(incidents.len(), 1);
+    let kind = IncidentKind::Packets(Reason::Malformed);
+    let expected = (Subject::Path(path), kind, u64::from(burst));
+    let found = &incidents[0];
+    assert_eq!((found.subject, found.kind, found.count), expected);
+    let frame = Meter::new(1).push(&truth(1));
+    assert_eq!(station.packet(home(1), &frame).verdict, Verdict::Forward);
 }
 
 /// A meter said the truth about interval 1, and then that its register ran backwards.

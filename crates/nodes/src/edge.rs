@@ -212,13 +212,13 @@ impl EdgeNode {
     /// A push or a confirmation is for the edge itself; what a meter answers to another client
     /// goes to the head-end, which alone can verify it.
     fn take_from_meter(&mut self, path: Path, link: &LinkQuality, frame: &[u8], now: Now) {
-        let Ok(frame) = wrapper::Frame::decode(frame) else {
-            self.edge.handle_unframed();
+        let Ok(wrapped) = wrapper::Frame::decode(frame) else {
+            self.edge.handle_unframed(path, frame, now);
             self.report_soon(now);
             return;
         };
-        if frame.destination == WPort::PRE_ESTABLISHED_CLIENT {
-            let screening = self.edge.handle_packet_of(path, link, frame.apdu, now);
+        if wrapped.destination == WPort::PRE_ESTABLISHED_CLIENT {
+            let screening = self.edge.handle_packet_of(path, link, wrapped.apdu, now);
             if screening.verdict != Verdict::Forward {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
@@ -227,8 +227,8 @@ impl EdgeNode {
             self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,
-                client: frame.destination,
-                apdu: frame.apdu.to_vec(),
+                client: wrapped.destination,
+                apdu: wrapped.apdu.to_vec(),
             };
             self.send(utility, &message);
         } else {

@@ -74,7 +74,10 @@ impl Edge {
             (Verdict::Quarantine, Some(believed)) => {
                 self.hold(path, frame, believed, &mut screening, now);
             }
-            (Verdict::Drop, _) => self.note_drop(path, frame, believed.as_ref(), &screening, now),
+            (Verdict::Drop, _) => {
+                self.note_repeated(path);
+                self.note_drop(path, frame, believed.as_ref(), &screening, now);
+            }
             (Verdict::Forward | Verdict::Quarantine, None) => {
                 unreachable!("only what is believed is judged")
             }
@@ -302,8 +305,11 @@ impl Edge {
     }
 
     /// Something came up that is no wrapped APDU at all.
-    pub fn handle_unframed(&mut self) {
-        self.screen.refuse(Reason::Malformed);
+    pub fn handle_unframed(&mut self, path: Path, frame: &[u8], now: Now) -> Screening {
+        let screening = self.screen.screen_unframed(path, now);
+        self.tell_surge(path, frame, now);
+        self.note_drop(path, frame, None, &screening, now);
+        screening
     }
 }
 
