@@ -27,6 +27,7 @@ use crate::rekeying::Until;
 use crate::score::Scores;
 use crate::screen::Screen;
 use crate::shards::Shards;
+use crate::silence::Silences;
 use crate::snapshot::{Snapshots, Urgency};
 use crate::status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage};
 use crate::tariff::{PriceCache, PriceDelivery};
@@ -90,6 +91,7 @@ pub struct Edge {
     newcomers: BTreeMap<DeviceIndex, Newcomer>,
     prices: PriceCache,
     balances: Balances,
+    silences: Silences,
     quarantine: Quarantine,
     incidents: Incidents,
     alarms: Alarms,
@@ -164,6 +166,7 @@ impl Edge {
             newcomers: BTreeMap::new(),
             prices: PriceCache::default(),
             balances,
+            silences: Silences::default(),
             quarantine: Quarantine::resume(memory.packets, &memory.pages),
             incidents: Incidents::default(),
             alarms: Alarms::default(),
@@ -249,7 +252,7 @@ impl Edge {
 
     /// A gateway's link stands, and the gateway has told its name.
     pub fn handle_gateway_up(&mut self, gateway: u64, name: &str, now: Instant) {
-        if self.screen.handle_gateway_up(gateway, name) {
+        if self.screen.handle_gateway_up(gateway, name, now) {
             self.states.mark_gateways();
             self.remember_soon(now);
         }
@@ -290,6 +293,7 @@ impl Edge {
             self.hand_up_again(now.instant);
         }
         self.balances.handle_timeout(now.instant);
+        self.close_silences(now);
         for alarm in self.alarms.due(now.instant) {
             self.outbox.push_back(Effect::Alarm(Box::new(alarm)));
         }
@@ -309,6 +313,7 @@ impl Edge {
             self.states.wake().map(|at| (at, "snapshot of trust")),
             self.alarms.wake().map(|at| (at, "hand up alarms")),
             self.balances.wake().map(|at| (at, "close a balance")),
+            self.silences.wake().map(|at| (at, "count missing meters")),
             self.awaiting_answer
                 .first()
                 .map(|(at, _)| (*at, "repeat a price")),

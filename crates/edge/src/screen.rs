@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gridloom_core::{Now, SystemTitle, UtcTime};
+use gridloom_core::{Instant, Now, SystemTitle, UtcTime};
 use gridloom_dlms::counter::{FreshCounter, ReceiveCounter};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys};
 
@@ -46,6 +46,8 @@ struct Gateway {
     packets: u64,
     trust: Smoothed,
     shift: Cusum,
+    /// When it told its name, in seconds since the edge's start.
+    named_s: u32,
 }
 
 /// A believed packet; what it says is [`Screen::said`].
@@ -58,6 +60,8 @@ pub(crate) struct Believed {
     pub(crate) deviation: i32,
     /// Whether no newer interval of the device was forwarded before it.
     pub(crate) is_newest: bool,
+    /// Whether it is the first packet of the device that is believed since the edge's start.
+    pub(crate) is_first: bool,
     /// Whether its home was learnt from it, or its trust has moved.
     pub(crate) is_state_changed: bool,
 }
@@ -192,12 +196,13 @@ impl Screen {
     }
 
     /// A gateway's link stands, and the gateway has told its name. Whether its number is new.
-    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str) -> bool {
+    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str, now: Instant) -> bool {
         let known = self.names.get(name).copied();
         let id = known.or_else(|| self.number(name));
         let seat = self.seat(link);
         if seat != Self::SHARED_SEAT {
             self.seats[seat].id = id;
+            self.seats[seat].named_s = seconds(now);
             if let Some(trust) = id.and_then(|id| self.gone.remove(&id)) {
                 self.seats[seat].trust = Smoothed::resume(trust);
             }
@@ -362,6 +367,27 @@ impl Screen {
         })
     }
 
+    /// The link of a gateway that has a number.
+    pub(crate) fn link_of(&self, gateway: GatewayId) -> Option<u64> {
+        let mut links = self.gateways.iter();
+        let found = links.find(|(_, seat)| self.seats[**seat].id == Some(gateway));
+        found.map(|(link, _)| *link)
+    }
+
+    /// For how many seconds a gateway's link has stood; `None` if there is none.
+    pub(crate) fn stands_for_s(&self, gateway: GatewayId, now: Instant) -> Option<u32> {
+        let seat = self.gateways.get(&self.link_of(gateway)?)?;
+        Some(seconds(now).saturating_sub(self.seats[*seat].named_s))
+    }
+
+    /// What the gateway of a link is called.
+    pub(crate) fn gateway_name(&self, link: u64) -> Option<&str> {
+        let id = self.seats[*self.gateways.get(&link)?].id?;
+        let mut names = self.names.iter();
+        let found = names.find(|(_, it)| **it == id);
+        found.map(|(name, _)| name.as_str())
+    }
+
     pub(crate) fn strangers(&self) -> Vec<(SystemTitle, u32)> {
         self.strangers.loudest()
     }
@@ -444,7 +470,7 @@ impl Screen {
         frame: &[u8],
         now: Now,
     ) -> (Screening, Option<Believed>) {
-        let now_s = seconds(now);
+        let now_s = seconds(now.instant);
         let (seat, gateway_id) = self.tally(path, now_s);
         self.repeated = None;
         let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
@@ -457,7 +483,7 @@ impl Screen {
 
     /// Judges what is no packet at all: whoever carried it pays.
     pub(crate) fn screen_unframed(&mut self, path: Path, now: Now) -> Screening {
-        let (seat, _) = self.tally(path, seconds(now));
+        let (seat, _) = self.tally(path, seconds(now.instant));
         let lanes = self.budgets.lanes(path);
         let reason = match self.budgets.admit(lanes, Tick::at(now.instant)) {
             Ok(()) => {
@@ -615,6 +641,7 @@ impl Screen {
         state.believed.commit(fresh);
         state.budget.sent.take();
         let site = self.registry.site(device);
+        let is_first = state.whereabouts.is_new();
         let had_home = state.whereabouts.learnt_home().is_some();
         let identity = state
             .whereabouts
@@ -633,6 +660,7 @@ impl Screen {
             counter: packet.counter,
             deviation: 0,
             is_newest: false,
+            is_first,
             is_state_changed: !had_home && state.whereabouts.learnt_home().is_some(),
         };
         match content {
@@ -837,8 +865,8 @@ impl Screen {
 }
 
 /// Seconds since the edge's start.
-fn seconds(now: Now) -> u32 {
-    u32::try_from(now.instant.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
+fn seconds(now: Instant) -> u32 {
+    u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
 /// A believed packet before it is judged.
@@ -862,6 +890,7 @@ impl Gateway {
             packets: 0,
             trust: Smoothed::default(),
             shift: Cusum::new(),
+            named_s: 0,
         }
     }
 }

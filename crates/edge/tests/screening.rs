@@ -12,11 +12,11 @@ use gridloom_dlms::apdu::{DataNotificationConfirm, LongInvokeId};
 use gridloom_dlms::push::{BillingStatus, IntervalPush};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
 use gridloom_edge::{
-    AcceptedReading, AuditRecord, Decision, Edge, EdgeConfig, EdgeMemory, Effect, Evidence,
-    Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident, IncidentKind,
-    MeterAlarm, Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason,
-    Registration, Registry, Score, Screening, ScreeningConfig, ScreeningSettings, Site, Subject,
-    TransformerId, Verdict,
+    AcceptedReading, AuditRecord, ClosedLine, Decision, Edge, EdgeConfig, EdgeMemory, Effect,
+    Evidence, Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident,
+    IncidentKind, LineFault, MeterAlarm, Model, PacketId, Path, Placement, Quarantine,
+    QuarantineError, Reason, Registration, Registry, Score, Screening, ScreeningConfig,
+    ScreeningSettings, Site, Subject, TransformerId, Verdict,
 };
 
 const PERIOD: Period = Period::QUARTER_HOUR;
@@ -593,7 +593,9 @@ fn two_devices_under_one_title_are_quarantined_with_both_paths() {
         .iter()
         .map(|it| match it {
             Evidence::Packet { path, .. } => *path,
-            Evidence::Imbalance(_) => panic!("{it:?}"),
+            Evidence::Imbalance(_) | Evidence::Line { .. } | Evidence::Silence(_) => {
+                panic!("{it:?}")
+            }
         })
         .collect();
     assert_eq!(paths, [ELSEWHERE, home(1), ELSEWHERE]);
@@ -849,4 +851,111 @@ fn a_packet_writes_its_part_of_the_counters_and_no_other() {
             meter.number
         );
     }
+}
+
+#[test]
+fn lines_that_had_to_be_closed_are_counted_and_named_by_address_and_gateway() {
+    let mut station = Station::new(1);
+    let gateway = home(1).gateway;
+    station
+        .edge
+        .handle_gateway_up(gateway, "gateway-a", station.now.instant);
+    let line = |fault, last| ClosedLine {
+        fault,
+        address: Some([192, 0, 2, last].into()),
+    };
+    let slow = line(LineFault::PartialFrame, 7);
+    for number in 100..164 {
+        let path = Path {
+            gateway,
+            down: number,
+        };
+        station.edge.handle_line_closed(path, slow, station.now.utc);
+    }
+    let other = line(LineFault::NoFrame, 8);
+    station.edge.handle_own_line_closed(other, station.now.utc);
+    station.drain();
+    let counters = station.edge.status().lines_closed;
+    let counts = LineFault::ALL.map(|fault| counters.get(fault));
+    assert_eq!(counts, [64, 1, 0]);
+    let told: Vec<_> = station
+        .alerts
+        .iter()
+        .map(|it| (it.subject, it.kind, it.gateway.as_deref()))
+        .collect();
+    let address = |gateway, line: ClosedLine| Subject::Address {
+        gateway,
+        address: line.address.unwrap(),
+    };
+    let expected = [
+        (
+            address(Some(gateway), slow),
+            IncidentKind::Line(LineFault::PartialFrame),
+            Some("gateway-a"),
+        ),
+        (
+            address(None, other),
+            IncidentKind::Line(LineFault::NoFrame),
+            None,
+        ),
+    ];
+    assert_eq!(told, expected, "one alarm for 64 lines of one address");
+    let first = station.edge.incidents().next().unwrap();
+    assert_eq!(first.count, 64);
+}
+
+#[test]
+fn a_gateway_whose_meters_are_late_is_named() {
+    const METERS: u32 = 12;
+    let mut station = Station::new(METERS);
+    let mut meters: Vec<Meter> = (1..=METERS).map(Meter::new).collect();
+    // Odd meters are at home at one gateway, even ones at the other.
+    let path = |number: u32| Path {
+        gateway: u64::from(number % 2),
+        down: number.into(),
+    };
+    for (gateway, name) in [(0, "even"), (1, "odd")] {
+        station
+            .edge
+            .handle_gateway_up(gateway, name, station.now.instant);
+    }
+    station.pass(Duration::from_secs(3_600));
+    for slot in 60..90 {
+        let late = end(slot).since(station.now.utc);
+        station.pass(late);
+        let mut withheld = Vec::new();
+        for meter in &mut meters {
+            let frame = meter.push(&truth(slot));
+            // From interval 80 on the odd gateway drops every second meter's first try.
+            if slot >= 80 && meter.number % 4 == 1 {
+                withheld.push((meter.number, frame));
+            } else {
+                station.packet(path(meter.number), &frame);
+            }
+        }
+        station.pass(Duration::from_secs(10));
+        for (number, frame) in withheld {
+            let screening = station.packet(path(number), &frame);
+            assert_eq!(screening.verdict, Verdict::Forward);
+        }
+    }
+    let told: Vec<_> = station
+        .alerts
+        .iter()
+        .map(|it| (it.subject, it.kind, it.gateway.as_deref(), it.first))
+        .collect();
+    let (subject, kind, name, first) = told[0];
+    let expected = (Subject::Gateway(1), IncidentKind::Silence, Some("odd"));
+    assert_eq!((subject, kind, name), expected);
+    assert!(first >= end(81) && first < end(84), "{first:?}");
+    assert!(
+        told.iter().all(|it| it.0 == Subject::Gateway(1)),
+        "{told:?}"
+    );
+    let evidence = &station.alerts[0].evidence[0];
+    let Evidence::Silence(silence) = evidence else {
+        panic!("{evidence:?}")
+    };
+    let seen = (silence.due, silence.heard, silence.usual_milli);
+    assert_eq!(seen, (6, 3, 20));
 }

@@ -183,6 +183,16 @@ impl EdgeNode {
                     }
                 }
             }
+            Ok(Message::LineGone { path, closed }) => {
+                let path = Path {
+                    gateway: link.0,
+                    down: path,
+                };
+                self.edge.handle_path_gone(path);
+                if let Some(closed) = closed {
+                    self.edge.handle_line_closed(path, closed, now.utc);
+                }
+            }
             Ok(Message::Hello {
                 role: Role::Gateway,
                 name,
@@ -358,6 +368,7 @@ impl EdgeNode {
                         id = incident.id.0,
                         subject = ?incident.subject,
                         kind = ?incident.kind,
+                        gateway = incident.gateway,
                         count = incident.count,
                         "incident"
                     );
@@ -408,6 +419,11 @@ impl Node for EdgeNode {
                 ..
             }
             | Input::DialFailed { .. } => {}
+            Input::LinkFault { link, closed } => {
+                if self.gateways.contains(&link) {
+                    self.edge.handle_own_line_closed(closed, now.utc);
+                }
+            }
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
                     self.edge.handle_gateway_gone(link.0);
