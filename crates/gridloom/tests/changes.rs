@@ -401,7 +401,11 @@ fn keys_and_firmware_change_behind_real_sockets() {
     drop(served);
 
     let log = std::fs::read(&log).unwrap();
-    assert!(log.len() > 10_000, "everything is traced");
+    assert!(
+        log.len() > 1_000,
+        "the log says something: {}",
+        String::from_utf8_lossy(&log)
+    );
     let is_in_log = |needle: &[u8]| log.windows(needle.len()).any(|window| window == needle);
     let mut secrets = vec![EK.to_vec(), AK.to_vec(), KEK.to_vec()];
     for secret in [EK, AK, KEK] {
