@@ -188,6 +188,16 @@ impl EdgeNode {
                     }
                 }
             }
+            Ok(Message::LineGone { path, closed }) => {
+                let path = Path {
+                    gateway: link.0,
+                    down: path,
+                };
+                self.edge.handle_path_gone(path);
+                if let Some(closed) = closed {
+                    self.edge.handle_line_closed(path, closed, now.utc);
+                }
+            }
             Ok(Message::Hello {
                 role: Role::Gateway,
                 name,
@@ -217,13 +227,13 @@ impl EdgeNode {
     /// A push or a confirmation is for the edge itself; what a meter answers to another client
     /// goes to the head-end, which alone can verify it.
     fn take_from_meter(&mut self, path: Path, link: &LinkQuality, frame: &[u8], now: Now) {
-        let Ok(frame) = wrapper::Frame::decode(frame) else {
-            self.edge.handle_unframed();
+        let Ok(wrapped) = wrapper::Frame::decode(frame) else {
+            self.edge.handle_unframed(path, frame, now);
             self.report_soon(now);
             return;
         };
-        if frame.destination == WPort::PRE_ESTABLISHED_CLIENT {
-            let screening = self.edge.handle_packet_of(path, link, frame.apdu, now);
+        if wrapped.destination == WPort::PRE_ESTABLISHED_CLIENT {
+            let screening = self.edge.handle_packet_of(path, link, wrapped.apdu, now);
             if screening.verdict != Verdict::Forward {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
@@ -232,8 +242,8 @@ impl EdgeNode {
             self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,
-                client: frame.destination,
-                apdu: frame.apdu.to_vec(),
+                client: wrapped.destination,
+                apdu: wrapped.apdu.to_vec(),
             };
             self.send(utility, &message);
         } else {
@@ -363,6 +373,7 @@ impl EdgeNode {
                         id = incident.id.0,
                         subject = ?incident.subject,
                         kind = ?incident.kind,
+                        gateway = incident.gateway,
                         count = incident.count,
                         "incident"
                     );
@@ -413,6 +424,11 @@ impl Node for EdgeNode {
                 ..
             }
             | Input::DialFailed { .. } => {}
+            Input::LinkFault { link, closed } => {
+                if self.gateways.contains(&link) {
+                    self.edge.handle_own_line_closed(closed, now.utc);
+                }
+            }
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
                     self.edge.handle_gateway_gone(link.0);

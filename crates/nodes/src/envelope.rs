@@ -11,8 +11,8 @@ use gridloom_core::{
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
-    AcceptedReading, AlarmKey, GatewayStatus, LinkQuality, MeterAlarm, ReasonCounters, Scores,
-    ScreenedReading,
+    AcceptedReading, AlarmKey, ClosedLine, GatewayStatus, LinkQuality, MeterAlarm, ReasonCounters,
+    Scores, ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
 use gridloom_headend::key_news::SEALED_BYTES_MAX;
@@ -84,6 +84,13 @@ pub enum Message {
     /// Gateway to edge: frames that have waited, oldest first. The edge fetches what it knows of
     /// all their senders at once.
     Uplinks(Vec<Uplink>),
+    /// Gateway to edge: a line is gone that frames came from, or that its host had to close.
+    LineGone {
+        /// As it came, or would have come, in an uplink.
+        path: u64,
+        /// What its host closed it for.
+        closed: Option<ClosedLine>,
+    },
     /// Edge to gateway: a frame for the meter at the end of `path`.
     Downlink {
         /// As it came in the uplink.
@@ -212,6 +219,10 @@ impl Message {
             }
             Self::Uplink(uplink) => out.uplink(uplink),
             Self::Uplinks(uplinks) => out.list(uplinks, Writer::uplink),
+            Self::LineGone { path, closed } => {
+                out.u64(*path);
+                out.closed(*closed);
+            }
             Self::Downlink { path, frame } => {
                 out.u64(*path);
                 out.bytes(frame);
@@ -365,6 +376,10 @@ impl Message {
                 gateways: from.list(Source::gateway)?,
             },
             17 => Self::Uplinks(from.list(Source::uplink)?),
+            22 => Self::LineGone {
+                path: from.0.u64()?,
+                closed: from.closed()?,
+            },
             20 => {
                 let (meter, number) = (MeterId(from.0.u32()?), from.0.u64()?);
                 let sealed = from.bytes()?;
@@ -410,6 +425,7 @@ impl Message {
             Self::Uplinks(_) => 17,
             Self::KeysChanged { .. } => 20,
             Self::KeysTaken { .. } => 21,
+            Self::LineGone { .. } => 22,
         }
     }
 }
@@ -646,7 +662,7 @@ impl Source<'_> {
 mod tests {
     use super::*;
     use gridloom_dlms::apdu::LongInvokeId;
-    use gridloom_edge::{AlarmNumber, GatewayId, Path, Reason, Reasons};
+    use gridloom_edge::{AlarmNumber, GatewayId, LineFault, Path, Reason, Reasons};
 
     fn alarm(number: AlarmNumber) -> MeterAlarm {
         MeterAlarm {
@@ -778,6 +794,31 @@ mod tests {
             Message::KeysTaken {
                 meter: MeterId(9),
                 number: 3,
+            },
+            Message::LineGone {
+                path: 8,
+                closed: None,
+            },
+            Message::LineGone {
+                path: 8,
+                closed: Some(ClosedLine {
+                    fault: LineFault::PartialFrame,
+                    address: Some([192, 0, 2, 7].into()),
+                }),
+            },
+            Message::LineGone {
+                path: 8,
+                closed: Some(ClosedLine {
+                    fault: LineFault::SlowReader,
+                    address: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
+                }),
+            },
+            Message::LineGone {
+                path: 8,
+                closed: Some(ClosedLine {
+                    fault: LineFault::NoFrame,
+                    address: None,
+                }),
             },
         ]
     }
