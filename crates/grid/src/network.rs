@@ -71,8 +71,7 @@ pub use matrix::{Matrix, ORDER_MAX};
 pub use meter_point::{MeterPoint, PhaseValues};
 pub use model::{ELEMENTS_MAX, Network};
 pub use power_flow::{
-    Controls, Convergence, ITERATIONS_MAX, Options, PowerFlow, assign_voltage_bases,
-    unloaded_volts,
+    Controls, Convergence, ITERATIONS_MAX, Options, PowerFlow, assign_voltage_bases, unloaded_volts,
 };
 pub use regulator::{CONTROL_STEPS_MAX, CapacitorControl, CapacitorLaw, Regulator, Watched};
 pub use sequence_branch::SequenceBranch;

@@ -19,5 +19,5 @@ mod transformers;
 
 pub use circuit::Circuit;
 pub use error::{CircuitError, Origin};
-pub use shipped::Shipped;
 pub use script::{BYTES_MAX, DEPTH_MAX, Files, OBJECTS_MAX};
+pub use shipped::Shipped;

@@ -25,7 +25,11 @@ fn golden(file: &str, per_unit: Option<&Network>) -> Option<Vec<(String, u8, Pha
                     network.buses.base_volts(bus).unwrap()
                 });
                 let angle = fields[2].parse().unwrap();
-                (bus.to_owned(), node.parse().unwrap(), polar(size * base, angle))
+                (
+                    bus.to_owned(),
+                    node.parse().unwrap(),
+                    polar(size * base, angle),
+                )
             })
             .collect(),
     )
@@ -49,7 +53,10 @@ fn worst(pairs: &[(String, Phasor, Phasor)]) -> (f64, f64, String) {
 fn solve(archive: &mut Archive, path: &str, taps: &[(&str, i32)]) -> PowerFlow {
     let circuit = Circuit::read(archive, path).unwrap();
     let mut network = circuit.network;
-    let mut options = Options { controls: circuit.controls, ..Options::default() };
+    let mut options = Options {
+        controls: circuit.controls,
+        ..Options::default()
+    };
     for (transformer, position) in taps {
         let id = network.find(transformer).unwrap();
         network.set_tap(id, 1, 1.0 + f64::from(*position) * 0.00625);
@@ -58,24 +65,29 @@ fn solve(archive: &mut Archive, path: &str, taps: &[(&str, i32)]) -> PowerFlow {
     let mut flow = PowerFlow::new(network, options).unwrap();
     let done = flow.solve().unwrap();
     for regulator in &flow.network().regulators {
-        let tap = flow.network().tap(regulator.transformer, regulator.tap_winding).unwrap();
+        let tap = flow
+            .network()
+            .tap(regulator.transformer, regulator.tap_winding)
+            .unwrap();
         eprintln!("{} {}", regulator.name, regulator.position(tap));
     }
-    eprintln!("{path}: {} iterations, {} control steps", done.iterations, done.control_steps);
+    eprintln!(
+        "{path}: {} iterations, {} control steps",
+        done.iterations, done.control_steps
+    );
     flow
 }
 
-fn node_pairs(
-    flow: &PowerFlow,
-    golden: &[(String, u8, Phasor)],
-) -> Vec<(String, Phasor, Phasor)> {
+fn node_pairs(flow: &PowerFlow, golden: &[(String, u8, Phasor)]) -> Vec<(String, Phasor, Phasor)> {
     let buses = &flow.network().buses;
     golden
         .iter()
         .map(|(bus, node, theirs)| {
             let label = format!("{bus}.{node}");
             let bus = buses.find(bus).unwrap_or_else(|| panic!("no bus {bus}"));
-            let node = buses.find_node(bus, *node).unwrap_or_else(|| panic!("no node {label}"));
+            let node = buses
+                .find_node(bus, *node)
+                .unwrap_or_else(|| panic!("no node {label}"));
             (label, flow.voltage(node), *theirs)
         })
         .collect()
@@ -83,16 +95,28 @@ fn node_pairs(
 
 fn assert_close(feeder: &str, pairs: &[(String, Phasor, Phasor)]) {
     let (percent, angle, at) = worst(pairs);
-    eprintln!("{feeder}: {} values, worst {percent:.5} % at {at}, {angle:.5} degrees", pairs.len());
+    eprintln!(
+        "{feeder}: {} values, worst {percent:.5} % at {at}, {angle:.5} degrees",
+        pairs.len()
+    );
     assert!(pairs.len() > 30, "{feeder}: too few values to compare");
-    assert!(percent < 0.1 && angle < 0.1, "{feeder}: {percent} % at {at}, {angle} degrees");
+    assert!(
+        percent < 0.1 && angle < 0.1,
+        "{feeder}: {percent} % at {at}, {angle} degrees"
+    );
 }
 
 #[test]
 fn ieee_13_with_its_published_taps() {
-    let Some(mut archive) = Archive::open() else { return };
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
+        return;
+    };
     let path = "Version8/Distrib/IEEETestCases/13Bus/IEEE13Nodeckt.dss";
-    let taps = [("transformer.reg1", 10), ("transformer.reg2", 8), ("transformer.reg3", 11)];
+    let taps = [
+        ("transformer.reg1", 10),
+        ("transformer.reg2", 8),
+        ("transformer.reg3", 11),
+    ];
     let flow = solve(&mut archive, path, &taps);
     let golden = golden("ieee13_fixedtaps_10_8_11_nodes.csv", Some(flow.network())).unwrap();
     assert_close("IEEE 13", &node_pairs(&flow, &golden));
@@ -100,7 +124,9 @@ fn ieee_13_with_its_published_taps() {
 
 #[test]
 fn ieee_34_with_its_regulators() {
-    let Some(mut archive) = Archive::open() else { return };
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
+        return;
+    };
     let path = "Version8/Distrib/IEEETestCases/34Bus/ieee34Mod1.dss";
     let flow = solve(&mut archive, path, &[]);
     let golden = golden("ieee34mod1_nodes.csv", None).unwrap();
@@ -109,8 +135,14 @@ fn ieee_34_with_its_regulators() {
 
 #[test]
 fn ieee_37_between_its_phases() {
-    let Some(mut archive) = Archive::open() else { return };
-    let flow = solve(&mut archive, "Version8/Distrib/IEEETestCases/37Bus/ieee37.dss", &[]);
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
+        return;
+    };
+    let flow = solve(
+        &mut archive,
+        "Version8/Distrib/IEEETestCases/37Bus/ieee37.dss",
+        &[],
+    );
     let golden = golden("ieee37_nodes.csv", None).unwrap();
     let nodes = node_pairs(&flow, &golden);
     // A delta feeder floats: only voltages between phases are determined.
@@ -119,7 +151,11 @@ fn ieee_37_between_its_phases() {
         .flat_map(|three| {
             [(0, 1), (1, 2), (2, 0)].map(|(one, other)| {
                 let label = format!("{} to {}", three[one].0, three[other].0);
-                (label, three[one].1 - three[other].1, three[one].2 - three[other].2)
+                (
+                    label,
+                    three[one].1 - three[other].1,
+                    three[one].2 - three[other].2,
+                )
             })
         })
         .collect();
@@ -128,8 +164,14 @@ fn ieee_37_between_its_phases() {
 
 #[test]
 fn european_low_voltage() {
-    let Some(mut archive) = Archive::open() else { return };
-    let flow = solve(&mut archive, "Version8/Distrib/IEEETestCases/LVTestCase/Master.dss", &[]);
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
+        return;
+    };
+    let flow = solve(
+        &mut archive,
+        "Version8/Distrib/IEEETestCases/LVTestCase/Master.dss",
+        &[],
+    );
     let golden = golden("ieee_eulv_nodes.csv", None).unwrap();
     assert_close("European LV", &node_pairs(&flow, &golden));
     let id: BusId = flow.network().buses.find("34").unwrap();

@@ -90,7 +90,11 @@ impl PowerFlowCommand {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
         let circuit = read(&self.file)?;
         let options = Options {
-            controls: if self.hold_controls { Controls::Held } else { circuit.controls },
+            controls: if self.hold_controls {
+                Controls::Held
+            } else {
+                circuit.controls
+            },
             ..Options::default()
         };
         let mut flow = PowerFlow::new(circuit.network, options)
@@ -156,9 +160,17 @@ impl PowerFlowCommand {
             ]
         };
         let lowest = live.iter().take(self.rows).map(row);
-        writeln!(out, "{}", table::figures(&["lowest", "V", "per unit", "degrees"], lowest))?;
+        writeln!(
+            out,
+            "{}",
+            table::figures(&["lowest", "V", "per unit", "degrees"], lowest)
+        )?;
         let highest = live.iter().rev().take(self.rows).map(row);
-        writeln!(out, "{}", table::figures(&["highest", "V", "per unit", "degrees"], highest))?;
+        writeln!(
+            out,
+            "{}",
+            table::figures(&["highest", "V", "per unit", "degrees"], highest)
+        )?;
         let loaded = report.loadings.iter().take(self.rows).map(|loading| {
             vec![
                 loading.element.clone(),
@@ -216,7 +228,11 @@ fn report(flow: &PowerFlow, done: &Convergence) -> ReportJson {
         losses_kw: totals.losses_watts() / 1e3,
         line_losses_kw: totals.line_losses_watts / 1e3,
         transformer_losses_kw: totals.transformer_losses_watts / 1e3,
-        nodes: network.buses.nodes().map(|(id, _)| node(flow, id)).collect(),
+        nodes: network
+            .buses
+            .nodes()
+            .map(|(id, _)| node(flow, id))
+            .collect(),
         loadings: balance::loadings(flow)
             .into_iter()
             .map(|loading| LoadingJson {
@@ -295,15 +311,27 @@ mod tests {
         let mut out = Vec::new();
         let folder = tempfile::tempdir().unwrap();
         let csv = folder.path().join("nodes.csv");
-        let shown = PowerFlowCommand { csv: Some(csv.clone()), ..command("ieee13") };
+        let shown = PowerFlowCommand {
+            csv: Some(csv.clone()),
+            ..command("ieee13")
+        };
         shown.run(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        for part in ["16 buses, 41 nodes, 0 of them without supply", "611.3", "regcontrol.reg1"] {
+        for part in [
+            "16 buses, 41 nodes, 0 of them without supply",
+            "611.3",
+            "regcontrol.reg1",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert_eq!(std::fs::read_to_string(csv).unwrap().lines().count(), 42);
         let mut out = Vec::new();
-        PowerFlowCommand { json: true, ..command("eulv") }.run(&mut out).unwrap();
+        PowerFlowCommand {
+            json: true,
+            ..command("eulv")
+        }
+        .run(&mut out)
+        .unwrap();
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert!(json["losses_kw"].as_f64().unwrap() > 0.1);
     }
@@ -315,11 +343,19 @@ mod tests {
         std::fs::write(&path, "new circuit.x\n\nnew load.l bus1=a kw=much\n").unwrap();
         // Names of files do not differ by case, as the language was written for.
         let asked = folder.path().join("wrong.DSS");
-        let error = command(asked.to_str().unwrap()).run(&mut Vec::new()).unwrap_err();
+        let error = command(asked.to_str().unwrap())
+            .run(&mut Vec::new())
+            .unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.contains("wrong.DSS:3: load.l: kw=much: expected a number"), "{text}");
+        assert!(
+            text.contains("wrong.DSS:3: load.l: kw=much: expected a number"),
+            "{text}"
+        );
         let missing = command("nowhere.dss").run(&mut Vec::new()).unwrap_err();
-        assert!(format!("{missing:#}").contains("nowhere.dss"), "{missing:#}");
+        assert!(
+            format!("{missing:#}").contains("nowhere.dss"),
+            "{missing:#}"
+        );
     }
 
     #[test]
@@ -339,9 +375,18 @@ mod tests {
         assert_eq!(steps.len(), 3, "{text}");
         assert!(steps[2].starts_with("00:01,"), "{text}");
         let cases = [
-            ("time,load1,nobody\n0,1,2\n", "loads.csv:1: nobody: no load of that name"),
-            ("time,load1\n0,1\n1,x\n", "loads.csv:3: load1: \"x\" is no number of kW"),
-            ("time,load1\n0,1,2\n", "loads.csv:2: 3 columns, the first line has 2"),
+            (
+                "time,load1,nobody\n0,1,2\n",
+                "loads.csv:1: nobody: no load of that name",
+            ),
+            (
+                "time,load1\n0,1\n1,x\n",
+                "loads.csv:3: load1: \"x\" is no number of kW",
+            ),
+            (
+                "time,load1\n0,1,2\n",
+                "loads.csv:2: 3 columns, the first line has 2",
+            ),
             ("", "loads.csv:1: no line of names"),
         ];
         for (content, expected) in cases {

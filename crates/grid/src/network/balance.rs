@@ -33,7 +33,11 @@ impl Totals {
 /// Power of the whole network.
 pub fn totals(flow: &PowerFlow) -> Totals {
     let mut totals = Totals::default();
-    for (id, element) in flow.network().elements().filter(|(_, element)| element.in_service) {
+    for (id, element) in flow
+        .network()
+        .elements()
+        .filter(|(_, element)| element.in_service)
+    {
         let power: super::complex::Phasor = flow.powers(id).iter().sum();
         let add = |sum: &mut (f64, f64), sign: f64| {
             sum.0 += sign * power.re;
@@ -73,17 +77,30 @@ pub fn loadings(flow: &PowerFlow) -> Vec<Loading> {
         .elements()
         .filter(|(_, element)| element.in_service)
         .filter_map(|(id, element)| {
-            let amperes = || flow.currents(id).into_iter().map(magnitude).fold(0.0, f64::max);
+            let amperes = || {
+                flow.currents(id)
+                    .into_iter()
+                    .map(magnitude)
+                    .fold(0.0, f64::max)
+            };
             match &element.kind {
                 Kind::Line(line) => {
                     let rating = line.rating_amperes.filter(|rating| *rating > 0.0)?;
                     let amperes = amperes();
-                    Some(Loading { element: id, amperes, share: amperes / rating })
+                    Some(Loading {
+                        element: id,
+                        amperes,
+                        share: amperes / rating,
+                    })
                 }
                 Kind::Transformer(transformer) => {
                     let power = magnitude(*flow.powers(id).first()?) / 1_000.0;
                     let share = power / transformer.windings[0].kva;
-                    Some(Loading { element: id, amperes: amperes(), share })
+                    Some(Loading {
+                        element: id,
+                        amperes: amperes(),
+                        share,
+                    })
                 }
                 Kind::Source(_)
                 | Kind::Sequence(_)

@@ -30,10 +30,7 @@ pub fn degrees(value: Phasor) -> f64 {
 
 /// The principal natural logarithm.
 pub(crate) fn logarithm(value: Phasor) -> Phasor {
-    Phasor::new(
-        libm::log(magnitude(value)),
-        libm::atan2(value.im, value.re),
-    )
+    Phasor::new(libm::log(magnitude(value)), libm::atan2(value.im, value.re))
 }
 
 /// The principal square root.
@@ -61,7 +58,10 @@ mod tests {
             assert!((degrees(value) - angle).abs() < 1e-9, "{size} {angle}");
             let root = square_root(value);
             assert!(magnitude(root * root - value) < 1e-12, "{size} {angle}");
-            assert!(magnitude(inverse(value) * value - ONE) < 1e-12, "{size} {angle}");
+            assert!(
+                magnitude(inverse(value) * value - ONE) < 1e-12,
+                "{size} {angle}"
+            );
         }
     }
 }

@@ -43,7 +43,12 @@ impl Queue {
             let delay = if wish == Some(false) { off } else { on };
             self.arm(Control::Capacitor(at), delay, wish.map(Action::Close));
         }
-        let Some(next) = self.armed.values().map(|(due, _)| *due).min_by(f64::total_cmp) else {
+        let Some(next) = self
+            .armed
+            .values()
+            .map(|(due, _)| *due)
+            .min_by(f64::total_cmp)
+        else {
             return Ok(false);
         };
         self.now = next;
@@ -66,7 +71,10 @@ impl Queue {
         match self.armed.keys().next() {
             Some(Control::Regulator(at)) => network.regulators[*at].name.clone(),
             Some(Control::Capacitor(at)) => network.capacitor_controls[*at].name.clone(),
-            None => network.regulators.first().map_or_else(String::new, |first| first.name.clone()),
+            None => network
+                .regulators
+                .first()
+                .map_or_else(String::new, |first| first.name.clone()),
         }
     }
 
@@ -102,8 +110,13 @@ fn tap_wish(flow: &PowerFlow, at: usize) -> Result<Option<i32>, NetworkError> {
     let currents = flow.currents(regulator.transformer);
     let relay = |phase: usize| {
         let first = regulator.winding * width;
-        let (from, to) = if phases == 1 { (0, 1) } else { (phase, width - 1) };
-        let node = |at: usize| element.conductors[first + at].map_or(ZERO, |node| flow.voltage(node));
+        let (from, to) = if phases == 1 {
+            (0, 1)
+        } else {
+            (phase, width - 1)
+        };
+        let node =
+            |at: usize| element.conductors[first + at].map_or(ZERO, |node| flow.voltage(node));
         let volts = (node(from) - node(to)) / regulator.voltage_ratio;
         let (r, x) = regulator.compensation_volts;
         // The current into the winding is minus the load's.
@@ -136,16 +149,19 @@ fn bank_wish(flow: &PowerFlow, at: usize) -> Option<bool> {
     let (element, terminal) = control.watched;
     let closed = network.element(control.capacitor).closed[0];
     let (width, _) = network.element(element).kind.shape();
-    let first = network.element(element).terminal(terminal).first().copied().flatten()?;
+    let first = network
+        .element(element)
+        .terminal(terminal)
+        .first()
+        .copied()
+        .flatten()?;
     let relay = magnitude(flow.voltage(first)) / control.voltage_ratio;
     let measured = match control.law {
         CapacitorLaw::Voltage => relay,
         CapacitorLaw::Current => {
             magnitude(flow.currents(element)[terminal * width]) / control.current_ratio
         }
-        CapacitorLaw::Reactive => {
-            flow.powers(element)[terminal].im / 1_000.0
-        }
+        CapacitorLaw::Reactive => flow.powers(element)[terminal].im / 1_000.0,
     };
     control.wanted(closed, measured, relay)
 }

@@ -214,7 +214,11 @@ mod tests {
         let order = 40;
         let mut entries = Vec::new();
         let mut put = |row: usize, column: usize, re: f64, im: f64| {
-            entries.push(Entry { row, column, value: Phasor::new(re, im) });
+            entries.push(Entry {
+                row,
+                column,
+                value: Phasor::new(re, im),
+            });
         };
         for at in 0..order {
             put(at, at, 5.0, 1.0);
@@ -241,7 +245,11 @@ mod tests {
     #[test]
     fn a_row_without_a_pivot_is_named() {
         let one = Phasor::new(1.0, 0.0);
-        let mut entries = vec![Entry { row: 0, column: 0, value: one }];
+        let mut entries = vec![Entry {
+            row: 0,
+            column: 0,
+            value: one,
+        }];
         for (row, column, value) in [(1, 1, one), (1, 2, -one), (2, 1, -one), (2, 2, one)] {
             entries.push(Entry { row, column, value });
         }

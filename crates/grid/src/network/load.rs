@@ -156,8 +156,7 @@ impl Branch {
                 self.power.im * libm::pow(unit, reactive),
             ),
             Law::Zip { active, reactive } => {
-                let mix =
-                    |shares: [f64; 3]| shares[0] * unit * unit + shares[1] * unit + shares[2];
+                let mix = |shares: [f64; 3]| shares[0] * unit * unit + shares[1] * unit + shares[2];
                 Phasor::new(self.power.re * mix(active), self.power.im * mix(reactive))
             }
         };
@@ -195,8 +194,14 @@ mod tests {
 
     #[test]
     fn power_follows_the_voltage_as_the_law_says() {
-        let exponential = Law::Exponential { active: 0.8, reactive: 3.0 };
-        let zip = Law::Zip { active: [0.5, 0.3, 0.2], reactive: [0.0, 1.0, 0.0] };
+        let exponential = Law::Exponential {
+            active: 0.8,
+            reactive: 3.0,
+        };
+        let zip = Law::Zip {
+            active: [0.5, 0.3, 0.2],
+            reactive: [0.0, 1.0, 0.0],
+        };
         let cases = [
             (Law::Power, 1_000.0, 500.0),
             (Law::Impedance, 810.0, 405.0),
@@ -215,7 +220,11 @@ mod tests {
 
     #[test]
     fn outside_its_limits_a_load_is_an_impedance_without_a_step() {
-        let limits = VoltageLimits { low: 0.5, min: 0.95, max: 1.05 };
+        let limits = VoltageLimits {
+            low: 0.5,
+            min: 0.95,
+            max: 1.05,
+        };
         for (law, edge) in [Law::Power, Law::Current]
             .into_iter()
             .flat_map(|law| [0.5, 0.95, 1.05].map(|edge| (law, edge)))

@@ -48,17 +48,16 @@ impl Plan {
         let mut fed = Vec::new();
         let mut parts = Vec::new();
         for (id, element) in network.elements() {
-            let idle = !element.in_service
-                || (loading == Loading::None && element.kind.load().is_some());
+            let idle =
+                !element.in_service || (loading == Loading::None && element.kind.load().is_some());
             if idle {
                 parts.push(None);
                 continue;
             }
-            let (conductors, admittance) = element.primitive().ok_or_else(|| {
-                NetworkError::Impedance {
+            let (conductors, admittance) =
+                element.primitive().ok_or_else(|| NetworkError::Impedance {
                     name: element.name.clone(),
-                }
-            })?;
+                })?;
             if element.kind.load().is_none() {
                 joined.join_through(&conductors, &admittance);
             } else {
@@ -123,7 +122,10 @@ impl Plan {
                     injection[*row] += current;
                 }
             }
-            let load = element.kind.load().filter(|_| rows.len() == element.conductors.len());
+            let load = element
+                .kind
+                .load()
+                .filter(|_| rows.len() == element.conductors.len());
             branch_of.push(load.map(|_| branches.len()));
             if let Some(load) = load {
                 let volts = load.phase_volts();

@@ -351,7 +351,11 @@ impl PowerFlow {
             }
             return currents;
         }
-        let mut volts: Vec<Phasor> = primitive.rows.iter().map(|row| self.voltages[*row]).collect();
+        let mut volts: Vec<Phasor> = primitive
+            .rows
+            .iter()
+            .map(|row| self.voltages[*row])
+            .collect();
         if let Kind::Source(source) = &element.kind {
             for (volts, emf) in volts.iter_mut().zip(&source.emf) {
                 *volts -= emf;

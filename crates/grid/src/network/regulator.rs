@@ -78,7 +78,11 @@ impl Regulator {
         // Seven tenths, because regulators behind and before this one move as well, and together
         // they would overshoot.
         let steps = rounded(boost / self.step()) * 7 / 10;
-        let at_least = if boost > 0.0 { steps.max(1) } else { steps.min(-1) };
+        let at_least = if boost > 0.0 {
+            steps.max(1)
+        } else {
+            steps.min(-1)
+        };
         at_least.clamp(-self.steps_max, self.steps_max)
     }
 }
@@ -131,8 +135,13 @@ impl CapacitorControl {
             }
         }
         let forbidden = |wish: bool| {
-            self.voltage_override
-                .is_some_and(|(min, max)| if wish { relay_volts > max } else { relay_volts < min })
+            self.voltage_override.is_some_and(|(min, max)| {
+                if wish {
+                    relay_volts > max
+                } else {
+                    relay_volts < min
+                }
+            })
         };
         let wish = match self.law {
             // Low voltage is what a bank is closed for.
@@ -141,15 +150,16 @@ impl CapacitorControl {
             CapacitorLaw::Reactive | CapacitorLaw::Current if closed => {
                 (measured < self.off).then_some(false)
             }
-            CapacitorLaw::Reactive | CapacitorLaw::Current => {
-                (measured > self.on).then_some(true)
-            }
+            CapacitorLaw::Reactive | CapacitorLaw::Current => (measured > self.on).then_some(true),
         };
         wish.filter(|wish| !forbidden(*wish))
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "clamped to a range of positions")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "clamped to a range of positions"
+)]
 fn rounded(value: f64) -> i32 {
     value.round().clamp(-1_000.0, 1_000.0) as i32
 }
@@ -177,7 +187,16 @@ mod tests {
             steps: 32,
             active: true,
         };
-        let cases = [(122.9, 0), (121.0, 0), (120.9, 1), (123.1, -1), (114.5, 7), (90.0, 16), (120.0, 2), (118.4, 3)];
+        let cases = [
+            (122.9, 0),
+            (121.0, 0),
+            (120.9, 1),
+            (123.1, -1),
+            (114.5, 7),
+            (90.0, 16),
+            (120.0, 2),
+            (118.4, 3),
+        ];
         for (volts, steps) in cases {
             assert_eq!(regulator.wanted(volts, 2_400.0), steps, "{volts}");
         }

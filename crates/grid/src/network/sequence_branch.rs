@@ -71,9 +71,7 @@ impl SequenceBranch {
                     for column in 0..3 {
                         let step = (3 + row - column) % 3;
                         // Phase `row` is `turn` to the power of −row of the first.
-                        let value = zero
-                            + positive * turns[step].conj()
-                            + negative * turns[step];
+                        let value = zero + positive * turns[step].conj() + negative * turns[step];
                         *whole.at(3 * one + row, 3 * other + column) = value / 3.0;
                     }
                 }

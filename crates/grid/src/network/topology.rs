@@ -106,7 +106,10 @@ impl Topology {
                 .collect();
             for from in &buses {
                 for to in buses.iter().filter(|to| *to != from) {
-                    beside.entry(*from).or_default().push(Step { element: id, bus: *to });
+                    beside.entry(*from).or_default().push(Step {
+                        element: id,
+                        bus: *to,
+                    });
                 }
             }
         }
@@ -114,7 +117,10 @@ impl Topology {
             let (distance, _) = towards[&bus];
             for step in beside.get(&bus).into_iter().flatten() {
                 if !towards.contains_key(&step.bus) {
-                    let back = Step { element: step.element, bus };
+                    let back = Step {
+                        element: step.element,
+                        bus,
+                    };
                     towards.insert(step.bus, (distance + 1, Some(back)));
                     queue.push_back(step.bus);
                 }
@@ -190,7 +196,11 @@ impl Topology {
             .flatten()
             .map(|node| network.buses.place(*node).number)
             .collect();
-        Some(Attachment { bus, transformer, phases })
+        Some(Attachment {
+            bus,
+            transformer,
+            phases,
+        })
     }
 
     fn is_distribution_transformer(&self, network: &Network, id: ElementId) -> bool {

@@ -73,8 +73,7 @@ impl Transformer {
         let rating = self.windings[0].kva * 1_000.0 / phases;
         let mut per_phase = self.winding_admittance()?;
         // The core stands at the second winding, as the test feeders' results have it.
-        *per_phase.at(1, 1) +=
-            Phasor::new(self.no_load_percent, -self.magnetising_percent) / 100.0;
+        *per_phase.at(1, 1) += Phasor::new(self.no_load_percent, -self.magnetising_percent) / 100.0;
         let conductors = self.conductors();
         let mut whole = Matrix::zeros(count * conductors);
         let turns: Vec<f64> = (0..count)

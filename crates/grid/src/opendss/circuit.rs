@@ -30,7 +30,10 @@ impl Circuit {
     ///
     /// [`CircuitError`] with file and line for anything that is not understood or not modelled.
     pub fn read(files: &mut dyn Files, path: &str) -> Result<Self, CircuitError> {
-        let from = Origin { file: path.to_owned(), line: 0 };
+        let from = Origin {
+            file: path.to_owned(),
+            line: 0,
+        };
         let mut script = Script::new();
         script.run(files, path, &from, 0)?;
         build(&script, &from)
@@ -41,15 +44,30 @@ fn build(script: &Script, from: &Origin) -> Result<Circuit, CircuitError> {
     let mut network = Network::new();
     let mut ranges = BTreeMap::new();
     for object in &script.objects {
-        let at = |error| CircuitError::Network { origin: object.origin.clone(), error };
+        let at = |error| CircuitError::Network {
+            origin: object.origin.clone(),
+            error,
+        };
         match object.class.name {
             "vsource" => single(&mut network, object, injections::source(object)?)?,
             "load" => single(&mut network, object, injections::load(script, object)?)?,
-            "generator" => single(&mut network, object, injections::plant(object, Plant::Machine)?)?,
+            "generator" => single(
+                &mut network,
+                object,
+                injections::plant(object, Plant::Machine)?,
+            )?,
             "pvsystem" => {
-                single(&mut network, object, injections::plant(object, Plant::Photovoltaic)?)?;
+                single(
+                    &mut network,
+                    object,
+                    injections::plant(object, Plant::Photovoltaic)?,
+                )?;
             }
-            "storage" => single(&mut network, object, injections::plant(object, Plant::Storage)?)?,
+            "storage" => single(
+                &mut network,
+                object,
+                injections::plant(object, Plant::Storage)?,
+            )?,
             "capacitor" => single(&mut network, object, injections::capacitor(object)?)?,
             "line" | "reactor" => {
                 let (kind, buses, enabled) = if object.class.name == "line" {
@@ -84,15 +102,23 @@ fn build(script: &Script, from: &Origin) -> Result<Circuit, CircuitError> {
         }
     }
     if script.bases_wanted && !script.voltage_bases_kv.is_empty() {
-        assign_voltage_bases(&mut network, &script.voltage_bases_kv)
-            .map_err(|error| CircuitError::Network { origin: from.clone(), error })?;
+        assign_voltage_bases(&mut network, &script.voltage_bases_kv).map_err(|error| {
+            CircuitError::Network {
+                origin: from.clone(),
+                error,
+            }
+        })?;
         if script.loads_follow_bases {
             follow_bases(&mut network);
         }
     }
     Ok(Circuit {
         network,
-        controls: if script.controls_off { Controls::Held } else { Controls::Active },
+        controls: if script.controls_off {
+            Controls::Held
+        } else {
+            Controls::Active
+        },
     })
 }
 
@@ -117,7 +143,10 @@ fn single(network: &mut Network, object: &Object, read: Single) -> Result<(), Ci
     let conductors = read.bus.conductors(network, width, phases);
     let id = network
         .add(&object.label, read.kind, conductors)
-        .map_err(|error: NetworkError| CircuitError::Network { origin: object.origin.clone(), error })?;
+        .map_err(|error: NetworkError| CircuitError::Network {
+            origin: object.origin.clone(),
+            error,
+        })?;
     network.set_in_service(id, read.enabled);
     if read.open {
         network.set_closed(id, 0, false);
@@ -147,7 +176,11 @@ fn follow_bases(network: &mut Network) {
             let node = element.conductors.iter().flatten().next()?;
             let volts = network.buses.base_volts(network.buses.place(*node).bus)?;
             let single = load.phases() == 1 && load.connection == Connection::Wye;
-            let factor = if single { 1.0 } else { crate::network::complex::SQRT_3 };
+            let factor = if single {
+                1.0
+            } else {
+                crate::network::complex::SQRT_3
+            };
             Some((id, volts * factor / 1_000.0))
         })
         .collect();

@@ -22,7 +22,10 @@ impl Class {
     pub(crate) fn find(&self, name: &str) -> Option<(usize, &'static str, Use)> {
         self.all()
             .find(|(_, property, _)| *property == name)
-            .or_else(|| self.all().find(|(_, property, _)| property.starts_with(name)))
+            .or_else(|| {
+                self.all()
+                    .find(|(_, property, _)| property.starts_with(name))
+            })
     }
 
     /// The property at a place.
@@ -166,18 +169,54 @@ static CLASSES: &[Class] = &[
             -qmult -useactual -pmax -qmax sinterval minterval -pbase -qbase -pmult -pqcsvfile \
             -memorymapping -interpolation like",
     },
-    Class { name: "monitor", properties: "" },
-    Class { name: "energymeter", properties: "" },
-    Class { name: "sensor", properties: "" },
-    Class { name: "relay", properties: "" },
-    Class { name: "recloser", properties: "" },
-    Class { name: "fuse", properties: "" },
-    Class { name: "tcc_curve", properties: "" },
-    Class { name: "growthshape", properties: "" },
-    Class { name: "spectrum", properties: "" },
-    Class { name: "tshape", properties: "" },
-    Class { name: "priceshape", properties: "" },
-    Class { name: "xycurve", properties: "" },
+    Class {
+        name: "monitor",
+        properties: "",
+    },
+    Class {
+        name: "energymeter",
+        properties: "",
+    },
+    Class {
+        name: "sensor",
+        properties: "",
+    },
+    Class {
+        name: "relay",
+        properties: "",
+    },
+    Class {
+        name: "recloser",
+        properties: "",
+    },
+    Class {
+        name: "fuse",
+        properties: "",
+    },
+    Class {
+        name: "tcc_curve",
+        properties: "",
+    },
+    Class {
+        name: "growthshape",
+        properties: "",
+    },
+    Class {
+        name: "spectrum",
+        properties: "",
+    },
+    Class {
+        name: "tshape",
+        properties: "",
+    },
+    Class {
+        name: "priceshape",
+        properties: "",
+    },
+    Class {
+        name: "xycurve",
+        properties: "",
+    },
 ];
 
 #[cfg(test)]

@@ -42,7 +42,9 @@ pub(crate) fn regulator(
             "delay" => delay = field.number()?,
             "maxtapchange" => {
                 let most = field.number()?.clamp(0.0, 32.0);
-                steps = (0..=32_i32).rfind(|steps| f64::from(*steps) <= most).unwrap_or(0);
+                steps = (0..=32_i32)
+                    .rfind(|steps| f64::from(*steps) <= most)
+                    .unwrap_or(0);
             }
             "ptphase" => {
                 phase = match field.text().as_str() {

@@ -50,7 +50,9 @@ pub enum CircuitError {
         option: String,
     },
     /// A class that is not modelled.
-    #[error("{origin}: elements of class {class:?} are not modelled; take them out or replace them")]
+    #[error(
+        "{origin}: elements of class {class:?} are not modelled; take them out or replace them"
+    )]
     Class {
         /// Where it stands.
         origin: Origin,

@@ -169,7 +169,10 @@ pub(crate) struct BusName {
 impl BusName {
     pub(crate) fn parse(value: &str) -> Option<Self> {
         let mut parts = value.trim().split('.');
-        let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
+        let name = parts
+            .next()
+            .filter(|name| !name.is_empty())?
+            .to_ascii_lowercase();
         let nodes = parts
             .map(|part| part.trim().parse().ok())
             .collect::<Option<_>>()?;

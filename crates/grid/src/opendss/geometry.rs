@@ -74,7 +74,11 @@ impl Geometry {
                 "wire" => wires[at] = Some(wire(script, &field, "wiredata", &field.text())?),
                 "cncable" => wires[at] = Some(wire(script, &field, "cndata", &field.text())?),
                 "wires" | "cncables" => {
-                    let class = if field.property() == "wires" { "wiredata" } else { "cndata" };
+                    let class = if field.property() == "wires" {
+                        "wiredata"
+                    } else {
+                        "cndata"
+                    };
                     for (at, name) in field.words().iter().enumerate().take(count) {
                         let name = name.to_ascii_lowercase();
                         wires[at] = Some(wire(script, &field, class, &name)?);
@@ -103,8 +107,15 @@ impl Geometry {
             let wire = wire.ok_or_else(|| missing(format!("wire for conductor {}", at + 1)))?;
             placed.push((wire, x * metres, (h * metres).abs()));
         }
-        let phases = if reduce || phases > count { phases.min(count) } else { count };
-        Ok(Self { wires: placed, phases })
+        let phases = if reduce || phases > count {
+            phases.min(count)
+        } else {
+            count
+        };
+        Ok(Self {
+            wires: placed,
+            phases,
+        })
     }
 
     pub(crate) fn phases(&self) -> usize {
@@ -112,13 +123,17 @@ impl Geometry {
     }
 
     pub(crate) fn rating_amperes(&self) -> Option<f64> {
-        self.wires.first().and_then(|(wire, _, _)| wire.rating_amperes)
+        self.wires
+            .first()
+            .and_then(|(wire, _, _)| wire.rating_amperes)
     }
 
     /// Impedance and capacitance per metre; `None` if wires lie in each other.
     pub(crate) fn code(&self, frequency_hz: f64, simple_carson: bool) -> Option<LineCode> {
         let count = self.wires.len();
-        let screens: Vec<usize> = (0..count).filter(|at| self.wires[*at].0.screen.is_some()).collect();
+        let screens: Vec<usize> = (0..count)
+            .filter(|at| self.wires[*at].0.screen.is_some())
+            .collect();
         let order = count + screens.len();
         let omega = core::f64::consts::TAU * frequency_hz;
         let scale = Phasor::new(0.0, omega * MU_OVER_TAU);
@@ -135,10 +150,10 @@ impl Geometry {
                     Phasor::new(omega * 1e-7 * core::f64::consts::PI / 2.0, 0.0)
                         + scale * libm::log(depth)
                 } else {
-                    let depth = square_root(Phasor::new(
-                        EARTH / (omega * 4e-7 * core::f64::consts::PI),
-                        0.0,
-                    ) / Phasor::new(0.0, 1.0));
+                    let depth = square_root(
+                        Phasor::new(EARTH / (omega * 4e-7 * core::f64::consts::PI), 0.0)
+                            / Phasor::new(0.0, 1.0),
+                    );
                     let sum = depth * 2.0 + (h + height);
                     let gap = x - across;
                     scale * logarithm(square_root(sum * sum + gap * gap))
@@ -153,8 +168,8 @@ impl Geometry {
                         (0.0, (dx * dx + dy * dy).sqrt())
                     }
                 };
-                *impedance.at(one, other) = Phasor::new(resistance, 0.0) + earth
-                    - scale * libm::log(distance);
+                *impedance.at(one, other) =
+                    Phasor::new(resistance, 0.0) + earth - scale * libm::log(distance);
             }
         }
         Some(LineCode {
@@ -220,12 +235,7 @@ fn spacing(object: &Object) -> Result<Vec<(f64, f64, f64)>, CircuitError> {
 }
 
 /// A wire or cable core; lengths default to one another as the language has it.
-fn wire(
-    script: &Script,
-    of: &Field<'_>,
-    class: &str,
-    name: &str,
-) -> Result<Wire, CircuitError> {
+fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire, CircuitError> {
     let object = script
         .find(&format!("{class}.{name}"))
         .ok_or_else(|| of.missing(format!("{class} {name}")))?;
@@ -233,7 +243,8 @@ fn wire(
     let (mut r_unit, mut gmr_unit, mut radius_unit) = (1.0, 1.0, 1.0);
     let mut rating_amperes = None;
     let (mut strands, mut strand, mut strand_gmr, mut strand_r) = (2.0, None, None, None);
-    let (mut permittivity, mut layer, mut over_insulation, mut over_cable) = (2.3, None, None, None);
+    let (mut permittivity, mut layer, mut over_insulation, mut over_cable) =
+        (2.3, None, None, None);
     for field in Field::all(object) {
         match field.property() {
             "rdc" => rdc = Some(field.number()?),
@@ -278,11 +289,15 @@ fn wire(
             return Err(missing("DiaStrand, Rstrand, InsLayer, DiaIns or DiaCable"));
         };
         let circle = (cable - strand) / 2.0 * radius_unit;
-        let strand_gmr = strand_gmr.map_or(0.7788 * strand / 2.0 * radius_unit, |gmr| gmr * gmr_unit);
+        let strand_gmr =
+            strand_gmr.map_or(0.7788 * strand / 2.0 * radius_unit, |gmr| gmr * gmr_unit);
         let outer = insulation / 2.0 * radius_unit;
         Some(Screen {
             resistance: strand_r / r_unit / strands,
-            gmr: libm::pow(strand_gmr * strands * libm::pow(circle, strands - 1.0), 1.0 / strands),
+            gmr: libm::pow(
+                strand_gmr * strands * libm::pow(circle, strands - 1.0),
+                1.0 / strands,
+            ),
             radius: circle,
             inner: outer - layer * radius_unit,
             outer,
@@ -291,5 +306,11 @@ fn wire(
     } else {
         None
     };
-    Ok(Wire { resistance, gmr, radius, rating_amperes, screen })
+    Ok(Wire {
+        resistance,
+        gmr,
+        radius,
+        rating_amperes,
+        screen,
+    })
 }

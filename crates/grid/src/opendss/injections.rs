@@ -26,7 +26,10 @@ fn bus_or_missing(object: &Object, bus: Option<BusName>) -> Result<BusName, Circ
 }
 
 pub(crate) fn source(object: &Object) -> Result<Single, CircuitError> {
-    let mut bus = BusName { name: "sourcebus".to_owned(), nodes: Vec::new() };
+    let mut bus = BusName {
+        name: "sourcebus".to_owned(),
+        nodes: Vec::new(),
+    };
     let (mut kv, mut pu, mut angle, mut phases, mut enabled) = (115.0, 1.0, 0.0, 3, true);
     let (mut mva3, mut mva1, mut x1r1, mut x0r0) = (2_000.0, 2_100.0, 4.0, 3.0);
     let (mut isc3, mut isc1) = (10_000.0, 10_500.0);
@@ -77,7 +80,12 @@ pub(crate) fn source(object: &Object) -> Result<Single, CircuitError> {
     };
     let volts = pu * Connection::Wye.phase_volts(kv, phases);
     let kind = Kind::Source(Source::symmetrical(phases, volts, angle, positive, zero));
-    Ok(Single { kind, bus, enabled, open: false })
+    Ok(Single {
+        kind,
+        bus,
+        enabled,
+        open: false,
+    })
 }
 
 /// How a load's power is given: the last that is said counts.
@@ -103,7 +111,11 @@ pub(crate) fn load(script: &Script, object: &Object) -> Result<Single, CircuitEr
     let (mut model, mut connection, mut fixed) = (1, Connection::Wye, false);
     let (mut watts, mut vars) = (1.0, 2.0);
     let mut zip = None;
-    let mut limits = VoltageLimits { low: 0.5, min: 0.95, max: 1.05 };
+    let mut limits = VoltageLimits {
+        low: 0.5,
+        min: 0.95,
+        max: 1.05,
+    };
     for field in Field::all(object) {
         match field.property() {
             "phases" => phases = field.phases()?,
@@ -153,7 +165,10 @@ pub(crate) fn load(script: &Script, object: &Object) -> Result<Single, CircuitEr
                 let [zp, ip, pp, zq, iq, pq, _] = values[..] else {
                     return Err(field.wrong("seven numbers"));
                 };
-                zip = Some(Law::Zip { active: [zp, ip, pp], reactive: [zq, iq, pq] });
+                zip = Some(Law::Zip {
+                    active: [zp, ip, pp],
+                    reactive: [zq, iq, pq],
+                });
             }
             "enabled" => enabled = field.flag()?,
             _ => return Err(field.refused()),
@@ -175,7 +190,10 @@ pub(crate) fn load(script: &Script, object: &Object) -> Result<Single, CircuitEr
         1 => Law::Power,
         2 => Law::Impedance,
         3 => Law::Motor,
-        4 => Law::Exponential { active: watts, reactive: vars },
+        4 => Law::Exponential {
+            active: watts,
+            reactive: vars,
+        },
         5 => Law::Current,
         8 => zip.ok_or_else(|| CircuitError::Missing {
             origin: object.origin.clone(),
@@ -198,19 +216,36 @@ pub(crate) fn load(script: &Script, object: &Object) -> Result<Single, CircuitEr
         limits,
     };
     let bus = bus_or_missing(object, bus)?;
-    Ok(Single { kind: Kind::Load(load), bus, enabled, open: false })
+    Ok(Single {
+        kind: Kind::Load(load),
+        bus,
+        enabled,
+        open: false,
+    })
 }
 
 pub(crate) fn plant(object: &Object, plant: Plant) -> Result<Single, CircuitError> {
     let (mut phases, mut bus, mut kv, mut enabled) = (3, None, 12.47, true);
-    let (mut kw, mut pf, mut kvar) = (if plant == Plant::Machine { 1_000.0 } else { 0.0 }, 1.0, None);
+    let (mut kw, mut pf, mut kvar) = (
+        if plant == Plant::Machine {
+            1_000.0
+        } else {
+            0.0
+        },
+        1.0,
+        None,
+    );
     if plant == Plant::Machine {
         pf = 0.88;
     }
     let (mut peak, mut share, mut sun) = (500.0, 100.0, 1.0);
     let mut connection = Connection::Wye;
     // Below its least voltage a plant is a constant impedance.
-    let mut limits = VoltageLimits { low: 0.0, min: 0.9, max: 1.1 };
+    let mut limits = VoltageLimits {
+        low: 0.0,
+        min: 0.9,
+        max: 1.1,
+    };
     for field in Field::all(object) {
         match field.property() {
             "phases" => phases = field.phases()?,
@@ -252,7 +287,12 @@ pub(crate) fn plant(object: &Object, plant: Plant) -> Result<Single, CircuitErro
         limits,
     };
     let bus = bus_or_missing(object, bus)?;
-    Ok(Single { kind: Kind::Generator(Generator { plant, load }), bus, enabled, open: false })
+    Ok(Single {
+        kind: Kind::Generator(Generator { plant, load }),
+        bus,
+        enabled,
+        open: false,
+    })
 }
 
 pub(crate) fn capacitor(object: &Object) -> Result<Single, CircuitError> {
@@ -270,7 +310,17 @@ pub(crate) fn capacitor(object: &Object) -> Result<Single, CircuitError> {
             _ => return Err(field.refused()),
         }
     }
-    let kind = Kind::Capacitor(Capacitor { kvar, kv, connection, phases });
+    let kind = Kind::Capacitor(Capacitor {
+        kvar,
+        kv,
+        connection,
+        phases,
+    });
     let bus = bus_or_missing(object, bus)?;
-    Ok(Single { kind, bus, enabled, open })
+    Ok(Single {
+        kind,
+        bus,
+        enabled,
+        open,
+    })
 }

@@ -64,7 +64,11 @@ impl Constants {
                 Matrix::from_sequence(self.phases, positive, zero)
             }
         };
-        let (r, x, c) = (make(self.r1, self.r0), make(self.x1, self.x0), make(self.c1, self.c0));
+        let (r, x, c) = (
+            make(self.r1, self.r0),
+            make(self.x1, self.x0),
+            make(self.c1, self.c0),
+        );
         self.resistance = r;
         self.reactance = x;
         self.capacitance = c;
@@ -213,13 +217,13 @@ pub(crate) fn line(
         }
     }
     let line = if let Some(geometry) = geometry {
-        let code = geometry.code(script.frequency_hz, script.simple_carson).ok_or_else(|| {
-            CircuitError::Missing {
+        let code = geometry
+            .code(script.frequency_hz, script.simple_carson)
+            .ok_or_else(|| CircuitError::Missing {
                 origin: object.origin.clone(),
                 object: object.label.clone(),
                 what: "inverse of its geometry's potentials; move its wires apart".to_owned(),
-            }
-        })?;
+            })?;
         let mut line = code.line(length * metres.unwrap_or(1.0), script.frequency_hz);
         line.rating_amperes = own.rating_amperes;
         line

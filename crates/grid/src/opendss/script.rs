@@ -64,21 +64,87 @@ pub(crate) struct Script {
 
 /// Commands that show, store or time a solution.
 const WITHOUT_EFFECT: &[&str] = &[
-    "plot", "show", "export", "summary", "help", "buscoords", "interpolate", "wait", "visualize",
-    "closedi", "solve", "get", "?", "formedit", "fileedit", "sample", "reset", "comparecases",
-    "solveall", "newactor", "latlongcoords", "addmarker", "clearbusmarkers", "cleanup", "dump",
-    "var", "init",
+    "plot",
+    "show",
+    "export",
+    "summary",
+    "help",
+    "buscoords",
+    "interpolate",
+    "wait",
+    "visualize",
+    "closedi",
+    "solve",
+    "get",
+    "?",
+    "formedit",
+    "fileedit",
+    "sample",
+    "reset",
+    "comparecases",
+    "solveall",
+    "newactor",
+    "latlongcoords",
+    "addmarker",
+    "clearbusmarkers",
+    "cleanup",
+    "dump",
+    "var",
+    "init",
 ];
 
 const OPTIONS_WITHOUT_EFFECT: &[&str] = &[
-    "maxiterations", "maxiter", "maxcontroliter", "maxcontroliterations", "tolerance", "mode",
-    "algorithm", "casename", "year", "number", "stepsize", "hour", "time", "sec", "h", "demand",
-    "diverbose", "demandinterval", "overloadreport", "voltexcept", "voltexceptionreport",
-    "markcapacitors", "capmarkersize", "markregulators", "regmarkersize", "marktransformers",
-    "transmarkersize", "markercode", "nodewidth", "showexport", "trapezoidal", "datapath",
-    "normvminpu", "normvmaxpu", "emergvminpu", "emergvmaxpu", "marker", "parallel", "cpu",
-    "activeactor", "daisysize", "defaultdaily", "defaultyearly", "circuit", "bus", "object",
-    "element", "class", "editor", "recorder", "totaltime",
+    "maxiterations",
+    "maxiter",
+    "maxcontroliter",
+    "maxcontroliterations",
+    "tolerance",
+    "mode",
+    "algorithm",
+    "casename",
+    "year",
+    "number",
+    "stepsize",
+    "hour",
+    "time",
+    "sec",
+    "h",
+    "demand",
+    "diverbose",
+    "demandinterval",
+    "overloadreport",
+    "voltexcept",
+    "voltexceptionreport",
+    "markcapacitors",
+    "capmarkersize",
+    "markregulators",
+    "regmarkersize",
+    "marktransformers",
+    "transmarkersize",
+    "markercode",
+    "nodewidth",
+    "showexport",
+    "trapezoidal",
+    "datapath",
+    "normvminpu",
+    "normvmaxpu",
+    "emergvminpu",
+    "emergvmaxpu",
+    "marker",
+    "parallel",
+    "cpu",
+    "activeactor",
+    "daisysize",
+    "defaultdaily",
+    "defaultyearly",
+    "circuit",
+    "bus",
+    "object",
+    "element",
+    "class",
+    "editor",
+    "recorder",
+    "totaltime",
 ];
 
 impl Script {
@@ -110,7 +176,11 @@ impl Script {
         from: &Origin,
         depth: usize,
     ) -> Result<(), CircuitError> {
-        let too_large = |what, max| CircuitError::TooLarge { origin: from.clone(), what, max };
+        let too_large = |what, max| CircuitError::TooLarge {
+            origin: from.clone(),
+            what,
+            max,
+        };
         if depth > DEPTH_MAX {
             return Err(too_large("files inside files", DEPTH_MAX));
         }
@@ -127,9 +197,16 @@ impl Script {
         let text = String::from_utf8_lossy(&bytes);
         let mut in_comment = false;
         for (at, line) in text.lines().enumerate() {
-            let origin = Origin { file: path.to_owned(), line: at + 1 };
+            let origin = Origin {
+                file: path.to_owned(),
+                line: at + 1,
+            };
             if line.len() > LINE_MAX {
-                return Err(CircuitError::TooLarge { origin, what: "bytes of a line", max: LINE_MAX });
+                return Err(CircuitError::TooLarge {
+                    origin,
+                    what: "bytes of a line",
+                    max: LINE_MAX,
+                });
             }
             if line.trim_start().starts_with("/*") {
                 in_comment = true;
@@ -234,7 +311,10 @@ impl Script {
             label = "vsource.source".to_owned();
         }
         if self.by_label.contains_key(&label) {
-            return Err(CircuitError::Duplicate { origin: origin.clone(), object: label });
+            return Err(CircuitError::Duplicate {
+                origin: origin.clone(),
+                object: label,
+            });
         }
         let (kind, _) = label.split_once('.').unwrap_or((&label, ""));
         let class = class(kind).ok_or_else(|| CircuitError::Class {
@@ -316,7 +396,9 @@ impl Script {
         line: &[Parameter],
         origin: &Origin,
     ) -> Result<(), CircuitError> {
-        let Some((label, property)) = name.rsplit_once('.').filter(|(label, _)| label.contains('.'))
+        let Some((label, property)) = name
+            .rsplit_once('.')
+            .filter(|(label, _)| label.contains('.'))
         else {
             // `object=class.name` and the like.
             return Err(CircuitError::Command {
@@ -342,7 +424,11 @@ impl Script {
             .filter(|at| {
                 let (class, name) = self.objects[*at].label.split_once('.').unwrap_or(("", ""));
                 class == kind
-                    && if pattern.ends_with('*') { name.starts_with(prefix) } else { name == prefix }
+                    && if pattern.ends_with('*') {
+                        name.starts_with(prefix)
+                    } else {
+                        name == prefix
+                    }
             })
             .collect();
         for at in matching {
@@ -378,8 +464,7 @@ impl Script {
                         .ok_or_else(|| wrong("voltages in kV, such as [12.47, 0.48]"))?;
                 }
                 "loadmult" => {
-                    self.load_factor =
-                        number(&parameter.value).ok_or_else(|| wrong("a factor"))?;
+                    self.load_factor = number(&parameter.value).ok_or_else(|| wrong("a factor"))?;
                 }
                 "earthmodel" => {
                     self.simple_carson = match parameter.value.to_ascii_lowercase().as_str() {
@@ -404,11 +489,14 @@ impl Script {
     }
 
     fn locate(&self, label: &str, origin: &Origin) -> Result<usize, CircuitError> {
-        self.by_label.get(label).copied().ok_or_else(|| CircuitError::Missing {
-            origin: origin.clone(),
-            object: label.to_owned(),
-            what: "object of that name".to_owned(),
-        })
+        self.by_label
+            .get(label)
+            .copied()
+            .ok_or_else(|| CircuitError::Missing {
+                origin: origin.clone(),
+                object: label.to_owned(),
+                what: "object of that name".to_owned(),
+            })
     }
 }
 
@@ -422,7 +510,9 @@ fn object_label(line: &[Parameter], origin: &Origin) -> Result<String, CircuitEr
             origin: origin.clone(),
             object: "command".to_owned(),
             property: "object".to_owned(),
-            value: line.first().map_or_else(String::new, |first| first.value.clone()),
+            value: line
+                .first()
+                .map_or_else(String::new, |first| first.value.clone()),
             expected: "class.name",
         })
 }

@@ -4,13 +4,34 @@ use super::script::Files;
 
 /// Files of the shipped feeders, by path.
 const FILES: &[(&str, &[u8])] = &[
-    ("ieee13/ieee13nodeckt.dss", include_bytes!("../../feeders/ieee13/IEEE13Nodeckt.dss")),
-    ("ieee13/ieeelinecodes.dss", include_bytes!("../../feeders/ieee13/IEEELineCodes.DSS")),
-    ("eulv/master.dss", include_bytes!("../../feeders/eulv/Master.dss")),
-    ("eulv/linecode.txt", include_bytes!("../../feeders/eulv/LineCode.txt")),
-    ("eulv/lines.txt", include_bytes!("../../feeders/eulv/Lines.txt")),
-    ("eulv/transformers.txt", include_bytes!("../../feeders/eulv/Transformers.txt")),
-    ("eulv/loads.txt", include_bytes!("../../feeders/eulv/Loads.txt")),
+    (
+        "ieee13/ieee13nodeckt.dss",
+        include_bytes!("../../feeders/ieee13/IEEE13Nodeckt.dss"),
+    ),
+    (
+        "ieee13/ieeelinecodes.dss",
+        include_bytes!("../../feeders/ieee13/IEEELineCodes.DSS"),
+    ),
+    (
+        "eulv/master.dss",
+        include_bytes!("../../feeders/eulv/Master.dss"),
+    ),
+    (
+        "eulv/linecode.txt",
+        include_bytes!("../../feeders/eulv/LineCode.txt"),
+    ),
+    (
+        "eulv/lines.txt",
+        include_bytes!("../../feeders/eulv/Lines.txt"),
+    ),
+    (
+        "eulv/transformers.txt",
+        include_bytes!("../../feeders/eulv/Transformers.txt"),
+    ),
+    (
+        "eulv/loads.txt",
+        include_bytes!("../../feeders/eulv/Loads.txt"),
+    ),
 ];
 
 /// The shipped feeders as files.
@@ -64,7 +85,10 @@ mod tests {
             let totals = balance::totals(&flow);
             let rest = totals.supplied.0 - totals.consumed.0 - totals.losses_watts();
             assert!(totals.consumed.0 > 10_000.0, "{name}: {totals:?}");
-            assert!(rest.abs() < totals.supplied.0 * 1e-5, "{name}: {rest} of {totals:?}");
+            assert!(
+                rest.abs() < totals.supplied.0 * 1e-5,
+                "{name}: {rest} of {totals:?}"
+            );
         }
     }
 
@@ -83,12 +107,18 @@ mod tests {
             let path = topology.path_to_source(found.bus).unwrap();
             let source = network.buses.find("sourcebus");
             assert_eq!(path.last().map(|step| step.bus), source, "{load}");
-            assert!(topology.downstream(path[0].bus).contains(&found.bus), "{load}");
+            assert!(
+                topology.downstream(path[0].bus).contains(&found.bus),
+                "{load}"
+            );
         }
         let balances = balance::by_transformer(&flow, &topology);
         let balance = balances[&transformer];
         assert_eq!(balances.len(), 1);
-        assert!((57_000.0..59_000.0).contains(&balance.consumed_watts), "{balance:?}");
+        assert!(
+            (57_000.0..59_000.0).contains(&balance.consumed_watts),
+            "{balance:?}"
+        );
         assert!(balance.technical_losses_watts > 100.0, "{balance:?}");
         assert!(balance.unexplained_watts().abs() < 1.0, "{balance:?}");
     }
@@ -115,7 +145,9 @@ mod tests {
         let mut flow = solved("eulv");
         let id = flow.network().find("load.load1").unwrap();
         flow.options_mut().controls = Controls::Held;
-        let Kind::Load(load) = &flow.network().element(id).kind else { panic!() };
+        let Kind::Load(load) = &flow.network().element(id).kind else {
+            panic!()
+        };
         assert_eq!(load.limits.min, 0.95);
         let network = flow.network_mut();
         network.set_law(id, crate::network::Law::Power, VoltageLimits::NONE);

@@ -47,9 +47,15 @@ pub(crate) fn parameters(line: &str) -> Vec<Parameter> {
                 None => (String::new(), ""),
             };
             rest = after;
-            found.push(Parameter { name: Some(word.to_ascii_lowercase()), value });
+            found.push(Parameter {
+                name: Some(word.to_ascii_lowercase()),
+                value,
+            });
         } else {
-            found.push(Parameter { name: None, value: word });
+            found.push(Parameter {
+                name: None,
+                value: word,
+            });
         }
     }
     found
@@ -171,7 +177,10 @@ pub(crate) fn numbers(value: &str) -> Option<Vec<f64>> {
 /// A symmetric matrix: rows divided by `|`, in full or as lower triangle.
 pub(crate) fn matrix(value: &str, order: usize) -> Option<Vec<f64>> {
     let mut full = vec![0.0; order * order];
-    let rows: Vec<&str> = value.split('|').filter(|row| !row.trim().is_empty()).collect();
+    let rows: Vec<&str> = value
+        .split('|')
+        .filter(|row| !row.trim().is_empty())
+        .collect();
     if rows.len() == 1 && order > 1 {
         let flat = numbers(rows[0])?;
         if flat.len() != order * order {
@@ -213,16 +222,40 @@ mod tests {
     #[test]
     fn lines_become_parameters() {
         let cases: [(&str, &[(Option<&str>, &str)]); 6] = [
-            ("New Line.1 bus1=a.1.2 Length = 2", &[(None, "New"), (None, "Line.1"), (Some("bus1"), "a.1.2"), (Some("length"), "2")]),
-            ("~ buses=[a, b.1] kvs=\"1 2\"", &[(None, "~"), (Some("buses"), "a, b.1"), (Some("kvs"), "1 2")]),
+            (
+                "New Line.1 bus1=a.1.2 Length = 2",
+                &[
+                    (None, "New"),
+                    (None, "Line.1"),
+                    (Some("bus1"), "a.1.2"),
+                    (Some("length"), "2"),
+                ],
+            ),
+            (
+                "~ buses=[a, b.1] kvs=\"1 2\"",
+                &[(None, "~"), (Some("buses"), "a, b.1"), (Some("kvs"), "1 2")],
+            ),
             ("x=(8 1000 /) ! no", &[(Some("x"), "8 1000 /")]),
-            ("Compile (my file.dss)  // no", &[(None, "Compile"), (None, "my file.dss")]),
+            (
+                "Compile (my file.dss)  // no",
+                &[(None, "Compile"), (None, "my file.dss")],
+            ),
             ("// nothing", &[]),
-            ("code=3PH-2/0_A//B,normamps=1 2", &[(Some("code"), "3PH-2/0_A//B"), (Some("normamps"), "1"), (None, "2")]),
+            (
+                "code=3PH-2/0_A//B,normamps=1 2",
+                &[
+                    (Some("code"), "3PH-2/0_A//B"),
+                    (Some("normamps"), "1"),
+                    (None, "2"),
+                ],
+            ),
         ];
         for (line, expected) in cases {
             let got = parameters(without_comment(line));
-            let got: Vec<_> = got.iter().map(|p| (p.name.as_deref(), p.value.as_str())).collect();
+            let got: Vec<_> = got
+                .iter()
+                .map(|p| (p.name.as_deref(), p.value.as_str()))
+                .collect();
             assert_eq!(got, expected, "{line}");
         }
     }
@@ -233,7 +266,10 @@ mod tests {
             ("8", Some(8.0)),
             ("8 1000 /", Some(0.008)),
             (".5 1000 /", Some(0.0005)),
-            ("1.051 0.88 0.001 3 * - - 115 12.47 / sqr *", Some((1.051 - (0.88 - 0.003)) * (115.0_f64 / 12.47).powi(2))),
+            (
+                "1.051 0.88 0.001 3 * - - 115 12.47 / sqr *",
+                Some((1.051 - (0.88 - 0.003)) * (115.0_f64 / 12.47).powi(2)),
+            ),
             ("", None),
             ("1 2", None),
             ("+", None),

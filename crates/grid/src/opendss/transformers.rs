@@ -52,7 +52,11 @@ fn draft() -> Draft {
             tap: 1.0,
         },
         bus: None,
-        range: TapRange { min: 0.9, max: 1.1, steps: 32 },
+        range: TapRange {
+            min: 0.9,
+            max: 1.1,
+            steps: 32,
+        },
     }
 }
 
@@ -81,7 +85,8 @@ impl Builder {
                     return Err(field.wrong("two windings or more"));
                 }
                 self.drafts.resize_with(count, draft);
-                self.reactance.resize((count * (count - 1) / 2).max(3), 30.0);
+                self.reactance
+                    .resize((count * (count - 1) / 2).max(3), 30.0);
             }
             "wdg" => self.at = field.count(self.drafts.len())? - 1,
             "bus" => self.drafts[at].bus = Some(field.bus()?),
@@ -101,8 +106,7 @@ impl Builder {
             "mintap" => self.drafts[at].range.min = field.positive()?,
             "maxtap" => self.drafts[at].range.max = field.positive()?,
             "numtaps" => {
-                self.drafts[at].range.steps =
-                    u32::try_from(field.count(10_000)?).unwrap_or(32);
+                self.drafts[at].range.steps = u32::try_from(field.count(10_000)?).unwrap_or(32);
             }
             "buses" => {
                 for (draft, bus) in self.drafts.iter_mut().zip(field.buses()?) {
@@ -117,7 +121,9 @@ impl Builder {
             "kvs" => self.each(field.positives()?, |winding, kv| winding.kv = kv),
             "kvas" => self.each(field.positives()?, |winding, kva| winding.kva = kva),
             "taps" => self.each(field.positives()?, |winding, tap| winding.tap = tap),
-            "%rs" => self.each(field.numbers()?, |winding, r| winding.resistance_percent = r),
+            "%rs" => self.each(field.numbers()?, |winding, r| {
+                winding.resistance_percent = r
+            }),
             "%loadloss" => {
                 let half = field.number()? / 2.0;
                 for draft in self.drafts.iter_mut().take(2) {
@@ -126,7 +132,13 @@ impl Builder {
             }
             "xhl" => self.reactance[0] = field.positive()?,
             "xht" => self.reactance[1] = field.positive()?,
-            "xlt" => self.reactance[if self.drafts.len() <= 3 { 2 } else { self.drafts.len() - 1 }] = field.positive()?,
+            "xlt" => {
+                self.reactance[if self.drafts.len() <= 3 {
+                    2
+                } else {
+                    self.drafts.len() - 1
+                }] = field.positive()?
+            }
             "xscarray" => {
                 let values = field.positives()?;
                 for (place, value) in self.reactance.iter_mut().zip(values) {

@@ -20,15 +20,11 @@ pub(crate) fn folder() -> Option<PathBuf> {
 
 /// Files of the archive, by path in lower case.
 pub(crate) struct Archive {
-    files: BTreeMap<String, Vec<u8>>,
+    /// Contents by path in lower case.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Archive {
-    /// The archive of OpenDSS test feeders, if the data is there.
-    pub(crate) fn open() -> Option<Self> {
-        Self::unpack("opendss_test_feeders.tar.zst")
-    }
-
     /// An archive of the data folder.
     pub(crate) fn unpack(name: &str) -> Option<Self> {
         let file = std::fs::File::open(folder()?.join("feeders").join(name)).unwrap();
@@ -40,7 +36,10 @@ impl Archive {
         while at + 512 <= tar.len() && tar[at] != 0 {
             let header = &tar[at..at + 512];
             let text = |part: &[u8]| {
-                let end = part.iter().position(|byte| *byte == 0).unwrap_or(part.len());
+                let end = part
+                    .iter()
+                    .position(|byte| *byte == 0)
+                    .unwrap_or(part.len());
                 String::from_utf8_lossy(&part[..end]).trim().to_owned()
             };
             let size = usize::from_str_radix(&text(&header[124..136]), 8).unwrap();
@@ -51,7 +50,11 @@ impl Archive {
                     let prefix = text(&header[345..500]);
                     let short = text(&header[..100]);
                     let name = long_name.take().unwrap_or_else(|| {
-                        if prefix.is_empty() { short } else { format!("{prefix}/{short}") }
+                        if prefix.is_empty() {
+                            short
+                        } else {
+                            format!("{prefix}/{short}")
+                        }
                     });
                     let name = name.trim_start_matches("./").to_ascii_lowercase();
                     files.insert(name, body.to_vec());
@@ -61,12 +64,6 @@ impl Archive {
             at += 512 + size.div_ceil(512) * 512;
         }
         Some(Self { files })
-    }
-
-    /// All paths, in lower case.
-    #[allow(dead_code)]
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &String> {
-        self.files.keys()
     }
 }
 
@@ -83,6 +80,9 @@ impl Files for Archive {
             }
         }
         let path = parts.join("/").to_ascii_lowercase();
-        self.files.get(&path).cloned().ok_or_else(|| "it is not in the archive".to_owned())
+        self.files
+            .get(&path)
+            .cloned()
+            .ok_or_else(|| "it is not in the archive".to_owned())
     }
 }

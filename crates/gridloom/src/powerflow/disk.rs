@@ -10,7 +10,9 @@ pub(super) struct Disk;
 impl Files for Disk {
     fn read(&mut self, path: &str) -> Result<Vec<u8>, String> {
         let found = locate(Path::new(path)).ok_or("there is no such file")?;
-        let size = std::fs::metadata(&found).map_err(|error| error.to_string())?.len();
+        let size = std::fs::metadata(&found)
+            .map_err(|error| error.to_string())?
+            .len();
         if usize::try_from(size).map_or(true, |size| size > BYTES_MAX) {
             return Err(format!("{size} bytes are more than {BYTES_MAX}"));
         }
@@ -31,7 +33,11 @@ fn locate(path: &Path) -> Option<PathBuf> {
             continue;
         }
         let name = part.as_os_str().to_string_lossy();
-        let folder = if found.as_os_str().is_empty() { Path::new(".") } else { &found };
+        let folder = if found.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &found
+        };
         let mut alike: Vec<_> = std::fs::read_dir(folder)
             .ok()?
             .flatten()

@@ -54,7 +54,11 @@ pub(super) fn run(
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow!("{error:#}"))?;
     let count = lines.clone().count();
-    ensure!(count <= STEPS_MAX, "{}: {count} steps, at most {STEPS_MAX}", loads.display());
+    ensure!(
+        count <= STEPS_MAX,
+        "{}: {count} steps, at most {STEPS_MAX}",
+        loads.display()
+    );
     let bar = ProgressBar::new(u64::try_from(count).unwrap_or(0)).with_style(
         ProgressStyle::with_template("{bar:24.blue} {pos}/{len} steps, {eta} left")
             .expect("a template that is tried in tests"),
@@ -75,7 +79,13 @@ pub(super) fn run(
                 .parse()
                 .ok()
                 .filter(|kw: &f64| kw.is_finite())
-                .with_context(|| format!("{}: {}: {field:?} is no number of kW", at(line), column.name))?;
+                .with_context(|| {
+                    format!(
+                        "{}: {}: {field:?} is no number of kW",
+                        at(line),
+                        column.name
+                    )
+                })?;
             flow.set_power(column.id, &scaled(&column.nominal, kw));
         }
         let done = flow
@@ -111,10 +121,30 @@ pub(super) fn run(
         return Ok(());
     }
     let extremes = [
-        ("lowest voltage", steps.iter().min_by(|a, b| a.lowest_pu.total_cmp(&b.lowest_pu))),
-        ("highest voltage", steps.iter().max_by(|a, b| a.highest_pu.total_cmp(&b.highest_pu))),
-        ("highest supply", steps.iter().max_by(|a, b| a.supplied_kw.total_cmp(&b.supplied_kw))),
-        ("highest losses", steps.iter().max_by(|a, b| a.losses_kw.total_cmp(&b.losses_kw))),
+        (
+            "lowest voltage",
+            steps
+                .iter()
+                .min_by(|a, b| a.lowest_pu.total_cmp(&b.lowest_pu)),
+        ),
+        (
+            "highest voltage",
+            steps
+                .iter()
+                .max_by(|a, b| a.highest_pu.total_cmp(&b.highest_pu)),
+        ),
+        (
+            "highest supply",
+            steps
+                .iter()
+                .max_by(|a, b| a.supplied_kw.total_cmp(&b.supplied_kw)),
+        ),
+        (
+            "highest losses",
+            steps
+                .iter()
+                .max_by(|a, b| a.losses_kw.total_cmp(&b.losses_kw)),
+        ),
     ];
     writeln!(out, "{} steps", steps.len())?;
     let rows = extremes.into_iter().filter_map(|(what, step)| {
@@ -128,7 +158,14 @@ pub(super) fn run(
             format!("{:.4} {}", step.highest_pu, step.highest_node),
         ])
     });
-    let headings = ["step of", "at", "supplied kW", "losses kW", "lowest", "highest"];
+    let headings = [
+        "step of",
+        "at",
+        "supplied kW",
+        "losses kW",
+        "lowest",
+        "highest",
+    ];
     writeln!(out, "{}", table::figures(&headings, rows))?;
     Ok(())
 }
@@ -146,7 +183,11 @@ fn column(flow: &PowerFlow, name: &str) -> anyhow::Result<Column> {
         .load()
         .map(|load| load.power.clone())
         .unwrap_or_default();
-    Ok(Column { name: name.to_owned(), id, nominal })
+    Ok(Column {
+        name: name.to_owned(),
+        id,
+        nominal,
+    })
 }
 
 /// A power of so many kW, shared and with the power factor of the nominal one.
@@ -172,7 +213,9 @@ fn step(flow: &PowerFlow, label: &str, iterations: usize) -> Step {
             .filter(|(id, _)| flow.is_energised(*id))
     };
     let named = |found: Option<(NodeId, f64)>| {
-        found.map_or((0.0, String::new()), |(id, pu)| (pu, flow.network().buses.label(id)))
+        found.map_or((0.0, String::new()), |(id, pu)| {
+            (pu, flow.network().buses.label(id))
+        })
     };
     let (lowest_pu, lowest_node) = named(live().min_by(|a, b| a.1.total_cmp(&b.1)));
     let (highest_pu, highest_node) = named(live().max_by(|a, b| a.1.total_cmp(&b.1)));
