@@ -21,7 +21,7 @@ enum End {
 
 fn json(archive: &mut Archive, path: &str) -> Option<Value> {
     let bytes = archive.read(path).ok()?;
-    Some(serde_json::from_slice(&bytes).unwrap())
+    Some(serde_json::from_slice(&bytes).expect("the data is well formed"))
 }
 
 fn numbers(value: &Value) -> Option<Vec<f64>> {
@@ -44,9 +44,11 @@ fn tolerance(params: &Value) -> (f64, f64) {
 fn updated(input: &Value, update: &Value) -> Value {
     let mut input = input.clone();
     for (kind, changes) in update.as_object().into_iter().flatten() {
-        let changes = changes.as_array().unwrap();
+        let changes = changes.as_array().expect("the data is well formed");
         for (at, change) in changes.iter().enumerate() {
-            let components = input["data"][kind].as_array_mut().unwrap();
+            let components = input["data"][kind]
+                .as_array_mut()
+                .expect("the data is well formed");
             let place = match change.get("id") {
                 Some(id) => components
                     .iter()
@@ -54,7 +56,7 @@ fn updated(input: &Value, update: &Value) -> Value {
                 None => Some(at),
             };
             let component = &mut components[place.expect("an id that is there")];
-            for (name, value) in change.as_object().unwrap().clone() {
+            for (name, value) in change.as_object().expect("the data is well formed").clone() {
                 if !value.is_null() {
                     component[name] = value;
                 }
@@ -80,7 +82,7 @@ fn check(input: &Value, output: &Value, params: &Value, calculation: Calculation
         Ok(flow) => flow,
         // Where every source is out of service, nothing has a voltage.
         Err(NetworkError::NoSource) => {
-            let nodes = output["node"].as_array().unwrap();
+            let nodes = output["node"].as_array().expect("the data is well formed");
             let dark = nodes
                 .iter()
                 .all(|node| node["u_pu"].as_f64().unwrap_or(0.0) == 0.0);
@@ -99,14 +101,21 @@ fn check(input: &Value, output: &Value, params: &Value, calculation: Calculation
     for (at, expected) in output["node"].as_array().into_iter().flatten().enumerate() {
         // Without an id, results stand in the order of the input.
         let same_place = input["data"]["node"][at]["id"].as_i64();
-        let bus = grid.nodes[&expected["id"].as_i64().or(same_place).unwrap()];
+        let bus = grid.nodes[&expected["id"]
+            .as_i64()
+            .or(same_place)
+            .expect("the data is well formed")];
         let Some(units) = numbers(&expected["u_pu"]) else {
             continue;
         };
         let angles = numbers(&expected["u_angle"]);
         for (phase, unit) in units.iter().enumerate() {
-            let number = u8::try_from(phase + 1).unwrap();
-            let node = flow.network().buses.find_node(bus, number).unwrap();
+            let number = u8::try_from(phase + 1).expect("the data is well formed");
+            let node = flow
+                .network()
+                .buses
+                .find_node(bus, number)
+                .expect("the data is well formed");
             let ours = flow.per_unit(node);
             let label = flow.network().buses.label(node);
             if (ours - unit).abs() > absolute + relative * unit.abs() {
@@ -174,7 +183,8 @@ fn validation_cases_agree_within_their_tolerances() {
     let (mut agree, mut refused, mut wrong) = (0, 0, Vec::new());
     let mut values = 0;
     for folder in folders {
-        let params = json(&mut archive, &format!("{folder}/params.json")).unwrap();
+        let params =
+            json(&mut archive, &format!("{folder}/params.json")).expect("the data is well formed");
         let methods = params["calculation_method"].to_string();
         let iterates = methods.contains("newton") || methods.contains("iterative");
         if params.get("xfail").is_some() || params.get("raises").is_some() || !iterates {
@@ -194,8 +204,13 @@ fn validation_cases_agree_within_their_tolerances() {
             let batch = json(&mut archive, &format!("{folder}/{name}_output_batch.json"));
             let update = json(&mut archive, &format!("{folder}/update_batch.json"));
             if let (Some(batch), Some(update)) = (batch, update) {
-                let steps = update["data"].as_array().unwrap().iter();
-                for (update, output) in steps.zip(batch["data"].as_array().unwrap()) {
+                let steps = update["data"]
+                    .as_array()
+                    .expect("the data is well formed")
+                    .iter();
+                for (update, output) in
+                    steps.zip(batch["data"].as_array().expect("the data is well formed"))
+                {
                     runs.push((updated(&input, update), output.clone()));
                 }
             }

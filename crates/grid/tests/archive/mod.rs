@@ -27,8 +27,9 @@ pub(crate) struct Archive {
 impl Archive {
     /// An archive of the data folder.
     pub(crate) fn unpack(name: &str) -> Option<Self> {
-        let file = std::fs::File::open(folder()?.join("feeders").join(name)).unwrap();
-        let tar = zstd::stream::decode_all(file).unwrap();
+        let file = std::fs::File::open(folder()?.join("feeders").join(name))
+            .expect("the data is well formed");
+        let tar = zstd::stream::decode_all(file).expect("the data is well formed");
         let mut files = BTreeMap::new();
         let mut at = 0;
         let mut long_name = None;
@@ -42,7 +43,8 @@ impl Archive {
                     .unwrap_or(part.len());
                 String::from_utf8_lossy(&part[..end]).trim().to_owned()
             };
-            let size = usize::from_str_radix(&text(&header[124..136]), 8).unwrap();
+            let size = usize::from_str_radix(&text(&header[124..136]), 8)
+                .expect("the data is well formed");
             let body = &tar[at + 512..at + 512 + size];
             match header[156] {
                 b'L' => long_name = Some(text(body)),
