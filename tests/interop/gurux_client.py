@@ -1,9 +1,11 @@
 """A client built on foreign code (gurux-dlms) over a plain socket."""
 
+import os
 import socket
 
 from gurux_dlms import GXByteBuffer, GXReplyData
 from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType, Security
+from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
 import agreed
@@ -20,7 +22,7 @@ class GuruxClient:
 
     def __init__(self, address, client, *, transport="wrapper", dedicated=None, counter=1, **keys):
         interface = InterfaceType.HDLC if transport == "hdlc" else InterfaceType.WRAPPER
-        authentication = AUTHENTICATION[client]
+        authentication = keys.get("authentication", AUTHENTICATION[client])
         self.dlms = GXDLMSSecureClient(
             True, client, 1, authentication, keys.get("password", agreed.PASSWORD), interface
         )
@@ -31,6 +33,12 @@ class GuruxClient:
             ciphering.blockCipherKey = keys.get("ek", agreed.ENCRYPTION_KEY)
             ciphering.authenticationKey = keys.get("ak", agreed.AUTHENTICATION_KEY)
             ciphering.invocationCounter = counter
+            ciphering.securitySuite = keys.get("suite", SecuritySuite.SUITE_0)
+            if "signing" in keys:
+                # The meter's public key and the client's private one.
+                ciphering.signingKeyPair = keys["signing"]
+                # HLS 7 wants 32 bytes at least; the peer's own choice is 16.
+                self.dlms.ctoSChallenge = os.urandom(32)
             if dedicated is not None:
                 ciphering.dedicatedKey = dedicated
         self.transport = transport

@@ -1,26 +1,26 @@
 //! How many pushes a core decrypts, verifies and reads per second, and seals.
 
+mod frames;
+
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use gridloom_core::{
     IntervalValues, MillivarHours, MillivoltAmpereHours, Millivolts, MilliwattHours, Month, Period,
-    ReadingStatus, SystemTitle, UtcTime, Watts,
+    ReadingStatus, UtcTime, Watts,
 };
-use gridloom_dlms::apdu::{DataNotification, LongInvokeId};
-use gridloom_dlms::axdr::{Decoder, Encoder};
-use gridloom_dlms::counter::ReceiveCounter;
+use gridloom_dlms::apdu::DataNotification;
+use gridloom_dlms::axdr::Decoder;
 use gridloom_dlms::push::{BillingStatus, ClosedMonth, IntervalPush};
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
+use gridloom_dlms::security::{CipherContext, Protection};
+
+use frames::{TITLE, accept, context, one_entry, sealed};
 
 fn main() {
     divan::main();
 }
 
-const TITLE: SystemTitle = SystemTitle(*b"GLM\0\0\0\0\x01");
-
-fn context() -> CipherContext {
-    CipherContext::new(&Keys::new([0x5A; 16], [0xA5; 16]))
-}
+/// When the one entry was read.
+const TIME: [u8; 12] = [7, 0xDD, 1, 31, 4, 23, 30, 0, 0, 0, 0, 0];
 
 fn interval() -> IntervalPush {
     IntervalPush {
@@ -48,45 +48,9 @@ fn interval() -> IntervalPush {
     }
 }
 
-/// One register in a notification: the peers' 1-entry push.
-fn one_entry() -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut encoder = Encoder::new(&mut body);
-    encoder.structure(3);
-    encoder.octet_string(&[7, 0xDD, 1, 31, 4, 23, 30, 0, 0, 0, 0, 0]);
-    encoder.octet_string(&[1, 0, 1, 8, 0, 255]);
-    encoder.double_long_unsigned(123_456);
-    let mut plain = Vec::new();
-    DataNotification {
-        invoke_id: LongInvokeId::confirmed(1),
-        time: None,
-        body: &body,
-    }
-    .encode(&mut plain);
-    plain
-}
-
-fn sealed(plain: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    context().protect(Protection::full(TITLE, 7), plain, &mut out);
-    out
-}
-
-/// Title, counter, tag, commit: what precedes any look at the payload.
-fn accept<'p>(context: &CipherContext, frame: &[u8], plain: &'p mut Vec<u8>) -> &'p [u8] {
-    let mut counter = ReceiveCounter::after(6);
-    let apdu = CipheredApdu::decode(frame).expect("sealed above");
-    let fresh = counter.check(apdu.counter).expect("above 6");
-    let plain = context
-        .open(&apdu, Policy::default(), plain)
-        .expect("sealed with these keys");
-    counter.commit(fresh);
-    plain
-}
-
 #[divan::bench]
 fn open_one_entry_streaming(bencher: Bencher<'_, '_>) {
-    let (context, frame, mut plain) = (context(), sealed(&one_entry()), Vec::new());
+    let (context, frame, mut plain) = (context(), sealed(&one_entry(&TIME)), Vec::new());
     bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
         let plain = accept(&context, black_box(&frame), &mut plain);
         let notification = DataNotification::decode(plain).expect("a notification");
@@ -100,7 +64,7 @@ fn open_one_entry_streaming(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn open_one_entry_tree(bencher: Bencher<'_, '_>) {
-    let (context, frame, mut plain) = (context(), sealed(&one_entry()), Vec::new());
+    let (context, frame, mut plain) = (context(), sealed(&one_entry(&TIME)), Vec::new());
     bencher.counter(ItemsCount::new(1_u32)).bench_local(|| {
         let plain = accept(&context, black_box(&frame), &mut plain);
         let notification = DataNotification::decode(plain).expect("a notification");

@@ -3,44 +3,22 @@
 //!
 //! `tests/interop/receive_rate.py` runs it beside foreign peers.
 
+#[path = "../benches/frames/mod.rs"]
+mod frames;
+
 use std::hint::black_box;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use gridloom_core::SystemTitle;
-use gridloom_dlms::apdu::{DataNotification, GetResponseNormal, InvokeId, LongInvokeId};
-use gridloom_dlms::axdr::{Data, Decoder, Encoder};
-use gridloom_dlms::counter::ReceiveCounter;
-use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
+use frames::{accept, context, one_entry, sealed};
+use gridloom_dlms::apdu::{DataNotification, GetResponseNormal, InvokeId};
+use gridloom_dlms::axdr::{Data, Decoder};
 
-const TITLE: SystemTitle = SystemTitle(*b"GLM\0\0\0\0\x01");
 const ROWS: u8 = 96;
 
 /// Each rate is the median of this many runs.
 const RUNS: usize = 5;
 const RUN: Duration = Duration::from_millis(400);
-
-fn context() -> CipherContext {
-    CipherContext::new(&Keys::new([0x5A; 16], [0xA5; 16]))
-}
-
-/// One register in a notification.
-fn push() -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut encoder = Encoder::new(&mut body);
-    encoder.structure(3);
-    encoder.octet_string(&date_time(0));
-    encoder.octet_string(&[1, 0, 1, 8, 0, 255]);
-    encoder.double_long_unsigned(123_456);
-    let mut plain = Vec::new();
-    DataNotification {
-        invoke_id: LongInvokeId::confirmed(1),
-        time: None,
-        body: &body,
-    }
-    .encode(&mut plain);
-    plain
-}
 
 /// A day of quarter hours: time, status and two registers a row.
 fn profile() -> Vec<u8> {
@@ -64,24 +42,6 @@ fn profile() -> Vec<u8> {
 /// The end of a quarter of an hour, deviation and status as meters write them.
 fn date_time(slot: u8) -> [u8; 12] {
     [7, 0xEA, 3, 1, 7, slot / 4, slot % 4 * 15, 0, 0, 0x80, 0, 0]
-}
-
-fn sealed(plain: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    context().protect(Protection::full(TITLE, 7), plain, &mut out);
-    out
-}
-
-/// Title, counter, tag, commit: what precedes any look at the payload.
-fn accept<'p>(context: &CipherContext, frame: &[u8], plain: &'p mut Vec<u8>) -> &'p [u8] {
-    let mut counter = ReceiveCounter::after(6);
-    let apdu = CipheredApdu::decode(frame).expect("sealed above");
-    let fresh = counter.check(apdu.counter).expect("above 6");
-    let plain = context
-        .open(&apdu, Policy::default(), plain)
-        .expect("sealed with these keys");
-    counter.commit(fresh);
-    plain
 }
 
 /// Any APDU as an owned tree.
@@ -137,7 +97,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (context, mut plain) = (context(), Vec::new());
-    let (push, profile) = (sealed(&push()), sealed(&profile()));
+    let (push, profile) = (sealed(&one_entry(&date_time(0))), sealed(&profile()));
     let push_tree = rate(|| {
         black_box(tree(accept(&context, black_box(&push), &mut plain)));
     });

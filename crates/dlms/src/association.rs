@@ -9,6 +9,7 @@ mod aarq;
 mod ber;
 mod conformance;
 mod error;
+mod head;
 mod initiate;
 mod name;
 mod release;

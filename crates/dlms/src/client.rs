@@ -6,6 +6,7 @@
 
 mod channel;
 mod config;
+mod draws;
 mod error;
 mod exchange;
 mod general;
@@ -14,7 +15,10 @@ mod proof;
 mod request;
 
 pub use crate::association::Mechanism;
-pub use config::{Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm, SigningPair};
+pub use config::{
+    Authentication, Ciphering, ClientConfig, ClientKeys, ReleaseForm, ServiceForm, Signing,
+    SigningPair,
+};
 pub use error::{ClientError, Layer};
 pub use machine::{Client, FORGED_MAX};
 pub use request::{ClientOutput, Request, Response};

@@ -21,6 +21,8 @@ mod general;
 mod hls;
 mod keys;
 mod once;
+mod policy;
+mod ring;
 mod setup;
 mod signing;
 mod suite;
@@ -53,6 +55,8 @@ pub use hls::{
 };
 pub use keys::{KeyEncryptionKey, Keys, SymmetricKey, WRAPPED_LEN, WRAPPED_LEN_MAX};
 pub use once::RawKeys;
+pub use policy::PolicyBits;
+pub use ring::{GeneralKey, HEADER_OVERHEAD_MAX, KeyRing, OwnKeys, PeerKeys, SIGNING_OVERHEAD_MAX};
 pub use setup::{KEYS_MAX, KeyAgreement, KeyId, KeyTransfer};
 pub use signing::{GENERAL_SIGNING, GeneralSigning, SIGNATURE_LEN_MAX};
 pub use suite::{Curve, SecuritySuite};

@@ -7,10 +7,12 @@
 
 mod associate;
 mod config;
+mod desk;
 mod device;
 mod general;
 mod hls;
 mod machine;
+mod protection;
 mod security;
 mod service;
 mod session;
@@ -18,6 +20,7 @@ mod transfer;
 
 pub use crate::association::Mechanism;
 pub use config::{AssociationPolicy, ServerConfig};
+pub use desk::{CHOSEN_SECRET_LEN_MAX, CHOSEN_SECRET_LEN_MIN, SecurityDesk};
 pub use device::{Caller, LogicalDevice};
 pub use machine::Server;
 pub use security::{DeviceSecurity, KeyKind, PEERS_MAX, SECRETS_MAX};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now, SystemTitle, Wake};
 use gridloom_dlms::counter::TransmitCounter;
+use gridloom_dlms::security::Keys;
 
 use crate::alarm::{Alarms, MeterAlarm};
 use crate::balance::Balances;
@@ -22,6 +23,7 @@ use crate::memory::EdgeMemory;
 use crate::quarantine::{AuditRecord, Quarantine};
 use crate::reading::ScreenedReading;
 use crate::registry::{DeviceIndex, GatewayId, Registry};
+use crate::rekeying::Until;
 use crate::score::Scores;
 use crate::screen::Screen;
 use crate::shards::Shards;
@@ -206,6 +208,42 @@ impl Edge {
         }
     }
 
+    /// A meter may talk under these keys from now on, beside those that it has; `false` if it is
+    /// not registered or [`crate::KEY_CHANGES_MAX`] change at a time. A broadcast key stays.
+    pub fn offer_keys(&mut self, meter: MeterId, keys: Keys) -> bool {
+        let device = self.screen.registry().find_meter(meter);
+        device.is_some_and(|device| {
+            let keys = self.with_broadcast(device, keys);
+            self.screen.offer_keys(device, keys)
+        })
+    }
+
+    /// A meter talks under these keys now; the replaced ones are good for as long as `until`
+    /// says. `false` if it is not registered.
+    pub fn settle_keys(&mut self, meter: MeterId, keys: Keys, now: Now, until: Until) -> bool {
+        let Some(device) = self.screen.registry().find_meter(meter) else {
+            return false;
+        };
+        let keys = self.with_broadcast(device, keys);
+        self.screen.settle_keys(device, keys, now, until);
+        true
+    }
+
+    fn with_broadcast(&self, device: DeviceIndex, keys: Keys) -> Keys {
+        match self.screen.registry().keys(device).broadcast() {
+            Some(broadcast) => keys
+                .clone()
+                .with_broadcast(broadcast.clone())
+                .unwrap_or(keys),
+            None => keys,
+        }
+    }
+
+    /// The title of a registered meter.
+    pub fn title_of(&self, meter: MeterId) -> Option<SystemTitle> {
+        self.screen.registry().title_of(meter)
+    }
+
     /// A gateway's link stands, and the gateway has told its name.
     pub fn handle_gateway_up(&mut self, gateway: u64, name: &str, now: Instant) {
         if self.screen.handle_gateway_up(gateway, name) {
@@ -361,6 +399,12 @@ impl Edge {
     /// The gateways' links, in order.
     pub fn gateways(&self) -> impl Iterator<Item = GatewayStatus> {
         self.screen.gateways()
+    }
+
+    /// The meter with this title.
+    pub fn meter_of(&self, title: SystemTitle) -> Option<MeterId> {
+        let registry = self.screen.registry();
+        registry.find(title).map(|device| registry.meter(device))
     }
 
     /// The unknown titles that were used most, with an estimate of how often, loudest first.

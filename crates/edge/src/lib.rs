@@ -32,6 +32,7 @@ mod rate;
 pub mod reading;
 pub mod reason;
 pub mod registry;
+pub mod rekeying;
 pub mod score;
 pub mod screen;
 mod shards;
@@ -60,6 +61,7 @@ pub use registry::{
     DeviceIndex, GatewayId, Phases, Placement, Registration, Registry, RegistryError, Site,
     TransformerId,
 };
+pub use rekeying::{CounterKept, KEY_CHANGES_MAX, Until};
 pub use score::{Score, Scores};
 pub use status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage, VerdictCounters};
 pub use trust::{Screening, Verdict};

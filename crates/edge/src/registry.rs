@@ -260,6 +260,25 @@ impl Registry {
         }
     }
 
+    /// Puts other keys in the place of a meter's, and gives back those that were there.
+    pub(crate) fn replace_keys(&mut self, device: DeviceIndex, keys: Keys) -> Keys {
+        let old = self.keys(device);
+        let record = &mut self.records[device.at()];
+        match Record::short_keys(&keys) {
+            Some((encryption, authentication)) => {
+                (record.encryption, record.authentication) = (encryption, authentication);
+                record.other_keys = false;
+                self.others.remove(&device.0);
+            }
+            None => {
+                (record.encryption, record.authentication) = ([0; 16], [0; 16]);
+                record.other_keys = true;
+                self.others.insert(device.0, keys);
+            }
+        }
+        old
+    }
+
     /// The keys of the meter at a place, where they lie; `None` if they are not a pair of 16 bytes.
     pub(crate) fn raw_keys(&self, device: DeviceIndex) -> Option<RawKeys<'_>> {
         let record = &self.records[device.at()];
@@ -320,6 +339,15 @@ impl Registry {
 }
 
 impl Record {
+    /// The two keys, where the record itself has room for all that there are.
+    fn short_keys(keys: &Keys) -> Option<([u8; 16], [u8; 16])> {
+        let encryption = keys.encryption().as_bytes().try_into().ok()?;
+        let authentication = keys.authentication().as_bytes().try_into().ok()?;
+        keys.broadcast()
+            .is_none()
+            .then_some((encryption, authentication))
+    }
+
     fn of(registration: &Registration) -> Result<Self, RegistryError> {
         let site = &registration.site;
         let meter = registration.meter;
@@ -337,17 +365,9 @@ impl Record {
         };
         let power_max = bounded("power_max", site.power_max.get(), u32::MAX.into())?;
         let decivolts = bounded("voltage", site.voltage.get() / 100, u16::MAX.into())?;
-        let keys = &registration.keys;
-        let pair = (
-            <[u8; 16]>::try_from(keys.encryption().as_bytes()),
-            <[u8; 16]>::try_from(keys.authentication().as_bytes()),
-        );
-        let (encryption, authentication, other_keys) = match pair {
-            (Ok(encryption), Ok(authentication)) if keys.broadcast().is_none() => {
-                (encryption, authentication, false)
-            }
-            (Ok(_) | Err(_), Ok(_) | Err(_)) => ([0; 16], [0; 16], true),
-        };
+        let short = Self::short_keys(&registration.keys);
+        let other_keys = short.is_none();
+        let (encryption, authentication) = short.unwrap_or_default();
         let (transformer, at_transformer) = match site.transformer {
             None => (u32::MAX, false),
             Some(Placement::Below(transformer)) => (transformer.0, false),

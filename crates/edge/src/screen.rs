@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gridloom_core::{Now, SystemTitle, UtcTime};
-use gridloom_dlms::counter::ReceiveCounter;
-use gridloom_dlms::security::{CipherContext, CipheredApdu};
+use gridloom_dlms::counter::{FreshCounter, ReceiveCounter};
+use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys};
 
 use crate::behaviour::{self, Features, Model, Trail};
 use crate::config::ScreeningConfig;
@@ -21,6 +21,7 @@ use crate::quality::{self, LinkQuality};
 use crate::rate::{Budgets, Cusum, DeviceBudget, Lanes, Refill, Shift, Tick};
 use crate::reason::{Reason, ReasonCounters, Reasons};
 use crate::registry::{DeviceIndex, GatewayId, Registry};
+use crate::rekeying::{CounterKept, Rekeying, Until};
 use crate::score::{Score, Scores, Smoothed};
 use crate::sketch::Strangers;
 use crate::status::{GatewayStatus, VerdictCounters};
@@ -93,6 +94,7 @@ pub(crate) struct Screen {
     reasons: ReasonCounters,
     verdicts: VerdictCounters,
     model: Option<Box<dyn Model>>,
+    rekeying: Rekeying,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
     /// What the last believed packet says; kept here so that no step moves it.
@@ -160,6 +162,7 @@ impl Screen {
             reasons: ReasonCounters::default(),
             verdicts: VerdictCounters::default(),
             model: None,
+            rekeying: Rekeying::default(),
             plain: Vec::new(),
             said: Said::Nothing,
             config,
@@ -438,6 +441,59 @@ impl Screen {
         self.seats[seat].trust.follow(screening.scores);
     }
 
+    /// Counter and tag, under the device's keys; while they change, under the others as well.
+    fn verify(
+        &mut self,
+        device: DeviceIndex,
+        packet: &CipheredApdu<'_>,
+        now: Now,
+    ) -> Result<FreshCounter, Reason> {
+        let reason = match integrity::fresh(&self.devices[device.at()].believed, packet) {
+            Ok(fresh) => match integrity::open(&self.registry, device, packet, &mut self.plain) {
+                Ok(_) => return Ok(fresh),
+                Err(reason) => reason,
+            },
+            Err(reason) => reason,
+        };
+        let other = self
+            .rekeying
+            .try_other(device, packet, &mut self.plain, now);
+        let Some((fresh, keys, believed)) = other else {
+            return Err(reason);
+        };
+        // What goes down to the meter is sealed under what it talks under.
+        let keys = self.registry.replace_keys(device, keys);
+        let place = &mut self.devices[device.at()].believed;
+        let believed = std::mem::replace(place, believed);
+        self.rekeying.swapped(device, keys, believed);
+        Ok(fresh)
+    }
+
+    /// A device may talk under these keys from now on; `false` if too many change at a time.
+    pub(crate) fn offer_keys(&mut self, device: DeviceIndex, keys: Keys) -> bool {
+        self.registry.keys(device) == keys || self.rekeying.offer(device, keys)
+    }
+
+    /// A device talks under these keys; its others are good until then, if at all.
+    pub(crate) fn settle_keys(&mut self, device: DeviceIndex, keys: Keys, now: Now, until: Until) {
+        if self.registry.keys(device) == keys {
+            self.rekeying.settle(device, now, until);
+            return;
+        }
+        let believed = self.rekeying.believed_under(device, &keys);
+        let old = self.registry.replace_keys(device, keys);
+        let place = &mut self.devices[device.at()].believed;
+        match until {
+            Until::AtOnce(CounterKept::Yes) => {}
+            Until::AtOnce(CounterKept::No) => *place = ReceiveCounter::new(),
+            Until::Later(_) => {
+                let believed = std::mem::replace(place, believed.unwrap_or_default());
+                self.rekeying.put(device, old, believed);
+            }
+        }
+        self.rekeying.settle(device, now, until);
+    }
+
     /// Everything up to the point where the packet is the meter's own word.
     #[allow(
         clippy::type_complexity,
@@ -478,20 +534,19 @@ impl Screen {
             Ok(packet) => packet,
             Err(reason) => return Err(charge(self, reason)),
         };
-        let fresh = match integrity::fresh(&self.devices[device.at()].believed, &packet) {
+        let fresh = match self.verify(device, &packet, now) {
             Ok(fresh) => fresh,
             Err(reason) => {
                 let (mut reasons, believed) = charge(self, reason);
-                if !way.is_own && self.speaks_elsewhere(device, &packet, now, now_s) {
+                if reason == Reason::Replayed
+                    && !way.is_own
+                    && self.speaks_elsewhere(device, &packet, now, now_s)
+                {
                     reasons.add(Reason::Cloned);
                 }
                 return Err((reasons, believed));
             }
         };
-        let opened = integrity::open(&self.registry, device, &packet, &mut self.plain);
-        if let Err(reason) = opened {
-            return Err(charge(self, reason));
-        }
         let rule = self.clone_rule();
         let settings = self.config.settings();
         let state = &mut self.devices[device.at()];

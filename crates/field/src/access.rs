@@ -1,12 +1,16 @@
 //! Which clients a meter admits and by which secrets, and what of it is kept in memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use gridloom_core::SystemTitle;
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_dlms::association::{Conformance, Mechanism, Secret};
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
-use gridloom_dlms::security::{KeyEncryptionKey, Keys, Policy, SymmetricKey};
+use gridloom_dlms::security::{
+    Certificate, KeyEncryptionKey, Keys, OwnKeys, PeerKeys, Policy, PolicyBits, SecuritySuite,
+    SymmetricKey,
+};
 use gridloom_dlms::server::{AssociationPolicy, DeviceSecurity, KeyKind, PEERS_MAX, ServerConfig};
 
 use crate::catalogue::Client;
@@ -20,6 +24,44 @@ pub struct ClientAccess {
     pub secrets: Vec<(u16, Secret)>,
     /// The master key under which other keys are transferred; without it they cannot be.
     pub master: Option<KeyEncryptionKey>,
+    /// Suite, policy, certificates and key pairs that it left the factory with.
+    pub factory: Arc<FactorySecurity>,
+}
+
+/// What a meter's security setup begins with. Meters of a kind may share one.
+#[derive(Debug, Clone)]
+pub struct FactorySecurity {
+    /// The suite; by the keys' length 0 or 2, if `None`.
+    pub suite: Option<SecuritySuite>,
+    /// The least protection of ciphered associations.
+    pub policy: PolicyBits,
+    /// Authorities that no client removes.
+    pub trusted: Vec<Certificate>,
+    /// Other certificates, of clients and of the meter itself.
+    pub certificates: Vec<Certificate>,
+    /// The meter's own key pairs.
+    pub own: OwnKeys,
+    /// Public keys of clients that have no certificate; at most
+    /// [`FactorySecurity::PEERS_MAX`], further ones are not known.
+    pub peers: BTreeMap<SystemTitle, PeerKeys>,
+}
+
+impl FactorySecurity {
+    /// Clients whose public keys are given without certificates.
+    pub const PEERS_MAX: usize = 16;
+}
+
+impl Default for FactorySecurity {
+    fn default() -> Self {
+        Self {
+            suite: None,
+            policy: PolicyBits::AUTHENTICATED_ENCRYPTION,
+            trusted: Vec::new(),
+            certificates: Vec::new(),
+            own: OwnKeys::default(),
+            peers: BTreeMap::new(),
+        }
+    }
 }
 
 impl Default for ClientAccess {
@@ -28,15 +70,31 @@ impl Default for ClientAccess {
             server: Arc::clone(&STANDARD),
             secrets: Vec::new(),
             master: None,
+            factory: Arc::clone(&FACTORY),
         }
     }
 }
+
+static FACTORY: LazyLock<Arc<FactorySecurity>> = LazyLock::new(Arc::default);
 
 impl ClientAccess {
     /// With the password of a client.
     #[must_use]
     pub fn with_password(mut self, client: Client, password: &[u8]) -> Self {
         self.secrets.push((client.sap(), Secret::new(password)));
+        self
+    }
+
+    /// With management that proves itself by `mechanism` alone, instead of by GMAC.
+    #[must_use]
+    pub fn with_management(mut self, mechanism: Mechanism) -> Self {
+        let mut server = ServerConfig::clone(&self.server);
+        for policy in &mut server.associations {
+            if policy.client == Client::Management.sap() {
+                policy.mechanism = mechanism;
+            }
+        }
+        self.server = Arc::new(server);
         self
     }
 }
@@ -122,6 +180,7 @@ impl RetainedSecurity {
             out.push(match kind {
                 KeyKind::Unicast => 0,
                 KeyKind::Broadcast => 1,
+                KeyKind::OneTime => 2,
             });
             out.extend(last.to_be_bytes());
         }
@@ -162,6 +221,7 @@ impl RetainedSecurity {
             let kind = match reader.u8()? {
                 0 => KeyKind::Unicast,
                 1 => KeyKind::Broadcast,
+                2 => KeyKind::OneTime,
                 _ => return Ok(None),
             };
             peers.push((title, kind, reader.u32()?));
@@ -191,7 +251,13 @@ pub(crate) fn security(
         None => access.master.clone(),
     };
     let transmit = TransmitCounter::resume(transmit_bound);
-    let mut security = DeviceSecurity::new(title, keys.clone(), transmit);
+    let factory = &access.factory;
+    let mut security = DeviceSecurity::new(title, keys.clone(), transmit)
+        .with_policy(factory.policy)
+        .with_own_keys(factory.own.clone());
+    if let Some(suite) = factory.suite {
+        security = security.with_suite(suite);
+    }
     if let Some(master) = master {
         security = security.with_master(master);
     }
@@ -233,6 +299,11 @@ mod tests {
                     head_end,
                     KeyKind::Broadcast,
                     ReceiveCounter::after(78),
+                );
+                before = before.with_receive_counter(
+                    head_end,
+                    KeyKind::OneTime,
+                    ReceiveCounter::after(79),
                 );
             }
             let retained = RetainedSecurity::of(&before, &keys, &access);

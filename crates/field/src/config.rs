@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use gridloom_core::{Currency, MeterId, Period, Seed, SystemTitle};
-use gridloom_dlms::security::Keys;
+use gridloom_dlms::security::{Keys, SecuritySuite};
 
 use crate::access::ClientAccess;
 use crate::clock::ClockConfig;
@@ -115,6 +115,17 @@ pub enum ConfigError {
     /// A capture period below a minute: the noise of the supply would show its steps.
     #[error("meter: a capture period of {} s; set 60 s or more", .0.as_secs())]
     Period(Period),
+    /// A security suite of keys of another length.
+    #[error(
+        "meter: keys of {bytes} bytes in security suite {suite}; give keys of {} bytes",
+        suite.key_len()
+    )]
+    Suite {
+        /// The suite.
+        suite: SecuritySuite,
+        /// The length of the keys.
+        bytes: usize,
+    },
     /// A clock that is none.
     #[error("meter: clock {field} is {value}; set {min} to {max}")]
     Clock {
@@ -197,6 +208,12 @@ impl MeterConfig {
         }
         if self.period.as_secs() < 60 {
             return Err(ConfigError::Period(self.period));
+        }
+        if let Some(suite) = self.access.factory.suite
+            && suite.key_len() != self.keys.key_len()
+        {
+            let bytes = self.keys.key_len();
+            return Err(ConfigError::Suite { suite, bytes });
         }
         let clock = [
             (

@@ -15,6 +15,7 @@
 
 pub mod access;
 mod alerts;
+pub mod attack;
 pub mod bill;
 pub mod billing_period;
 pub mod catalogue;
@@ -35,13 +36,14 @@ pub mod metrology;
 pub mod objects;
 mod parts;
 pub mod profile;
+mod protection;
 pub mod status;
 pub mod supervision;
 pub mod supply;
 pub mod survey;
 pub mod upgrade;
 
-pub use access::ClientAccess;
+pub use access::{ClientAccess, FactorySecurity};
 pub use bill::{Bill, MonthAccount};
 pub use billing_period::{BillingPeriod, BillingPeriods};
 pub use catalogue::{Client, ObjectTable};
@@ -52,7 +54,7 @@ pub use features::FeatureEvent;
 pub use fittings::Pushes;
 pub use house::{HouseholdLoad, TraceLoad};
 pub use link::FrameError;
-pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch};
+pub use load::{ApplianceState, ConstantLoad, DayPrices, Load, Power, Stretch, Switch, TotalLoad};
 pub use memory::MemoryError;
 pub use meter::{Boot, ConnectionId, Entropy, Event, Meter, Output, PushTransport, StartError};
 pub use metrology::{Connection, Instantaneous, Means, Metrology, Registers};

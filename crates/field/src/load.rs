@@ -130,9 +130,92 @@ impl Load for ConstantLoad {
     fn begin_day(&mut self, _: Day, _: &DayPrices) {}
 }
 
+/// Several loads on one cable: what a transformer's meter measures.
+pub struct TotalLoad {
+    parts: Vec<Box<dyn Load>>,
+}
+
+impl TotalLoad {
+    /// The sum of these. Where one of them has no supply, it adds nothing.
+    pub fn new(parts: Vec<Box<dyn Load>>) -> Self {
+        Self { parts }
+    }
+}
+
+impl std::fmt::Debug for TotalLoad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TotalLoad")
+            .field("parts", &self.parts.len())
+            .finish()
+    }
+}
+
+impl Load for TotalLoad {
+    fn power_at(&mut self, at: UtcTime) -> Stretch {
+        let mut total = Stretch {
+            until: UtcTime::from_millis(i64::MAX),
+            power: Some(Power::default()),
+        };
+        for part in &mut self.parts {
+            let Stretch { until, power } = part.power_at(at);
+            total.until = total.until.min(until);
+            if let (Some(sum), Some(power)) = (&mut total.power, power) {
+                for phase in 0..3 {
+                    sum.active_mw[phase] += power.active_mw[phase];
+                    sum.reactive_mvar[phase] += power.reactive_mvar[phase];
+                }
+            }
+        }
+        total
+    }
+
+    fn appliances_at(&mut self, _: UtcTime) -> Vec<ApplianceState> {
+        Vec::new()
+    }
+
+    fn begin_day(&mut self, day: Day, prices: &DayPrices) {
+        for part in &mut self.parts {
+            part.begin_day(day, prices);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_total_is_the_sum_until_the_first_part_changes() {
+        struct Until(i64, Option<Power>);
+        impl Load for Until {
+            fn power_at(&mut self, _: UtcTime) -> Stretch {
+                Stretch {
+                    until: UtcTime::from_secs(self.0),
+                    power: self.1,
+                }
+            }
+            fn appliances_at(&mut self, _: UtcTime) -> Vec<ApplianceState> {
+                Vec::new()
+            }
+            fn begin_day(&mut self, _: Day, _: &DayPrices) {}
+        }
+        let power = |active, reactive| Power {
+            active_mw: [active, 1, 0],
+            reactive_mvar: [reactive, 0, 2],
+        };
+        let mut total = TotalLoad::new(vec![
+            Box::new(Until(9, Some(power(5, -1)))),
+            Box::new(Until(4, Some(power(7, 3)))),
+            Box::new(Until(6, None)),
+        ]);
+        let stretch = total.power_at(UtcTime::from_secs(1));
+        assert_eq!(stretch.until, UtcTime::from_secs(4));
+        let expected = Power {
+            active_mw: [12, 2, 0],
+            reactive_mvar: [2, 0, 4],
+        };
+        assert_eq!(stretch.power, Some(expected));
+    }
 
     #[test]
     fn apparent_power_is_the_hypotenuse() {

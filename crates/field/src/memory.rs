@@ -19,6 +19,7 @@ pub(crate) use state::{FEATURES_CELL, decode_features, encode_features};
 pub(crate) use state::{FITTINGS_CELL, decode_fittings, encode_fittings};
 pub(crate) use state::{IMAGE_CELL, SEGMENT_CELLS, encode_image, encode_segment, restore_image};
 pub(crate) use state::{LOGS_CELL, decode_logs, encode_logs};
+pub(crate) use state::{SECURITY_CELL, encode_security, restore_security};
 pub(crate) use state::{SUPERVISION_CELL, decode_supervision, encode_supervision};
 pub(crate) use survey::{
     SURVEY_CELL, SURVEY_CELLS, decode_rows, decode_survey, encode_rows, encode_survey,

@@ -43,6 +43,7 @@ use crate::objects::image_transfer::ImageEvent;
 use crate::objects::power_quality::PowerQualityEvent;
 use crate::objects::tamper::TamperEvent;
 use crate::profile::{Delivery, Entry, Profile};
+use crate::protection::Protection;
 use crate::status::{Counters, MeterStatus, MonthBill, SupplyState};
 use crate::supervision::Supervision;
 use crate::survey::Survey;
@@ -163,11 +164,12 @@ pub struct Meter {
     features: Features,
     logs: Logs,
     fittings: Fittings,
+    protection: Box<Protection>,
     upgrade: Upgrade,
     /// Another image runs once every client has its answer.
     restarting: bool,
     supervision: Supervision,
-    survey: Survey,
+    survey: Box<Survey>,
     /// Nobody has heard of the latest alarm.
     alert_due: bool,
     /// While the limiter watches: when the load changes next, in true time.

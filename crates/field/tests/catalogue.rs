@@ -1,5 +1,7 @@
 //! The companion profile's list of objects, row by row, over associations of the three clients.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -62,7 +64,7 @@ fn list(connection: Connection) -> Vec<Wanted> {
         row(&[[0, 0, 40, 0, 0]], 15, &[2, 3, 4, 5, 6, 8, 9], PRM),
         row(&[[0, 0, 41, 0, 0]], 17, &[2], PRM),
         row(&[[0, 0, 42, 0, 0]], 1, &[2], PRM),
-        row(&[[0, 0, 43, 0, 0]], 64, &[2, 3, 4, 5, 6], M).invokes(&[2]),
+        row(&[[0, 0, 43, 0, 0]], 64, &[2, 3, 4, 5, 6], M).invokes(&[1, 2, 3, 4, 5, 6, 7, 8]),
         row(&counted([0, 0, 43, 1, 0], 2), 1, &[2], PRM),
         row(&[[0, 0, 1, 0, 0]], 8, &[2, 3, 4, 5, 6, 7, 8, 9], PRM).writes(&[2, 3, 5, 6, 7, 8]),
         row(
@@ -226,12 +228,14 @@ fn shown(session: &mut Session, bench: &mut Bench) -> Shown {
         };
         rights
             .iter()
-            .map(|right| match right {
-                Data::Structure(members) => match members.as_slice() {
-                    [Data::Integer(id), Data::Enum(mode), ..] => (*id, *mode),
-                    other => panic!("no right: {other:?}"),
-                },
-                other => panic!("no right: {other:?}"),
+            .map(|right| {
+                let Data::Structure(members) = right else {
+                    panic!("no right: {right:?}");
+                };
+                let [Data::Integer(id), Data::Enum(mode), ..] = members.as_slice() else {
+                    panic!("no right: {members:?}");
+                };
+                (*id, *mode)
             })
             .collect()
     };

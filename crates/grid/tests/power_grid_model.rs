@@ -25,9 +25,9 @@ fn json(archive: &mut Archive, path: &str) -> Option<Value> {
 }
 
 fn numbers(value: &Value) -> Option<Vec<f64>> {
-    match value {
-        Value::Array(list) => list.iter().map(Value::as_f64).collect(),
-        value => value.as_f64().map(|value| vec![value]),
+    match value.as_array() {
+        Some(list) => list.iter().map(Value::as_f64).collect(),
+        None => value.as_f64().map(|value| vec![value]),
     }
 }
 

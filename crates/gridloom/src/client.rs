@@ -2,6 +2,7 @@
 
 mod counters;
 mod options;
+pub(crate) mod protection;
 mod session;
 
 pub(crate) use options::MeterOptions;

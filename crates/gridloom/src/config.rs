@@ -44,6 +44,8 @@ struct RawConfig {
     archive: RawArchive,
     demo: RawDemo,
     sms: RawSms,
+    pki: RawPki,
+    vault: RawVault,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +81,13 @@ struct RawDemo {
     speed: Option<u32>,
     start: Option<String>,
     seed: Option<u64>,
+    tls: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawPki {
+    directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +96,13 @@ struct RawSms {
     device: Option<PathBuf>,
     to: Option<Vec<String>>,
     pin: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawVault {
+    command: Option<Vec<String>>,
+    timeout_seconds: Option<u64>,
 }
 
 /// What flags of the command line say instead of the file.
@@ -109,6 +125,10 @@ pub(crate) struct Overrides {
     pub(crate) roles: Vec<Role>,
     pub(crate) modem: Option<PathBuf>,
     pub(crate) sms_to: Vec<String>,
+    /// The directory of certificates.
+    pub(crate) pki: Option<PathBuf>,
+    /// The demo's tiers talk in the clear.
+    pub(crate) no_tls: bool,
 }
 
 /// Whose usual values hold where neither file nor flag says one.
@@ -161,6 +181,11 @@ pub(crate) struct Config {
     pub(crate) start: Day,
     pub(crate) seed: u64,
     pub(crate) sms: Option<SmsConfig>,
+    /// Where the nodes' certificates are, if the configuration names a directory.
+    pub(crate) pki: Option<PathBuf>,
+    /// Whether the tiers of the demo talk over TLS.
+    pub(crate) demo_tls: bool,
+    pub(crate) vault: VaultConfig,
     /// Every effective value and where it comes from, in the order of the file.
     origins: Vec<(String, String, Origin)>,
 }
@@ -187,6 +212,19 @@ impl TariffConfig {
         })
         .context("tariff")
     }
+}
+
+/// How long the program that holds the master key may take for one answer, unless the file says
+/// otherwise.
+pub(crate) const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The program that holds the master key, if one does.
+#[derive(Debug, Clone)]
+pub(crate) struct VaultConfig {
+    /// Its path and its arguments; empty if there is none.
+    pub(crate) command: Vec<String>,
+    /// How long it may take for one answer.
+    pub(crate) answer_within: std::time::Duration,
 }
 
 /// Whom the modem tells.
@@ -235,6 +273,31 @@ impl Config {
             None => RawConfig::default(),
         };
         Self::resolve(raw, flags)
+    }
+
+    fn vault(raw: RawVault, p: &mut Picker) -> anyhow::Result<VaultConfig> {
+        let command = p.pick("vault.command", None, raw.command, Vec::new(), |words| {
+            words.join(" ")
+        });
+        let seconds = p.pick(
+            "vault.timeout_seconds",
+            None,
+            raw.timeout_seconds,
+            ANSWER_WITHIN.as_secs(),
+            u64::to_string,
+        );
+        ensure!(
+            command.first().is_none_or(|program| !program.is_empty()),
+            "vault.command begins with an empty word; give the program's path and its arguments"
+        );
+        ensure!(
+            (1..=60).contains(&seconds),
+            "vault.timeout_seconds = {seconds}: give 1 to 60"
+        );
+        Ok(VaultConfig {
+            command,
+            answer_within: std::time::Duration::from_secs(seconds),
+        })
     }
 
     fn resolve(mut raw: RawConfig, flags: Overrides) -> anyhow::Result<Self> {
@@ -320,6 +383,7 @@ impl Config {
                 "{key} = {value}: give 1 to {max}"
             );
         }
+        let vault = Self::vault(raw.vault, &mut p)?;
         let price = |key: &str, text: String| {
             Price::parse(&text).with_context(|| {
                 format!("{key} = {text:?}: give a price per kWh such as \"0.0800\"")
@@ -486,6 +550,24 @@ impl Config {
             format!("demo.start = {start:?}: give a day such as \"2026-04-01\"")
         })?;
         let seed = p.pick("demo.seed", flags.seed, raw.demo.seed, 7, number);
+        let demo_tls = p.pick(
+            "demo.tls",
+            flags.no_tls.then_some(false),
+            raw.demo.tls,
+            true,
+            bool::to_string,
+        );
+        let pki = p.pick(
+            "pki.directory",
+            flags.pki.map(Some),
+            raw.pki.directory.map(Some),
+            None,
+            |value| {
+                value
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+            },
+        );
         let device = flags.modem.or(raw.sms.device);
         let to = if flags.sms_to.is_empty() {
             raw.sms.to.unwrap_or_default()
@@ -533,6 +615,9 @@ impl Config {
             start,
             seed,
             sms,
+            pki,
+            demo_tls,
+            vault,
             origins: p.0,
         })
     }

@@ -76,6 +76,12 @@ pub(crate) struct Demo {
     /// Number that the modem tells; may be given more than once
     #[arg(long)]
     sms_to: Vec<String>,
+    /// Links between tiers in the clear, to compare; they talk over TLS otherwise
+    #[arg(long)]
+    no_tls: bool,
+    /// Directory of certificates (gridloom pki) [default: the demo's own, in its data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_tls")]
+    pki: Option<PathBuf>,
     /// No progress line
     #[arg(long)]
     quiet: bool,
@@ -113,6 +119,8 @@ impl Demo {
             roles: Vec::new(),
             modem: self.modem,
             sms_to: self.sms_to,
+            pki: self.pki,
+            no_tls: self.no_tls,
         }
     }
 }
@@ -163,6 +171,7 @@ async fn serve(
     let token = Token::of(directory.path())?;
     writeln!(out, "console  http://{}/", plant.console())?;
     writeln!(out, "token    {}", token.path.display())?;
+    writeln!(out, "links    {}", plant.links())?;
     out.flush()?;
 
     let first = plant.snapshot().await?;

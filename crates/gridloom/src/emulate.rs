@@ -1,11 +1,13 @@
 //! `gridloom emulate`: field devices for other programs.
 
+mod attacker;
 mod fleet;
 mod kept;
 mod meter;
+mod pcapng;
+mod security;
 
 pub(crate) use fleet::Fleet;
-pub(crate) use meter::Transport;
 
 use std::io::Write;
 
@@ -32,6 +34,8 @@ enum Device {
     },
     /// Smart meters that DLMS clients connect to; prints how to read them
     Meter(Box<meter::EmulatedMeters>),
+    /// A hostile peer that attacks a gateway, a line or a tier of yours; prints what it did
+    Attacker(Box<attacker::EmulatedAttacker>),
 }
 
 impl Emulate {
@@ -44,6 +48,7 @@ impl Emulate {
             match self.device {
                 Device::Modem { receive } => modem(receive, out).await,
                 Device::Meter(meters) => meters.run(out).await,
+                Device::Attacker(attacker) => attacker.run(out).await,
             }
         })
     }

@@ -1,6 +1,9 @@
 //! A head-end in a data directory: its tables, its templates, its master key and its name.
 
 mod desk;
+pub(crate) mod edge_key;
+mod firmware;
+mod holder;
 mod identity;
 mod master;
 mod running;
@@ -10,14 +13,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use gridloom_core::{SystemTitle, UtcTime};
-use gridloom_headend::vault::LocalMasterKeys;
-use gridloom_headend::{Registry, Templates, Vault};
+use gridloom_headend::{EdgeKey, Registry, Templates, Vault};
 use gridloom_host::{DataDirectory, OperationsDisk};
 use gridloom_store::Batch;
 
 use crate::profiles;
 
 pub(crate) use desk::HeadEndDesk;
+pub(crate) use firmware::Firmware;
+pub(crate) use holder::MasterKeys;
 pub(crate) use master::MasterKeyOption;
 pub(crate) use running::{HeadEnd, Reads, Work};
 pub(crate) use token::{operator_token, read_secret};
@@ -42,7 +46,11 @@ pub(crate) struct Place {
 pub(crate) struct Office {
     pub(crate) disk: OperationsDisk,
     pub(crate) templates: Templates,
-    pub(crate) keys: LocalMasterKeys,
+    pub(crate) keys: MasterKeys,
+    /// What edges share with this head-end.
+    pub(crate) edge_key: EdgeKey,
+    /// Where images of firmware lie.
+    pub(crate) firmware: Firmware,
     /// Under which the counters of all sessions run.
     pub(crate) title: SystemTitle,
     /// Said to the operator: a key or name that was made now.
@@ -62,7 +70,10 @@ impl Office {
         let mut news = Vec::new();
         let keys = master.read(directory.path(), is_used, &mut news)?;
         let title = identity::read(directory.path(), is_used, &mut news)?;
+        let edge_key = edge_key::read(directory.path())?;
         Ok(Self {
+            edge_key,
+            firmware: Firmware::new(directory.path()),
             disk,
             templates,
             keys,

@@ -4,6 +4,7 @@ mod area;
 mod audit;
 mod bill;
 mod books;
+mod campaign;
 mod capture;
 mod check;
 mod client;
@@ -16,14 +17,18 @@ mod emulate;
 mod founding;
 mod headend;
 mod hex;
+mod incident;
 mod links;
 mod manage;
 mod meters;
 mod obis_names;
 mod order;
+mod pki;
 mod powerflow;
 mod profiles;
+mod quarantine;
 mod read;
+mod security;
 mod serve;
 mod show;
 mod signals;
@@ -31,6 +36,7 @@ mod sim;
 mod sms;
 mod snapshot;
 mod table;
+mod transport;
 mod usage;
 
 use std::io::Write;
@@ -54,6 +60,8 @@ enum Command {
     Audit(audit::Audit),
     /// Prints bills from a data directory
     Bill(bill::Bill),
+    /// Brings firmware to meters through a running head-end
+    Campaign(Box<campaign::Campaign>),
     /// Accounts for every reading in a data directory
     Check(check::Check),
     /// Looks at the configuration
@@ -64,10 +72,16 @@ enum Command {
     Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Lists what an edge finds odd, and shows the evidence
+    Incident(incident::Incident),
     /// Registers meters, shows them, and takes them out of service
     Meters(Box<meters::Meters>),
     /// Orders meters something through a running head-end
     Order(Box<order::Order>),
+    /// Issues certificates for the utility's nodes, and takes them back
+    Pki(pki::Pki),
+    /// Lists readings that an edge holds back, and releases or rejects them
+    Quarantine(quarantine::Quarantine),
     /// Solves the power flow of a distribution feeder
     Powerflow(powerflow::PowerFlowCommand),
     /// Reads any object of any DLMS meter
@@ -107,13 +121,17 @@ fn main() -> ExitCode {
         Command::Demo(command) => command.run(&mut out),
         Command::Audit(command) => command.run(&mut out),
         Command::Bill(command) => command.run(&mut out),
+        Command::Campaign(command) => command.run(&mut out),
         Command::Check(command) => command.run(&mut out),
         Command::Config(command) => command.run(&mut out),
         Command::Decode(command) => command.run(&mut out),
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Incident(command) => command.run(&mut out),
         Command::Meters(command) => command.run(&mut out),
         Command::Order(command) => command.run(&mut out),
+        Command::Pki(command) => command.run(&mut out),
+        Command::Quarantine(command) => command.run(&mut out),
         Command::Powerflow(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),

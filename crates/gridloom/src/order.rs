@@ -1,6 +1,6 @@
 //! `gridloom order`: orders to many meters through a head-end that runs, followed to their end.
 
-mod api;
+pub(crate) mod api;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -45,7 +45,13 @@ enum Action {
     /// Sets clocks that are off
     SyncClock(Whom),
     /// Changes the meters' keys
-    Rekey(Whom),
+    Rekey {
+        #[command(flatten)]
+        whom: Whom,
+        /// Which ones: guek, gak, gbek, kek
+        #[arg(long, value_delimiter = ',', default_value = "guek,gak")]
+        keys: Vec<String>,
+    },
     /// Lets an order run that waits for its confirmation
     Confirm(Which),
     /// Takes an order back from meters that it was not sent to
@@ -56,7 +62,7 @@ enum Action {
 
 /// Which head-end, and who asks.
 #[derive(clap::Args)]
-struct Where {
+pub(crate) struct Where {
     /// Where the console is, as gridloom serve prints it
     #[arg(long, default_value = "http://127.0.0.1:8790")]
     url: String,
@@ -65,7 +71,7 @@ struct Where {
     token_file: PathBuf,
     /// Machine-readable
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Which meters, and how long.
@@ -127,7 +133,7 @@ struct PartView {
 }
 
 /// How often an order is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 impl Order {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
@@ -159,7 +165,11 @@ impl Order {
                 submit(&whom.at, &order, out).await
             }
             Action::SyncClock(whom) => submit(&whom.at, &whom.order("sync-clock"), out).await,
-            Action::Rekey(whom) => submit(&whom.at, &whom.order("rekey"), out).await,
+            Action::Rekey { whom, keys } => {
+                let mut order = whom.order("rekey");
+                order["keys"] = keys.into();
+                submit(&whom.at, &order, out).await
+            }
             Action::Connect(switch) => switch.run("connect", out).await,
             Action::Disconnect(switch) => switch.run("disconnect", out).await,
             Action::Confirm(which) => {
@@ -186,7 +196,7 @@ impl Order {
 }
 
 impl Where {
-    fn api(&self) -> anyhow::Result<Api> {
+    pub(crate) fn api(&self) -> anyhow::Result<Api> {
         usage(Api::new(&self.url, &self.token_file))
     }
 }

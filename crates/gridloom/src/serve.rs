@@ -55,6 +55,9 @@ pub(crate) struct Serve {
     /// Archive address, where the utility dials [default: 127.0.0.1:4062]
     #[arg(long, value_name = "IP:PORT")]
     archive: Option<String>,
+    /// Directory of certificates (gridloom pki): tiers talk over mutual TLS [default: in the clear]
+    #[arg(long, value_name = "DIR")]
+    pki: Option<PathBuf>,
     /// The intervals that are priced and billed, in minutes [default: 15]
     #[arg(long, value_name = "N")]
     period_minutes: Option<u32>,
@@ -74,6 +77,7 @@ impl Serve {
             archive: self.archive,
             period_minutes: self.period_minutes,
             roles: self.role,
+            pki: self.pki,
             realtime: true,
             defaults: Defaults::Serve,
             ..Overrides::default()
@@ -84,9 +88,11 @@ impl Serve {
             .enable_all()
             .build()
             .context("failed to start the runtime")?;
+        let mut master = self.master;
+        master.or_configured(&config.vault);
         let place = Place {
             profiles: self.profiles,
-            master: self.master,
+            master,
         };
         runtime.block_on(serve(&config, &tiers, &place, out))
     }

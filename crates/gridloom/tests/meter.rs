@@ -19,6 +19,7 @@ struct Meters {
     child: Child,
     address: SocketAddr,
     transport: &'static str,
+    served: Value,
 }
 
 impl Meters {
@@ -40,6 +41,7 @@ impl Meters {
             child,
             address: address.parse().expect("an address"),
             transport,
+            served,
         }
     }
 
@@ -244,6 +246,66 @@ fn pushes_are_heard_while_logs_are_followed() {
 }
 
 #[test]
+fn a_destination_that_is_set_hears_the_push() {
+    let state = tempfile::tempdir().expect("a folder");
+    let state = state.path();
+    let meters = Meters::start("wrapper", &["--meters", "2", "--days", "0"]);
+    // One meter is followed, under a title of its own; the other one pushes, with the same keys.
+    let mut child = gridloom()
+        .env("XDG_STATE_HOME", state)
+        .args(["capture-events", &meters.address.to_string()])
+        .args(with(
+            manager(),
+            &[
+                "--server",
+                "2",
+                "--title",
+                "474C480000000002",
+                "--listen",
+                "127.0.0.1:0",
+            ],
+        ))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("another line").expect("text");
+    assert!(line().starts_with("following "));
+    let listens = line();
+    let address = listens.strip_prefix("pushes to ").expect("an address");
+    let destination = |transport: u8, address: &str| {
+        let octets: String = address.bytes().map(|b| format!("{b:02X}")).collect();
+        format!(
+            "axdr:020316{transport:02X}09{:02X}{octets}1600",
+            address.len()
+        )
+    };
+    let push = ["--obis", "0.0.25.9.0.255"];
+    let set = |value: &str| {
+        let arguments = with(manager(), &push);
+        let arguments = with(arguments, &["--attribute", "3", "--value", value]);
+        meters.ask(state, "write", &arguments)
+    };
+    let (code, _, errors) = set(&destination(0, "192.0.2.1:4059"));
+    assert_ne!(code, 0, "beyond the loopback");
+    assert!(
+        errors.contains("OtherReason") || errors.contains("other"),
+        "{errors}"
+    );
+    for transport in [0, 1] {
+        let (code, _, errors) = set(&destination(transport, address));
+        assert_eq!(code, 0, "{errors}");
+        let arguments = with(manager(), &push);
+        meters.ask_well(state, "invoke", &with(arguments, &["--method", "1"]));
+        let said = line();
+        assert!(said.contains("notified by 474C4D"), "{said}");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    meters.stop();
+}
+
+#[test]
 fn errors_name_the_layer() {
     let state = tempfile::tempdir().expect("a folder");
     let state = state.path();
@@ -330,6 +392,7 @@ fn errors_name_the_layer() {
     let gone = Meters {
         address: "127.0.0.1:1".parse().expect("an address"),
         transport: "wrapper",
+        served: Value::Null,
         child: gridloom()
             .arg("--version")
             .stdout(Stdio::null())
@@ -430,4 +493,100 @@ fn rubbish_on_one_connection_harms_no_other() {
         drop(held);
         meters.stop();
     }
+}
+
+/// Every proof, suite and protection, as an operator types them; what does not fit is refused by
+/// name, by the meter or before anything is sent.
+#[test]
+fn every_protection_is_an_option() {
+    const LONG_EK: &str = "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F";
+    const LONG_AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEF";
+    const KEK: &str = "4D4D4D4D4D4D4D4D4D4D4D4D4D4D4D4D";
+    let state = tempfile::tempdir().expect("a folder");
+    let state = state.path();
+    let energy = ["--obis", "1.0.1.8.0.255"];
+    let keys = ["--client", "1", "--ek", EK, "--ak", AK];
+
+    let secret = "a secret of both";
+    let meters = Meters::start("wrapper", &["--mechanism", "sha256", "--secret", secret]);
+    let hls6 = with(keys.to_vec(), &["--auth", "sha256", "--password", secret]);
+    meters.ask_well(state, "read", &with(hls6, &energy));
+    let (code, _, errors) = meters.ask(state, "read", &with(manager(), &energy));
+    assert_ne!(code, 0);
+    assert!(errors.contains("association"), "{errors}");
+    meters.stop();
+
+    for (suite, ek, ak) in [("1", EK, AK), ("2", LONG_EK, LONG_AK)] {
+        let digits = if suite == "1" { 32 } else { 48 };
+        let (signing, agreement) = ("33".repeat(digits), "44".repeat(digits));
+        let mut arguments = vec!["--mechanism", "ecdsa", "--suite", suite];
+        let kek = if suite == "1" { KEK } else { LONG_EK };
+        arguments.extend(["--kek", kek]);
+        let meters = Meters::start("wrapper", &arguments);
+        let public = |name: &str| meters.served["public_keys"][name].as_str().expect("a key");
+        let (verifies, agrees) = (public("signature"), public("agreement"));
+        let base = [
+            "--client",
+            "1",
+            "--auth",
+            "ecdsa",
+            "--suite",
+            suite,
+            "--ek",
+            ek,
+            "--ak",
+            ak,
+            "--kek",
+            kek,
+            "--signing-key",
+            &signing,
+            "--agreement-key",
+            &agreement,
+            "--meter-public-key",
+            verifies,
+            "--meter-agreement-key",
+            agrees,
+        ];
+        for more in [
+            &[][..],
+            &["--demand-signed"],
+            &["--general-ciphering", "unicast"],
+            &["--general-ciphering", "wrapped", "--sign"],
+            &["--general-ciphering", "one-pass"],
+            &["--general-ciphering", "static", "--sign"],
+        ] {
+            let asked = with(base.to_vec(), more);
+            meters.ask_well(state, "read", &with(asked, &energy));
+        }
+        let stranger = "55".repeat(digits);
+        let mut foreign = base.to_vec();
+        let place = foreign
+            .iter()
+            .position(|word| *word == signing)
+            .expect("the key");
+        foreign[place] = &stranger;
+        let (code, _, errors) = meters.ask(state, "read", &with(foreign, &energy));
+        assert_ne!(code, 0, "a stranger's signature");
+        assert!(errors.contains("proof"), "{errors}");
+        meters.stop();
+    }
+
+    let meters = Meters::start("wrapper", &[]);
+    let refused: [(&[&str], &str); 5] = [
+        (&["--auth", "ecdsa"], "--signing-key"),
+        (&["--auth", "gmac", "--sign", "--suite", "0"], "suite 0"),
+        (&["--auth", "gmac", "--suite", "2"], "32 bytes"),
+        (
+            &["--auth", "gmac", "--general-ciphering", "wrapped"],
+            "--kek",
+        ),
+        (&["--auth", "gmac", "--suite", "1"], "key"),
+    ];
+    for (more, named) in refused {
+        let asked = with(keys.to_vec(), more);
+        let (code, _, errors) = meters.ask(state, "read", &with(asked, &energy));
+        assert_ne!(code, 0, "{more:?}");
+        assert!(errors.contains(named), "{more:?}: {errors}");
+    }
+    meters.stop();
 }

@@ -1,4 +1,4 @@
-//! Five processes on loopback, one for each tier: readings flow from emulated meters to the
+//! Five processes on loopback, one for each tier, over mutual TLS: readings flow from emulated meters to the
 //! archive, an order flows back, each tier in turn is killed, and nothing is lost.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
@@ -128,6 +128,28 @@ impl Site {
         Process::start(command, &self.at(&format!("{role}.log")), "ready")
     }
 
+    /// Founds an authority, enrols every tier, and names the directory in the configuration.
+    fn secure(&mut self) {
+        let directory = self.at("pki");
+        let pki = |arguments: &[&str]| {
+            let place = ["--directory", text(&directory)];
+            good(&run(&[&["pki"], arguments, &place].concat()));
+        };
+        pki(&["init"]);
+        for (role, name) in [
+            ("gateway", "gateway-1"),
+            ("edge", "edge-1"),
+            ("utility", "utility"),
+            ("headend", "headend-1"),
+            ("archive", "archive-1"),
+        ] {
+            pki(&["enrol", role, name, "--host", "127.0.0.1"]);
+        }
+        let lines = format!("directory = {directory:?}\n");
+        std::fs::write(self.at("tiers.toml"), format!("[pki]\n{lines}")).unwrap();
+        self.config.insert("pki", lines);
+    }
+
     fn meters(&self, arguments: &[&str]) -> String {
         let mut all = vec!["meters"];
         all.extend(arguments);
@@ -188,10 +210,15 @@ fn five_processes_lose_nothing_when_each_is_killed() {
         site.meters(&copy);
     }
 
-    std::fs::write(site.at("tiers.toml"), "").unwrap();
+    site.secure();
     let archive = site.tier("archive", &[("--archive", ANY)]);
     site.dial("utility", "archive", &archive.lines["archive"]);
     let mut utility = site.tier("utility", &[("--utility", ANY), ("--console", ANY)]);
+    let links = &utility.lines["links"];
+    assert!(
+        links.starts_with("mutual TLS 1.3, 5 certificates"),
+        "{links}"
+    );
     let at_utility = utility.lines["utility"].clone();
     site.dial("edge", "utility", &at_utility);
     site.dial("headend", "utility", &at_utility);

@@ -150,6 +150,23 @@ pub struct CampaignReport {
     pub failed: BTreeMap<MeterId, String>,
     /// Meters left alone because the campaign was aborted.
     pub cancelled: usize,
+    /// How far each meter is; of an aborted campaign those that had begun.
+    pub meters: BTreeMap<MeterId, Phase>,
+}
+
+impl CampaignReport {
+    /// Meters that may run the image: those that a roll-back is for.
+    pub fn activated(&self) -> impl Iterator<Item = MeterId> {
+        self.meters
+            .iter()
+            .filter(|(_, phase)| {
+                matches!(
+                    phase,
+                    Phase::Succeeded | Phase::Activating | Phase::Failed(_)
+                )
+            })
+            .map(|(meter, _)| *meter)
+    }
 }
 
 /// Why a campaign cannot be taken up again.
@@ -226,14 +243,14 @@ impl Campaign {
     }
 
     /// Stops asking; what is under way comes to its end.
-    pub fn pause(&mut self) {
+    pub fn pause(&mut self, by: &str) {
         if self.state == CampaignState::Running {
-            self.enter(CampaignState::Paused, "paused");
+            self.enter(CampaignState::Paused, &format!("paused by {by}"));
         }
     }
 
     /// Goes on after a pause or a halt. After a halt the stage's failures are forgiven.
-    pub fn go_on(&mut self, now: Now) {
+    pub fn go_on(&mut self, by: &str, now: Now) {
         let what = match self.state {
             CampaignState::Paused => "resumed",
             CampaignState::Halted(_) => {
@@ -242,17 +259,17 @@ impl Campaign {
             }
             CampaignState::Running | CampaignState::Aborted | CampaignState::Finished => return,
         };
-        self.enter(CampaignState::Running, what);
+        self.enter(CampaignState::Running, &format!("{what} by {by}"));
         self.advance(now);
     }
 
     /// Ends it: meters that activated nothing are left alone, activations are still watched.
     /// A roll-back is a campaign of its own ([`Self::roll_back`]).
-    pub fn abort(&mut self, now: Now) {
+    pub fn abort(&mut self, by: &str, now: Now) {
         if matches!(self.state, CampaignState::Aborted | CampaignState::Finished) {
             return;
         }
-        self.enter(CampaignState::Aborted, "aborted");
+        self.enter(CampaignState::Aborted, &format!("aborted by {by}"));
         let idle: Vec<_> = self
             .meters
             .iter()
@@ -271,17 +288,18 @@ impl Campaign {
         self.advance(now);
     }
 
+    /// The image that a stored campaign brings, by its SHA-256; `None` if its row is damaged.
+    pub fn image_of(rows: &[WorkRow]) -> Option<[u8; 32]> {
+        let head = rows.iter().find(|row| row.meter.is_none())?;
+        let mut reader = Reader::new(&head.state);
+        let plan = CampaignPlan::decode(head.number, &mut reader).ok()?;
+        Some(plan.image.digest)
+    }
+
     /// The plan that brings the meters that activated this image to `previous`; `None` if there
     /// is none.
     pub fn roll_back(&self, number: u64, previous: Image, actor: &str) -> Option<CampaignPlan> {
-        let activated = self.meters.iter().filter(|(_, begun)| {
-            let phase = &begun.installation.phase;
-            matches!(
-                phase,
-                Phase::Succeeded | Phase::Activating | Phase::Failed(_)
-            )
-        });
-        let targets: BTreeSet<_> = activated.map(|(meter, _)| *meter).collect();
+        let targets: BTreeSet<_> = self.report().activated().collect();
         (!targets.is_empty()).then(|| CampaignPlan {
             number,
             image: previous,
@@ -426,8 +444,16 @@ impl Campaign {
             succeeded: 0,
             failed: BTreeMap::new(),
             cancelled: 0,
+            meters: self
+                .order
+                .iter()
+                .map(|meter| (*meter, Phase::Waiting))
+                .collect(),
         };
         for (meter, begun) in &self.meters {
+            report
+                .meters
+                .insert(*meter, begun.installation.phase.clone());
             match &begun.installation.phase {
                 Phase::Waiting => report.waiting += 1,
                 Phase::Begun | Phase::Initiated | Phase::Verified | Phase::Activating => {

@@ -156,6 +156,12 @@ impl Clock {
         self.at(elapsed, system)
     }
 
+    /// The system's time, also on an accelerated clock: certificates count in it.
+    pub fn wall(&self) -> UtcTime {
+        let (_, system) = read_system_clocks();
+        UtcTime::from_millis(millis_of(system))
+    }
+
     /// The monotonic instant at which UTC reaches `utc`; the present or the past if it has.
     ///
     /// On the realtime clock this is a forecast: setting the system's clock changes it
@@ -208,12 +214,7 @@ impl Clock {
     fn at(&self, elapsed: Duration, system: SystemTime) -> Now {
         let instant = Instant::ZERO + elapsed;
         let millis = match self.shared.pace {
-            Pace::System => match system.duration_since(UNIX_EPOCH) {
-                Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-                Err(before) => {
-                    i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |m| -m)
-                }
-            },
+            Pace::System => millis_of(system),
             Pace::Accelerated { base, speed } => {
                 let nanos = i128::from(instant.as_nanos()) * i128::from(speed.thousandths);
                 let ahead = nanos / (NANOS_PER_MILLI * i128::from(THOUSAND));
@@ -226,6 +227,13 @@ impl Clock {
             instant,
             utc: UtcTime::from_millis(latest.max(millis)),
         }
+    }
+}
+
+fn millis_of(system: SystemTime) -> i64 {
+    match system.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |m| -m),
     }
 }
 

@@ -8,6 +8,8 @@
 //! - No byte from a peer panics, and no peer makes us hold more than [`net`]'s bounds.
 //! - A disk request is answered as done only when it is durable, and requests of one node are
 //!   carried out in order.
+//! - With [`tls`] no peer comes in without a certificate of the utility's authority, for its role,
+//!   and none stays once it is revoked.
 //! - One process at a time works in a data directory.
 
 pub mod clock;
@@ -16,9 +18,11 @@ pub mod dlms;
 pub mod entropy;
 pub mod framing;
 pub mod net;
+pub mod program;
 pub mod runner;
 pub mod serial;
 mod throttle;
+pub mod tls;
 
 pub use clock::{Clock, ClockError, Speed};
 pub use disk::{
@@ -33,7 +37,9 @@ pub use entropy::EntropyError;
 pub use framing::{FrameError, Framing};
 pub use net::{
     Backoff, DialAddress, DialOptions, LinkLimits, ListenOptions, Listener, Net, NetCounts,
-    NetError,
+    NetError, TlsRefusal,
 };
+pub use program::{LineProgram, ProgramError};
 pub use runner::{Handle, NodeIndex, Runner, Running, Stopped};
 pub use throttle::LOG_GAP;
+pub use tls::{Admission, NodeName, Seeking, Tls, TlsError, TlsFault, TlsFiles};

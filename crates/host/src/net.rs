@@ -11,7 +11,7 @@ mod listener;
 
 pub use address::{DialAddress, HOST_NAME_MAX, Listener, NetError};
 pub use backoff::Backoff;
-pub use counters::{Net, NetCounts};
+pub use counters::{Net, NetCounts, REFUSALS_MAX, TlsRefusal};
 pub use dialer::{CONNECT_TIMEOUT, DialOptions, STABLE_AFTER};
 pub use link::{
     FLUSH_TIMEOUT, LinkLimits, PARTIAL_FRAME_TIMEOUT, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX,

@@ -22,6 +22,7 @@ use crate::net::{
     self, DialAddress, DialOptions, LinkEvent, LinkLimits, LinkSpec, ListenOptions, Listener, Net,
     Route,
 };
+use crate::tls::{Admission, Seeking};
 
 pub use fleet::{BATCH_MAX, DIALS_MAX, DISK_OUTSTANDING_MAX, STOP_TIMEOUT};
 
@@ -52,10 +53,12 @@ enum Task {
     Listen {
         listener: Listener,
         connections_max: usize,
+        admission: Option<Admission>,
     },
     Dial {
         target: DialAddress,
         options: DialOptions,
+        seeking: Option<Seeking>,
     },
     Meters {
         listener: MeterListener,
@@ -121,6 +124,17 @@ impl<N: Node + Send + 'static> Runner<N> {
 
     /// Lets a node's lower neighbours in.
     pub fn listen(&mut self, node: NodeIndex, listener: Listener, options: ListenOptions) {
+        self.listen_over(node, listener, options, None);
+    }
+
+    /// Lets a node's lower neighbours in, over TLS and by role where there is an admission.
+    pub fn listen_over(
+        &mut self,
+        node: NodeIndex,
+        listener: Listener,
+        options: ListenOptions,
+        admission: Option<Admission>,
+    ) {
         self.plan(
             node,
             Port::Down,
@@ -129,18 +143,34 @@ impl<N: Node + Send + 'static> Runner<N> {
             Task::Listen {
                 listener,
                 connections_max: options.connections_max,
+                admission,
             },
         );
     }
 
     /// Keeps a node connected to an upper neighbour. May be called more than once per node.
     pub fn dial(&mut self, node: NodeIndex, target: DialAddress, options: DialOptions) {
+        self.dial_over(node, target, options, None);
+    }
+
+    /// Keeps a node connected to an upper neighbour, over TLS and by role where it seeks one.
+    pub fn dial_over(
+        &mut self,
+        node: NodeIndex,
+        target: DialAddress,
+        options: DialOptions,
+        seeking: Option<Seeking>,
+    ) {
         self.plan(
             node,
             Port::Up,
             options.framing,
             options.limits,
-            Task::Dial { target, options },
+            Task::Dial {
+                target,
+                options,
+                seeking,
+            },
         );
     }
 
@@ -244,14 +274,23 @@ fn spawn_planned(
         Task::Listen {
             listener,
             connections_max,
-        } => tokio::spawn(net::listen(listener, connections_max, spec, stop.clone())),
+            admission,
+        } => tokio::spawn(net::listen(
+            listener,
+            connections_max,
+            admission,
+            spec,
+            stop.clone(),
+        )),
         Task::Meters {
             listener,
             connections_max,
         } => tokio::spawn(listener.serve(connections_max, spec, stop.clone())),
-        Task::Dial { target, options } => {
-            tokio::spawn(net::dial(target, options, spec, stop.clone()))
-        }
+        Task::Dial {
+            target,
+            options,
+            seeking,
+        } => tokio::spawn(net::dial(target, options, seeking, spec, stop.clone())),
     };
 }
 

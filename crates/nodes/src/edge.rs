@@ -10,14 +10,28 @@ use gridloom_edge::{
     Quarantine, QuarantineError, ScreenedReading, StatusPage, TrustPage, Verdict,
 };
 
+use gridloom_headend::EdgeKey;
+
+use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+
+/// Frames from meters that were for other clients than the edge itself: nobody screens them here,
+/// because only the head-end can verify them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TunnelCounters {
+    /// Handed up as what the meter on that path said.
+    pub carried: u64,
+    /// Given up: no believed meter was ever heard on that path, or the utility is away.
+    pub strayed: u64,
+}
 
 /// An edge node.
 #[derive(Debug)]
 pub struct EdgeNode {
     name: String,
     edge: Edge,
+    tunnel: TunnelCounters,
     gateways: BTreeSet<LinkId>,
     utility: Option<LinkId>,
     /// Accepted readings that wait for the utility.
@@ -26,6 +40,8 @@ pub struct EdgeNode {
     alarms: Vec<MeterAlarm>,
     accepted_dropped: u64,
     malformed: u64,
+    /// Keys that the head-end changed; `None` where this edge has no key to open them.
+    changed_keys: Option<ChangedKeys>,
     report_at: Option<Instant>,
     outbox: VecDeque<Output>,
 }
@@ -46,15 +62,38 @@ impl EdgeNode {
         Self {
             name,
             edge,
+            tunnel: TunnelCounters::default(),
             gateways: BTreeSet::new(),
             utility: None,
             accepted: VecDeque::new(),
             alarms: Vec::new(),
             accepted_dropped: 0,
             malformed: 0,
+            changed_keys: None,
             report_at: None,
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Takes part in key changes: believes news of meters' keys that `key` opens, and takes up
+    /// what of it the node's cells hold.
+    ///
+    /// # Errors
+    ///
+    /// If a cell is damaged, or another key sealed it.
+    pub fn with_edge_key<'a>(
+        mut self,
+        key: EdgeKey,
+        cell: impl Fn(&'static str) -> Option<&'a [u8]>,
+        now: Now,
+    ) -> Result<Self, EdgeKeysError> {
+        self.changed_keys = Some(ChangedKeys::read(key, &mut self.edge, cell, now)?);
+        Ok(self)
+    }
+
+    /// News of meters' keys that was refused since the start.
+    pub fn key_news_refused(&self) -> u64 {
+        self.changed_keys.as_ref().map_or(0, ChangedKeys::refused)
     }
 
     /// The homes of the registry are these gateways, by name.
@@ -75,6 +114,16 @@ impl EdgeNode {
     /// What a page about the screening shows. Made on demand: it looks at every registered meter.
     pub fn status_page(&self, page: TrustPage) -> StatusPage {
         self.edge.status_page(page)
+    }
+
+    /// Its edge, for whoever looks and changes nothing.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// What became of frames for other clients.
+    pub fn tunnel(&self) -> TunnelCounters {
+        self.tunnel
     }
 
     /// What waits for an analyst.
@@ -180,12 +229,15 @@ impl EdgeNode {
                 self.report_soon(now);
             }
         } else if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
+            self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,
                 client: frame.destination,
                 apdu: frame.apdu.to_vec(),
             };
             self.send(utility, &message);
+        } else {
+            self.tunnel.strayed += 1;
         }
     }
 
@@ -234,6 +286,20 @@ impl EdgeNode {
                 apdu,
             }) if client != WPort::PRE_ESTABLISHED_CLIENT => {
                 self.send_to_meter(link, meter, client, &apdu);
+            }
+            Ok(Message::KeysChanged {
+                meter,
+                number,
+                sealed,
+            }) => {
+                // Without a key nothing is answered, and the head-end tells its operator.
+                let answer = self
+                    .changed_keys
+                    .as_mut()
+                    .and_then(|keys| keys.handle(&mut self.edge, (meter, number, sealed), now));
+                if let Some(answer) = answer {
+                    self.send(link, &answer);
+                }
             }
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
@@ -304,6 +370,9 @@ impl EdgeNode {
                 Effect::Audit(record) => tracing::info!(?record, "audit"),
             }
         }
+        let keys = self.changed_keys.as_mut().map(ChangedKeys::write);
+        let writes = keys.into_iter().flatten().map(Output::Disk);
+        self.outbox.extend(writes);
         let alarms = std::mem::take(&mut self.alarms);
         let Some(utility) = self.utility else {
             return;
@@ -356,6 +425,20 @@ impl Node for EdgeNode {
                 self.take_from_utility(link, &frame, now);
             }
             Input::Frame { link, frame } => self.take_from_gateway(link, &frame, now),
+            Input::Disk(DiskReply::Done { ticket, result }) if ChangedKeys::is_ours(ticket) => {
+                if let Err(error) = &result {
+                    tracing::error!(%error, "changed keys were not written; again soon");
+                }
+                let answers = self
+                    .changed_keys
+                    .as_mut()
+                    .map(|keys| keys.handle_written(ticket, result.is_ok(), now));
+                for answer in answers.unwrap_or_default() {
+                    if let Some(utility) = self.utility {
+                        self.send(utility, &answer);
+                    }
+                }
+            }
             Input::Disk(DiskReply::Done { ticket, result }) => {
                 if let Err(error) = &result {
                     tracing::error!(%error, "the edge's memory was not written");
@@ -367,6 +450,9 @@ impl Node for EdgeNode {
             ) => {}
             Input::Timeout => {
                 self.edge.handle_timeout(now);
+                if let Some(keys) = &mut self.changed_keys {
+                    keys.handle_timeout(now);
+                }
                 if self.report_at.take_if(|at| *at <= now.instant).is_some()
                     && let Some(utility) = self.utility
                 {
@@ -388,8 +474,10 @@ impl Node for EdgeNode {
     }
 
     fn wake(&self) -> Wake {
+        let report = self.report_at.map(|at| (at, "report refusals"));
+        let keys = self.changed_keys.as_ref().and_then(ChangedKeys::wake);
         self.edge.wake().earliest(Wake {
-            instant: self.report_at.map(|at| (at, "report refusals")),
+            instant: report.into_iter().chain(keys).min(),
             utc: None,
         })
     }

@@ -15,10 +15,14 @@ use gridloom_edge::{
     ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
+use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
 
 /// The version this program speaks. A peer of another version is refused by name.
 pub const VERSION: u8 = 2;
+
+/// The kind of a greeting.
+const HELLO: u8 = 1;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -51,7 +55,7 @@ pub enum EnvelopeError {
 }
 
 /// What a node is, as it says in its greeting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// A data concentrator.
     Gateway,
@@ -130,6 +134,23 @@ pub enum Message {
     MeterUnreachable {
         /// Which.
         meter: MeterId,
+    },
+    /// Head-end to utility to every edge: keys of a meter, sealed for edges
+    /// ([`gridloom_headend::key_news`]).
+    KeysChanged {
+        /// Whose.
+        meter: MeterId,
+        /// Of the news; newer news has a higher one.
+        number: u64,
+        /// The sealed news.
+        sealed: Vec<u8>,
+    },
+    /// Edge to utility to head-end: the news of this meter that is durable here.
+    KeysTaken {
+        /// Whose keys.
+        meter: MeterId,
+        /// Of the news.
+        number: u64,
     },
     /// Utility to archive: keep this.
     Object {
@@ -238,8 +259,32 @@ impl Message {
                 out.bytes(apdu);
             }
             Self::MeterUnreachable { meter } => out.u32(meter.0),
+            Self::KeysChanged {
+                meter,
+                number,
+                sealed,
+            } => {
+                out.u32(meter.0);
+                out.u64(*number);
+                out.bytes(sealed);
+            }
+            Self::KeysTaken { meter, number } => {
+                out.u32(meter.0);
+                out.u64(*number);
+            }
         }
         out.0
+    }
+
+    /// Who the sender of an encoded envelope says it is; `None` if it is no greeting.
+    pub fn greeting(bytes: &[u8]) -> Option<(Role, String)> {
+        if bytes.get(1) != Some(&HELLO) {
+            return None;
+        }
+        match Self::decode(bytes) {
+            Ok(Self::Hello { role, name }) => Some((role, name)),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// Reads one envelope, whole.
@@ -254,7 +299,7 @@ impl Message {
             return Err(EnvelopeError::Version { got });
         }
         let message = match from.0.u8()? {
-            1 => Self::Hello {
+            HELLO => Self::Hello {
                 role: match from.0.u8()? {
                     1 => Role::Gateway,
                     2 => Role::Edge,
@@ -320,6 +365,22 @@ impl Message {
                 gateways: from.list(Source::gateway)?,
             },
             17 => Self::Uplinks(from.list(Source::uplink)?),
+            20 => {
+                let (meter, number) = (MeterId(from.0.u32()?), from.0.u64()?);
+                let sealed = from.bytes()?;
+                if sealed.len() > SEALED_BYTES_MAX {
+                    return Err(EnvelopeError::Field { field: "sealed" });
+                }
+                Self::KeysChanged {
+                    meter,
+                    number,
+                    sealed,
+                }
+            }
+            21 => Self::KeysTaken {
+                meter: MeterId(from.0.u32()?),
+                number: from.0.u64()?,
+            },
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -330,7 +391,7 @@ impl Message {
 
     fn kind(&self) -> u8 {
         match self {
-            Self::Hello { .. } => 1,
+            Self::Hello { .. } => HELLO,
             Self::Uplink(_) => 2,
             Self::Downlink { .. } => 3,
             Self::Readings(_) => 4,
@@ -347,6 +408,8 @@ impl Message {
             Self::AlarmsStored(_) => 15,
             Self::Trust { .. } => 16,
             Self::Uplinks(_) => 17,
+            Self::KeysChanged { .. } => 20,
+            Self::KeysTaken { .. } => 21,
         }
     }
 }
@@ -707,6 +770,15 @@ mod tests {
                 apdu: vec![0xC4],
             },
             Message::MeterUnreachable { meter: MeterId(9) },
+            Message::KeysChanged {
+                meter: MeterId(9),
+                number: 1_700_000_000_123,
+                sealed: vec![7; 64],
+            },
+            Message::KeysTaken {
+                meter: MeterId(9),
+                number: 3,
+            },
         ]
     }
 

@@ -24,6 +24,7 @@ mod restart;
 mod rows;
 mod status;
 mod talk;
+mod tidings;
 mod ways;
 mod work;
 
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use gridloom_core::{Instant, MeterId, Now, ObisCode, Wake};
 use gridloom_headend::backfill::{self, Backfill, ReadId, Series, Span};
-use gridloom_headend::campaign::{CampaignOutput, CampaignReport, ImageRequest};
+use gridloom_headend::campaign::{CampaignOutput, CampaignReport, Image, ImageRequest};
 use gridloom_headend::command::{self, Command, CommandBook, CommandId, Entry};
 use gridloom_headend::profile::ProfileShape;
 use gridloom_headend::registry::Registry;
@@ -65,6 +66,7 @@ use keys::KeyRing;
 use push::Pushes;
 use rows::Collected;
 use talk::Running;
+use tidings::Tidings;
 use ways::{WayEvent, Ways};
 
 /// The recurrence of the load profile.
@@ -115,9 +117,6 @@ enum Todo {
     Way(JobId, WayEvent),
 }
 
-/// A campaign's image: its digest, what it is called, its bytes.
-type ImageName = ([u8; 32], Vec<u8>, u32);
-
 /// A head-end node.
 #[derive(Debug)]
 pub struct HeadEndNode {
@@ -158,9 +157,10 @@ pub struct HeadEndNode {
     journal_through: Option<u64>,
     saving_journal: bool,
     rotations: BTreeMap<u64, Rotation>,
+    tidings: Tidings,
     campaigns: BTreeMap<u64, Campaign>,
     campaign_reports: BTreeMap<u64, CampaignReport>,
-    images: BTreeMap<u64, ImageName>,
+    images: BTreeMap<u64, Image>,
     orders: BTreeMap<OrderId, OrderReport>,
     /// The steps of orders to read.
     steps: BTreeMap<OrderId, Vec<session::Step>>,
@@ -244,6 +244,7 @@ impl HeadEndNode {
             journal_through: None,
             saving_journal: false,
             rotations: BTreeMap::new(),
+            tidings: Tidings::default(),
             campaigns: BTreeMap::new(),
             campaign_reports: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -284,6 +285,7 @@ impl HeadEndNode {
         node.set_tunnels(false);
         node.restore_gaps(now);
         node.restore_work(memory.entries, &memory.rotations, &memory.campaigns, now)?;
+        node.restore_tidings(&memory.news, now);
         let keys: Vec<_> = node.keys.rows().cloned().collect();
         let retired = retire_previous(&keys, now.utc);
         if !retired.changes.is_empty() {
@@ -420,6 +422,7 @@ impl HeadEndNode {
             }) => self.ways.handle_from_meter(meter, client, apdu),
             Ok(Message::Alarms(alarms)) => self.take_alarms(alarms, now),
             Ok(Message::MeterUnreachable { meter }) => self.ways.handle_unreachable(meter),
+            Ok(Message::KeysTaken { meter, number }) => self.handle_keys_taken(meter, number, now),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
                 self.malformed += 1;
@@ -448,6 +451,7 @@ impl HeadEndNode {
         self.drain_backfill();
         self.commands.handle_timeout(now.utc);
         self.drain_commands();
+        self.send_tidings(now);
         for over in self.deliveries.handle_timeout(now.instant) {
             self.delivered(over, now);
         }
@@ -477,6 +481,7 @@ impl Node for HeadEndNode {
                 let waiting = self.deliveries.waiting();
                 self.send_readings(&waiting);
                 self.set_tunnels(true);
+                self.tidings_again(now);
             }
             Input::LinkUp {
                 link,
@@ -527,10 +532,13 @@ impl Node for HeadEndNode {
         let sessions = self.wakes.first().map(|(at, _)| (*at, "a session"));
         let rotations = self.rotations.values().filter_map(Rotation::wake).min();
         let paused = self.counters_paused.map(|at| (at, "counters again"));
+        // Without the utility there is nobody to tell.
+        let told = self.ways.utility().and_then(|_| self.tidings.wake());
         let instant = [
             sessions,
             rotations,
             paused,
+            told,
             self.ways.wake(),
             self.deliveries.wake(),
             self.saving.wake(),

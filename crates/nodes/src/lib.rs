@@ -6,7 +6,9 @@
 //! [`sim`]: https://docs.rs/gridloom-sim
 
 pub mod archive;
+pub mod attacker;
 pub mod edge;
+mod edge_keys;
 pub mod envelope;
 pub mod gateway;
 pub mod headend;
@@ -15,7 +17,9 @@ pub mod node;
 pub mod utility;
 
 pub use archive::ArchiveNode;
-pub use edge::EdgeNode;
+pub use attacker::{AttackerNode, Compromised, Tap};
+pub use edge::{EdgeNode, TunnelCounters};
+pub use edge_keys::{CHANGE_OVER, EdgeKeysError};
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use gridloom_headend::Arrival;
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};

@@ -11,7 +11,7 @@ use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_field::meter::{ConnectionId, Event, Meter, Output as MeterOutput, PushTransport};
 use gridloom_field::objects::push_setup::PushOutcome;
 use gridloom_field::status::MeterStatus;
-use gridloom_field::{Client, Pushes};
+use gridloom_field::{Client, Pushes, Surroundings};
 
 use crate::node::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
 
@@ -47,6 +47,21 @@ impl MeterNode {
     /// The meter.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// Supply fails; the meter says its last words on the links that still stand.
+    pub fn power_off(&mut self, now: Now) {
+        self.meter.handle_power_off(now);
+    }
+
+    /// Supply is back. A link to the edge that stood meanwhile must come up again.
+    pub fn power_on(&mut self, now: Now) {
+        self.meter.handle_power_on(now);
+    }
+
+    /// Hands do something to the meter.
+    pub fn surround(&mut self, surroundings: Surroundings, now: Now) {
+        self.meter.handle_surroundings(surroundings, now);
     }
 
     /// How the meter stands; measures up to `now`.

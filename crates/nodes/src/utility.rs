@@ -344,6 +344,17 @@ impl UtilityNode {
                     self.send(head_end, &answer);
                 }
             }
+            // A meter roams between edges, and each may have to verify it.
+            Ok(news @ Message::KeysChanged { .. }) if self.head_end == Some(link) => {
+                for edge in self.edges.clone() {
+                    self.send(edge, &news);
+                }
+            }
+            Ok(taken @ Message::KeysTaken { .. }) if self.edges.contains(&link) => {
+                if let Some(head_end) = self.head_end {
+                    self.send(head_end, &taken);
+                }
+            }
             Ok(Message::Hello {
                 role: Role::Archive,
                 ..

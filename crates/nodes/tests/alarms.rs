@@ -312,14 +312,15 @@ fn a_last_gasp_reaches_the_head_end_once_and_is_then_confirmed() {
 
 /// Carries between a meter and its gateway until neither has anything to say.
 fn talk(net: &mut Net, meter: &mut Meter) {
+    let mut written = VecDeque::new();
     loop {
         let now = Now {
             instant: Instant::ZERO + net.now,
             utc: RAISED + net.now,
         };
-        let mut is_idle = true;
-        while let Some(output) = meter.poll_output() {
-            is_idle = false;
+        let outputs: Vec<_> = std::iter::from_fn(|| meter.poll_output()).collect();
+        let mut is_idle = outputs.is_empty();
+        for output in outputs {
             match output {
                 MeterOutput::Send { frame } => {
                     let wrapped = wrapper::Frame {
@@ -329,14 +330,17 @@ fn talk(net: &mut Net, meter: &mut Meter) {
                     };
                     net.meter_says(wrapped.to_bytes());
                 }
-                MeterOutput::Remember { ticket, .. } => {
-                    meter.handle_remembered(ticket, Ok(()), now);
-                }
+                MeterOutput::Remember { ticket, .. } => written.push_back(ticket),
                 _ => {}
             }
         }
-        for frame in std::mem::take(&mut net.heard) {
+        // One input, and then its outputs.
+        if let Some(ticket) = written.pop_front() {
             is_idle = false;
+            meter.handle_remembered(ticket, Ok(()), now);
+        } else if !net.heard.is_empty() {
+            is_idle = false;
+            let frame = net.heard.remove(0);
             let frame = wrapper::Frame::decode(&frame).unwrap();
             meter.handle_frame(frame.apdu, now);
         }
@@ -371,6 +375,7 @@ fn the_lights_go_out_and_the_head_end_knows() {
     });
     let start = now(&net);
     let mut meter = Meter::start(config, load, &BTreeMap::new(), Boot::Reset, start).unwrap();
+    talk(&mut net, &mut meter);
     meter.handle_link_up(start);
     talk(&mut net, &mut meter);
     for _ in 0..40 {

@@ -22,7 +22,6 @@ use gridloom_dlms::security::{
     CipherContext, CipheredApdu, Keys, Policy, Protection, SecurityControl,
 };
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_headend::push::EVENTS_PER_PUSH_MAX;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_headend::template::{CipheringForm, PushList, PushObject, ScalerSource};
 use gridloom_headend::vault::{LocalMasterKeys, MasterKey, NewKey};
@@ -458,6 +457,7 @@ fn datagrams_may_overtake_each_other_and_streams_may_not() {
     }
     bench.push(30, &interval(1, 0));
     bench.push(29, &interval(1, 0));
+    assert_eq!(bench.readings.len(), 5, "a stream keeps its order");
     assert_eq!(bench.last_refusal(), PushRefusal::Replayed);
     bench.wrapped(datagrams, 1, &sealed(TITLE, 29, &interval(1, 0)));
     assert_eq!(bench.readings.len(), 6);
@@ -483,7 +483,6 @@ fn events_are_alarms_and_records_and_bounded() {
     bench.now += Duration::from_hours(1);
     bench.push(200, &event(9));
     assert_eq!(bench.counts().events, 121);
-    assert!(EVENTS_PER_PUSH_MAX < 120);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use gridloom_dlms::security::KeyEncryptionKey;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_headend::template::{ChannelSource, ColumnKind};
 use gridloom_headend::vault::{LocalMasterKeys, MasterKey, NewKey};
-use gridloom_headend::{Channel, MeterTemplate, Secret, Vault};
+use gridloom_headend::{Channel, EdgeKey, MeterTemplate, Secret, Vault};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 use gridloom_store::{
@@ -45,6 +45,11 @@ impl HeadEndPlan {
 
 fn master() -> LocalMasterKeys {
     LocalMasterKeys::single(MasterKey::Aes256([0x4D; 32]))
+}
+
+/// What head-end and edge share.
+pub(crate) fn edge_key() -> EdgeKey {
+    EdgeKey::new(&[0x45; 32]).expect("32 bytes are a key")
 }
 
 /// Under which keys of a meter are transferred: drawn from the town's seed.
@@ -161,6 +166,7 @@ pub(crate) fn boot(
     let mut config = HeadEndConfig::new(name, TITLE, templates, plan.reading);
     let seed: Seed = town.plan().seed.child("head-end");
     config.seed = seed;
+    config.edge_key = Some(edge_key());
     let mut entropy = [0; 32];
     let mut rng = seed.child("entropy").nth(now.instant.as_nanos()).rng();
     rng.fill_bytes(&mut entropy);

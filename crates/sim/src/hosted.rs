@@ -4,33 +4,19 @@ use std::sync::Arc;
 
 use gridloom_core::{Now, Wake};
 use gridloom_edge::{Edge, EdgeMemory};
+use gridloom_field::attack::AttackLog;
 use gridloom_field::{Boot, Meter};
 use gridloom_nodes::{
-    ArchiveNode, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode, Node, Output, UtilityMemory,
-    UtilityNode,
+    ArchiveNode, AttackerNode, Compromised, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode,
+    Node, Output, Tap, UtilityMemory, UtilityNode,
 };
 use gridloom_store::LedgerConfig;
 
+use crate::attack::AttackPlan;
 use crate::disk::Disk;
 use crate::head_end::{self, HeadEndPlan};
+pub use crate::role::Role;
 use crate::town::Town;
-
-/// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The meter of the house with this index, from 0.
-    Meter(usize),
-    /// The gateway with this number, from 1.
-    Gateway(usize),
-    /// The edge.
-    Edge,
-    /// The utility.
-    Utility,
-    /// The archive.
-    Archive,
-    /// The head-end.
-    HeadEnd,
-}
 
 /// A running node.
 #[derive(Debug)]
@@ -47,6 +33,12 @@ pub enum Hosted {
     Archive(Box<ArchiveNode>),
     /// The head-end.
     HeadEnd(Box<HeadEndNode>),
+    /// A meter whose line, or whose program, is an attacker's.
+    TappedMeter(Box<Compromised<MeterNode>>),
+    /// A gateway that an attacker has taken over.
+    TakenGateway(Box<Compromised<GatewayNode>>),
+    /// An attacker.
+    Attacker(Box<AttackerNode>),
 }
 
 /// What every node is made from.
@@ -55,6 +47,7 @@ pub(crate) struct Blueprint {
     pub(crate) town: Arc<Town>,
     pub(crate) ledger: LedgerConfig,
     pub(crate) head_end: Option<HeadEndPlan>,
+    pub(crate) attack: AttackPlan,
 }
 
 impl Role {
@@ -67,6 +60,26 @@ impl Role {
             Self::Utility => "utility".to_owned(),
             Self::Archive => "archive".to_owned(),
             Self::HeadEnd => "head-end".to_owned(),
+            Self::Attacker(number) => format!("attacker-{number}"),
+        }
+    }
+}
+
+impl Role {
+    /// The node with this [`Self::name`]; an attacker has no name that anybody gives.
+    pub fn parse(name: &str) -> Option<Self> {
+        let numbered = |kind: &str| {
+            let number: usize = name.strip_prefix(kind)?.parse().ok()?;
+            (number > 0).then_some(number)
+        };
+        match name {
+            "edge" => Some(Self::Edge),
+            "utility" => Some(Self::Utility),
+            "archive" => Some(Self::Archive),
+            "head-end" => Some(Self::HeadEnd),
+            _ => numbered("meter-")
+                .map(|number| Self::Meter(number - 1))
+                .or_else(|| numbered("gateway-").map(Self::Gateway)),
         }
     }
 }
@@ -83,16 +96,37 @@ impl Blueprint {
                 if self.head_end.is_some() {
                     config.access.master = Some(head_end::meter_master(&self.town, house));
                 }
-                let meter = Meter::start(config, house.load(), disk.cells(), Boot::Reset, now)
+                let load = self.attack.load_of(&self.town, index);
+                let meter = Meter::start(config, load, disk.cells(), Boot::Reset, now)
                     .map_err(|error| error.to_string())?;
-                Hosted::Meter(Box::new(MeterNode::new(meter)))
+                let node = MeterNode::new(meter);
+                match self.attack.on_line_of(&self.town, index) {
+                    Some(attack) => {
+                        Hosted::TappedMeter(Box::new(Compromised::new(node, Tap::Up, attack)))
+                    }
+                    None => Hosted::Meter(Box::new(node)),
+                }
             }
-            Role::Gateway(_) => Hosted::Gateway(Box::new(GatewayNode::new(name))),
+            Role::Gateway(number) => {
+                let node = GatewayNode::new(name);
+                match self.attack.in_gateway(&self.town, number) {
+                    Some(attack) => {
+                        Hosted::TakenGateway(Box::new(Compromised::new(node, Tap::Down, attack)))
+                    }
+                    None => Hosted::Gateway(Box::new(node)),
+                }
+            }
             Role::Edge => {
-                let cell = |cell: &str| disk.cells().get(cell).map(Vec::as_slice);
+                let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
                 let memory = EdgeMemory::read(cell).map_err(|error| error.to_string())?;
                 let edge = Edge::new(self.town.edge(), self.town.registry(), &memory);
-                Hosted::Edge(Box::new(EdgeNode::new(name, edge)))
+                let mut node = EdgeNode::new(name, edge);
+                if self.head_end.is_some() {
+                    node = node
+                        .with_edge_key(head_end::edge_key(), cell, now)
+                        .map_err(|error| error.to_string())?;
+                }
+                Hosted::Edge(Box::new(node))
             }
             Role::Utility => {
                 let ledger = disk
@@ -118,7 +152,73 @@ impl Blueprint {
                 let node = head_end::boot(plan, &self.town, disk, &name, now)?;
                 Hosted::HeadEnd(Box::new(node))
             }
+            Role::Attacker(number) => {
+                let attack = self.attack.attacker(&self.town, number);
+                Hosted::Attacker(Box::new(AttackerNode::new(attack)))
+            }
         })
+    }
+}
+
+impl Hosted {
+    /// The meter, tapped or not.
+    pub(crate) fn meter(&self) -> Option<&MeterNode> {
+        match self {
+            Self::Meter(node) => Some(node),
+            Self::TappedMeter(tapped) => Some(tapped.node()),
+            Self::Gateway(_)
+            | Self::Edge(_)
+            | Self::Utility(_)
+            | Self::Archive(_)
+            | Self::HeadEnd(_)
+            | Self::TakenGateway(_)
+            | Self::Attacker(_) => None,
+        }
+    }
+
+    /// The gateway, taken over or not.
+    pub(crate) fn gateway(&self) -> Option<&GatewayNode> {
+        match self {
+            Self::Gateway(node) => Some(node),
+            Self::TakenGateway(taken) => Some(taken.node()),
+            Self::Meter(_)
+            | Self::TappedMeter(_)
+            | Self::Edge(_)
+            | Self::Utility(_)
+            | Self::Archive(_)
+            | Self::HeadEnd(_)
+            | Self::Attacker(_) => None,
+        }
+    }
+
+    /// Whether it takes no further writes until it starts anew.
+    pub(crate) fn is_poisoned(&self, now: Now) -> bool {
+        match self {
+            Self::Utility(node) => node.status(now).poisoned.is_some(),
+            Self::Meter(_)
+            | Self::Gateway(_)
+            | Self::Edge(_)
+            | Self::Archive(_)
+            | Self::HeadEnd(_)
+            | Self::TappedMeter(_)
+            | Self::TakenGateway(_)
+            | Self::Attacker(_) => false,
+        }
+    }
+
+    /// What its attacker did, if it has one.
+    pub(crate) fn attack_log(&self) -> Option<&AttackLog> {
+        match self {
+            Self::TappedMeter(tapped) => Some(tapped.log()),
+            Self::TakenGateway(taken) => Some(taken.log()),
+            Self::Attacker(attacker) => Some(attacker.log()),
+            Self::Meter(_)
+            | Self::Gateway(_)
+            | Self::Edge(_)
+            | Self::Utility(_)
+            | Self::Archive(_)
+            | Self::HeadEnd(_) => None,
+        }
     }
 }
 
@@ -131,6 +231,9 @@ impl Node for Hosted {
             Self::Utility(node) => node.handle(input, now),
             Self::Archive(node) => node.handle(input, now),
             Self::HeadEnd(node) => node.handle(input, now),
+            Self::TappedMeter(node) => node.handle(input, now),
+            Self::TakenGateway(node) => node.handle(input, now),
+            Self::Attacker(node) => node.handle(input, now),
         }
     }
 
@@ -142,6 +245,9 @@ impl Node for Hosted {
             Self::Utility(node) => node.poll_output(),
             Self::Archive(node) => node.poll_output(),
             Self::HeadEnd(node) => node.poll_output(),
+            Self::TappedMeter(node) => node.poll_output(),
+            Self::TakenGateway(node) => node.poll_output(),
+            Self::Attacker(node) => node.poll_output(),
         }
     }
 
@@ -153,6 +259,9 @@ impl Node for Hosted {
             Self::Utility(node) => node.wake(),
             Self::Archive(node) => node.wake(),
             Self::HeadEnd(node) => node.wake(),
+            Self::TappedMeter(node) => node.wake(),
+            Self::TakenGateway(node) => node.wake(),
+            Self::Attacker(node) => node.wake(),
         }
     }
 }

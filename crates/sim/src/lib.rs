@@ -12,28 +12,37 @@
 //! - What a run reports is read back from the utility's store.
 
 mod area;
+pub mod assault;
+pub mod attack;
 pub mod checkers;
 pub mod disk;
 pub mod faults;
-pub mod feeder;
 pub mod head_end;
 pub mod hosted;
 pub mod link;
 pub mod outcome;
 pub mod planning;
+mod role;
+pub mod sabotage;
 pub mod scenario;
 pub mod store_view;
+pub mod technology;
 pub mod town;
+pub mod trial;
 pub mod world;
 
-pub use checkers::{Checker, Violation};
+pub use assault::{Assault, AttackStudy};
+pub use attack::AttackPlan;
+pub use checkers::{Account, Checker, Violation};
 pub use faults::FaultPlan;
-pub use feeder::{FeederError, LossyFeeder};
 pub use head_end::HeadEndPlan;
-pub use link::{LinkModel, Transport};
+pub use link::{Bursts, LinkModel, Transport};
 pub use outcome::Outcome;
 pub use planning::{ResponseStudy, StationsForecast, Study, StudyError};
+pub use sabotage::Sabotage;
 pub use scenario::{LoadSource, ScenarioError, ThreeHouses, three_houses};
 pub use store_view::StoreView;
+pub use technology::Technology;
 pub use town::{Homes, Town, TownError, TownPlan};
+pub use trial::{Trial, TrialError};
 pub use world::{Counters, World, WorldError, WorldPlan};

@@ -9,8 +9,10 @@ use gridloom_core::{
     Currency, MeterId, Millivolts, MilliwattHours, Period, Price, Seed, SystemTitle, UtcTime, Watts,
 };
 use gridloom_dlms::security::Keys;
-use gridloom_edge::{EdgeConfig, HashKey, Registration, Registry, ScreeningConfig, Site};
-use gridloom_field::{HouseholdLoad, Load, MeterConfig, TraceLoad};
+use gridloom_edge::{
+    EdgeConfig, HashKey, Placement, Registration, Registry, ScreeningConfig, Site, TransformerId,
+};
+use gridloom_field::{HouseholdLoad, Load, MeterConfig, TotalLoad, TraceLoad};
 use gridloom_grid::household::HouseholdOptions;
 use gridloom_grid::{Catalogue, Elasticity, Fleet, Household, LoadTrace, Response};
 use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan};
@@ -97,12 +99,26 @@ pub struct House {
     name: String,
     config: MeterConfig,
     home: Home,
+    placement: Option<Placement>,
+    fuse_amps: u32,
 }
 
 #[derive(Debug, Clone)]
 enum Home {
     Household(Box<Household>),
     Trace(LoadTrace),
+    /// A transformer's own meter, with the homes below it.
+    Total(Vec<Home>),
+}
+
+impl Home {
+    fn load(&self) -> Box<dyn Load> {
+        match self {
+            Self::Household(household) => Box::new(HouseholdLoad::new((**household).clone())),
+            Self::Trace(trace) => Box::new(TraceLoad::new(trace.clone())),
+            Self::Total(homes) => Box::new(TotalLoad::new(homes.iter().map(Self::load).collect())),
+        }
+    }
 }
 
 impl House {
@@ -123,17 +139,19 @@ impl House {
 
     /// Its load, from the beginning; the same each time.
     pub fn load(&self) -> Box<dyn Load> {
-        match &self.home {
-            Home::Household(household) => Box::new(HouseholdLoad::new((**household).clone())),
-            Home::Trace(trace) => Box::new(TraceLoad::new(trace.clone())),
-        }
+        self.home.load()
+    }
+
+    /// Its transformer, if the town has any.
+    pub fn placement(&self) -> Option<Placement> {
+        self.placement
     }
 
     /// The household of the model; `None` for a measured home.
     pub fn household(&self) -> Option<&Household> {
         match &self.home {
             Home::Household(household) => Some(household),
-            Home::Trace(_) => None,
+            Home::Trace(_) | Home::Total(_) => None,
         }
     }
 }
@@ -177,7 +195,13 @@ impl Town {
                     plan.seed.child("meter").nth(u64::from(number)),
                 );
                 config.period = plan.period;
-                House { name, config, home }
+                House {
+                    name,
+                    config,
+                    home,
+                    placement: None,
+                    fuse_amps: FUSE_AMPS,
+                }
             })
             .collect();
         let expected = match &plan.homes {
@@ -192,6 +216,50 @@ impl Town {
             edge_title,
             expected,
         })
+    }
+
+    /// Puts a transformer above each `houses_each` houses, with a meter of its own behind the
+    /// houses' meters. The meters count as houses: they push, and are billed, like any other.
+    ///
+    /// # Panics
+    ///
+    /// If a transformer is to have no houses, or the town has transformers already.
+    pub fn with_transformers(
+        mut self,
+        houses_each: usize,
+        mut keys: impl FnMut(MeterId) -> Keys,
+    ) -> Self {
+        assert!(houses_each > 0, "a transformer supplies a house");
+        let homes = self.houses.len();
+        for (number, first) in (1..).zip((0..homes).step_by(houses_each)) {
+            let transformer = TransformerId(number);
+            let last = homes.min(first + houses_each);
+            let mut below = Vec::new();
+            for house in &mut self.houses[first..last] {
+                assert!(house.placement.is_none(), "a house has one transformer");
+                house.placement = Some(Placement::Below(transformer));
+                below.push(house.home.clone());
+            }
+            let meter = MeterId(u32::try_from(self.houses.len() + 1).unwrap_or(u32::MAX));
+            let title = SystemTitle::new(*b"GLM", u64::from(meter.0));
+            let mut config = MeterConfig::new(
+                meter,
+                title,
+                self.edge_title,
+                keys(meter),
+                self.plan.currency,
+                self.plan.seed.child("meter").nth(u64::from(meter.0)),
+            );
+            config.period = self.plan.period;
+            self.houses.push(House {
+                name: format!("Transformer {number}"),
+                config,
+                fuse_amps: FUSE_AMPS * u32::try_from(below.len()).unwrap_or(u32::MAX),
+                home: Home::Total(below),
+                placement: Some(Placement::At(transformer)),
+            });
+        }
+        self
     }
 
     /// What it was built from.
@@ -221,27 +289,39 @@ impl Town {
             title: house.config.title,
             keys: house.config.keys.clone(),
             period: house.config.period,
-            site: Site::default(),
+            site: Site {
+                transformer: house.placement,
+                ..match &house.home {
+                    Home::Household(_) | Home::Trace(_) => Site::default(),
+                    // At the upper end of the voltage band.
+                    Home::Total(_) => Site {
+                        power_max: Watts::new(i64::from(house.fuse_amps) * 253),
+                        ..Site::default()
+                    },
+                }
+            },
         }))
         .expect("a town gives every meter its own number and title")
     }
 
     /// The meters as the utility serves them, from the town's start on.
     pub fn served(&self) -> Vec<ServedMeter> {
-        let limits = MeterLimits::new(
-            FUSE_AMPS,
-            Phases::One,
-            Millivolts::new(230_000),
-            PowerTriangle::Captured,
-        )
-        .expect("the standard connection is a valid one");
+        let limits = |house: &House| {
+            MeterLimits::new(
+                house.fuse_amps,
+                Phases::One,
+                Millivolts::new(230_000),
+                PowerTriangle::Captured,
+            )
+            .expect("the standard connection is a valid one")
+        };
         self.houses
             .iter()
             .map(|house| ServedMeter {
                 meter: house.config.id,
                 title: house.config.title,
                 name: house.name.clone(),
-                limits,
+                limits: limits(house),
                 span: ServiceSpan::since(self.plan.start),
             })
             .collect()

@@ -1,119 +1,45 @@
 //! The event loop of virtual time: every frame, answer of a disk and deadline in one order.
 
+mod connecting;
+mod failing;
+mod parts;
+mod timeline;
+mod watch;
+
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::seed;
 use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
+use gridloom_field::attack::{AttackLog, Kind};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DialId, DiskReply, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
+    EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
-use serde::Serialize;
 
+use crate::attack::AttackPlan;
 use crate::disk::Disk;
-use crate::head_end::{self, HeadEndPlan};
+use crate::head_end;
 use crate::hosted::{Blueprint, Hosted, Role};
 use crate::link::{Lane, LinkModel, Passage, below, nanos};
+use crate::sabotage::Sabotage;
 use crate::town::Town;
 
-/// How a town's nodes are connected, and how its store is bounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorldPlan {
-    /// Between a meter and its gateway.
-    pub field: LinkModel,
-    /// Between all other neighbours.
-    pub wide_area: LinkModel,
-    /// Meters on one gateway, above zero.
-    pub meters_per_gateway: usize,
-    /// The utility's ledger.
-    pub ledger: LedgerConfig,
-    /// The head-end above the utility, if there is one.
-    pub head_end: Option<HeadEndPlan>,
-}
-
-impl Default for WorldPlan {
-    fn default() -> Self {
-        Self {
-            field: LinkModel::FIELD,
-            wide_area: LinkModel::WIDE_AREA,
-            meters_per_gateway: 250,
-            ledger: LedgerConfig::default(),
-            head_end: None,
-        }
-    }
-}
-
-/// Why a simulation cannot go on: always a defect of a node, found by this seed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorldError {
-    /// A node does not come up from what it left on its disk.
-    #[error("{node} does not start from its disk at {at}: {cause}")]
-    Boot {
-        /// Which node.
-        node: String,
-        /// When.
-        at: UtcTime,
-        /// In its words.
-        cause: String,
-    },
-    /// A node asks to be woken at once, again and again.
-    #[error("{node} does not come to rest at {at}: {timer} is due again after each timeout")]
-    Restless {
-        /// Which node.
-        node: String,
-        /// When.
-        at: UtcTime,
-        /// Its timer.
-        timer: &'static str,
-    },
-}
-
-/// What happened in a world so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Counters {
-    /// Inputs given to nodes.
-    pub events: u64,
-    /// Frames that nodes sent on links that stood.
-    pub frames_sent: u64,
-    /// Of those, copies that the link lost, or whose receiver's end was down when they came.
-    pub frames_lost: u64,
-    /// Of those, frames that arrived twice.
-    pub frames_duplicated: u64,
-    /// Requests that disks carried out.
-    pub disk_requests: u64,
-    /// Links that came up.
-    pub links_up: u64,
-    /// Nodes that crashed.
-    pub crashes: u64,
-}
-
-/// A node in its world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeIndex(pub(crate) usize);
-
-/// A cable between two neighbours; the connections over it come and go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CableIndex(pub(crate) usize);
-
-/// What a run tells whoever watches it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happened {
-    /// A node crashed.
-    Crashed(NodeIndex),
-    /// A node came up again.
-    Booted(NodeIndex),
-}
+use parts::{Cable, End, Event, NodeClock, Place, What};
+pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
+pub use timeline::Timeline;
+pub use watch::Breaches;
 
 /// A town in virtual time. Wall time and monotonic time run together here.
 #[derive(Debug)]
 pub struct World {
     blueprint: Blueprint,
+    /// Cables that somebody listens to, and who.
+    taps: BTreeMap<usize, usize>,
     /// Meters whose pushed readings do not reach the utility.
     withheld: BTreeSet<MeterId>,
     heard: head_end::Heard,
@@ -127,163 +53,21 @@ pub struct World {
     chance: seed::Rng,
     /// Scheduled faults of an earlier age do not happen.
     fault_age: u32,
+    faults: Vec<Fault>,
     counters: Counters,
-}
-
-#[derive(Debug)]
-struct Place {
-    role: Role,
-    node: Option<Hosted>,
-    disk: Disk,
-    /// Counts crashes; what a disk finishes for an earlier life is heard by nobody.
-    life: u32,
-    /// When the one scheduled wake is due, and its number.
-    wake: Option<(u64, u64)>,
-    /// It crashes while it writes next.
-    doomed: bool,
-    /// Timeouts in a row at one moment.
-    spins: (u64, u32),
-    cables: Vec<usize>,
-}
-
-#[derive(Debug)]
-struct Cable {
-    lower: usize,
-    upper: usize,
-    model: LinkModel,
-    /// What it was laid as.
-    healthy: LinkModel,
-    cut: bool,
-    /// Of the connection that stands, or of the one before.
-    generation: u32,
-    /// Whether the connection stands for the lower and for the upper end. One end hears of a
-    /// break later than the other, after what was under way to it.
-    stands: [bool; 2],
-    dialling: bool,
-    /// From the lower to the upper end, and back.
-    lanes: [Lane; 2],
-}
-
-#[derive(Debug)]
-struct Event {
-    at: u64,
-    sequence: u64,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Frame {
-        link: LinkId,
-        to: End,
-        frame: Vec<u8>,
-    },
-    Wake {
-        place: usize,
-        number: u64,
-    },
-    DiskDone {
-        place: usize,
-        life: u32,
-    },
-    Dial {
-        cable: usize,
-    },
-    DialFailed {
-        place: usize,
-        life: u32,
-        dial: DialId,
-    },
-    /// An end of a connection notices that it is gone.
-    Hangup {
-        link: LinkId,
-        end: End,
-    },
-    Fault {
-        age: u32,
-        fault: Fault,
-    },
-}
-
-/// An end of a cable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Lower,
-    Upper,
-}
-
-impl End {
-    const BOTH: [Self; 2] = [Self::Lower, Self::Upper];
-
-    const fn other(self) -> Self {
-        match self {
-            Self::Lower => Self::Upper,
-            Self::Upper => Self::Lower,
-        }
-    }
-}
-
-impl Cable {
-    fn place(&self, end: End) -> usize {
-        match end {
-            End::Lower => self.lower,
-            End::Upper => self.upper,
-        }
-    }
-
-    fn end_of(&self, place: usize) -> End {
-        if place == self.lower {
-            End::Lower
-        } else {
-            End::Upper
-        }
-    }
-
-    /// Whether this connection stands for this end.
-    fn stands(&self, generation: u32, end: End) -> bool {
-        self.generation == generation && self.stands[end as usize]
-    }
-}
-
-/// What goes wrong, or right again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// A node stops at once; no effect on one that has.
-    Crash(NodeIndex),
-    /// A node stops within milliseconds of the next thing that it asks its disk for, which is
-    /// when a crash hurts; no effect where that does not come before its [`Self::Boot`].
-    CrashWriting(NodeIndex),
-    /// A node starts again; no effect on one that runs.
-    Boot(NodeIndex),
-    /// A cable carries nothing.
-    Cut(CableIndex),
-    /// It carries again.
-    Mend(CableIndex),
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
+    timeline: Option<Timeline>,
+    sabotage: Option<Sabotage>,
+    /// Whether what frames are is watched.
+    is_watched: bool,
+    breaches: Breaches,
 }
 
 impl World {
     /// The longest wait before a lower neighbour dials again.
     pub const REDIAL_MAX: Duration = Duration::from_secs(3);
+
+    /// How long an end of a stream waits for a confirmation before it gives the connection up.
+    pub const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Timeouts that one node may take at one moment. A meter that was away captures
     /// [`gridloom_field::Meter::CAPTURES_MAX`] intervals with each; none needs more than its
@@ -301,6 +85,25 @@ impl World {
     ///
     /// If a gateway is to have no meters.
     pub fn new(seed: Seed, town: Arc<Town>, plan: WorldPlan) -> Result<Self, WorldError> {
+        Self::under_attack(seed, town, plan, AttackPlan::PEACE)
+    }
+
+    /// The same town with attackers in it. Those beside the network have cables of their own, as
+    /// good as a meter's.
+    ///
+    /// # Errors
+    ///
+    /// [`WorldError::Boot`] if a node does not start.
+    ///
+    /// # Panics
+    ///
+    /// If a gateway is to have no meters, or an attacker stands where nothing is.
+    pub fn under_attack(
+        seed: Seed,
+        town: Arc<Town>,
+        plan: WorldPlan,
+        attack: AttackPlan,
+    ) -> Result<Self, WorldError> {
         assert!(plan.meters_per_gateway > 0, "a gateway serves a meter");
         let houses = town.houses().len();
         let gateways = houses.div_ceil(plan.meters_per_gateway);
@@ -309,6 +112,8 @@ impl World {
         roles.extend((0..houses).map(Role::Meter));
         let head_end = roles.len();
         roles.extend(plan.head_end.map(|_| Role::HeadEnd));
+        let first_attacker = roles.len();
+        roles.extend((0..attack.beside().count()).map(Role::Attacker));
         let (archive, utility, edge, first_gateway) = (0, 1, 2, 3);
         let mut pairs = vec![
             (utility, archive, plan.wide_area),
@@ -320,13 +125,31 @@ impl World {
             (first_gateway + gateways + house, gateway, plan.field)
         }));
         pairs.extend(plan.head_end.map(|_| (head_end, utility, plan.wide_area)));
+        let first_house_cable = pairs.len() - houses - usize::from(plan.head_end.is_some());
+        let mut taps = BTreeMap::new();
+        for (attacker, beside) in (first_attacker..).zip(attack.beside()) {
+            assert!(
+                (1..=gateways).contains(&beside.gateway),
+                "a gateway stands there"
+            );
+            let upper = if beside.kind == Kind::Intruder {
+                edge
+            } else {
+                first_gateway + beside.gateway - 1
+            };
+            pairs.extend((0..beside.lines).map(|_| (attacker, upper, plan.field)));
+            let tapped = beside.victims.iter().map(|house| first_house_cable + house);
+            taps.extend(tapped.map(|cable| (cable, attacker)));
+        }
         let start = town.plan().start;
         let mut world = Self {
             blueprint: Blueprint {
                 town,
                 ledger: plan.ledger,
                 head_end: plan.head_end,
+                attack,
             },
+            taps,
             withheld: BTreeSet::new(),
             heard: head_end::Heard::default(),
             start,
@@ -340,7 +163,12 @@ impl World {
             cables: Vec::new(),
             chance: seed.child("world").rng(),
             fault_age: 0,
+            faults: Vec::new(),
             counters: Counters::default(),
+            timeline: None,
+            sabotage: None,
+            is_watched: false,
+            breaches: Breaches::default(),
         };
         for (lower, upper, model) in pairs {
             world.lay_cable(seed, lower, upper, model);
@@ -391,18 +219,39 @@ impl World {
 
     /// The meter nodes that run, with the index of their house.
     pub fn meters(&self) -> impl Iterator<Item = (usize, &MeterNode)> {
+        self.places.iter().filter_map(|place| {
+            let Role::Meter(house) = place.role else {
+                return None;
+            };
+            Some((house, place.node.as_ref()?.meter()?))
+        })
+    }
+
+    /// The gateways that run.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayNode> {
+        let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
+        nodes.filter_map(Hosted::gateway)
+    }
+
+    /// What each attacker did. Whoever lies about a load has no log: the plan says it all.
+    pub fn attack_logs(&self) -> impl Iterator<Item = (Role, &AttackLog)> {
         self.places
             .iter()
-            .filter_map(|place| match (place.role, &place.node) {
-                (Role::Meter(house), Some(Hosted::Meter(node))) => Some((house, &**node)),
-                _ => None,
-            })
+            .filter_map(|place| Some((place.role, place.node.as_ref()?.attack_log()?)))
     }
 
     /// The utility; `None` while it is down.
     pub fn utility(&self) -> Option<&UtilityNode> {
         self.places.iter().find_map(|place| match &place.node {
             Some(Hosted::Utility(node)) => Some(&**node),
+            _ => None,
+        })
+    }
+
+    /// The edge; `None` while it is down.
+    pub fn edge(&self) -> Option<&EdgeNode> {
+        self.places.iter().find_map(|place| match &place.node {
+            Some(Hosted::Edge(node)) => Some(&**node),
             _ => None,
         })
     }
@@ -487,16 +336,20 @@ impl World {
     pub fn schedule(&mut self, at: UtcTime, fault: Fault) {
         let age = self.fault_age;
         let at = self.nanos_of(at).max(self.time);
-        self.push(at, What::Fault { age, fault });
+        let number = self.faults.len();
+        self.faults.push(fault);
+        self.push(at, What::Fault { age, fault: number });
     }
 
-    /// Mends every cable, makes each as good as it was laid, starts every node that is down, and cancels every fault to come.
+    /// Mends every cable, makes each as good as it was laid, sets every clock right, makes room on
+    /// every disk, starts every node that is down, and cancels every fault to come.
     ///
     /// # Errors
     ///
     /// [`WorldError::Boot`] if a node does not start.
     pub fn heal(&mut self) -> Result<(), WorldError> {
         self.fault_age += 1;
+        self.heal_quietly()?;
         for cable in 0..self.cables.len() {
             self.cables[cable].model = self.cables[cable].healthy;
             self.mend(cable);
@@ -546,6 +399,8 @@ impl World {
             generation: 0,
             stands: [false; 2],
             dialling: false,
+            muted: [false; 2],
+            is_given_up: false,
             lanes: ["up", "down"].map(|way| Lane::new(seed.child(way).rng())),
         });
         self.places[lower].cables.push(index);
@@ -594,150 +449,12 @@ impl World {
             What::DiskDone { place, life } => self.disk_done(place, life)?,
             What::Dial { cable } => self.connect(cable)?,
             What::Hangup { link, end } => self.hang_up(link, end)?,
-            What::Fault { age, fault } if age == self.fault_age => return self.fail(fault),
+            What::Fault { age, fault } if age == self.fault_age => {
+                return self.fail(self.faults[fault]);
+            }
             What::Fault { .. } => {}
         }
         Ok(None)
-    }
-
-    fn fail(&mut self, fault: Fault) -> Result<Option<Happened>, WorldError> {
-        Ok(match fault {
-            Fault::Crash(node) => self.crash(node.0).then_some(Happened::Crashed(node)),
-            Fault::CrashWriting(node) => {
-                self.places[node.0].doomed = true;
-                None
-            }
-            Fault::Boot(node) => self.boot(node.0)?.then_some(Happened::Booted(node)),
-            Fault::Cut(cable) => {
-                self.cables[cable.0].cut = true;
-                self.cut(cable.0);
-                None
-            }
-            Fault::Mend(cable) => {
-                self.mend(cable.0);
-                None
-            }
-        })
-    }
-
-    /// Stops a node, unless it is down.
-    fn crash(&mut self, index: usize) -> bool {
-        let place = &mut self.places[index];
-        if place.node.take().is_none() {
-            return false;
-        }
-        place.life += 1;
-        place.doomed = false;
-        place.wake = None;
-        place.disk.crash();
-        self.counters.crashes += 1;
-        for cable in self.places[index].cables.clone() {
-            let end = self.cables[cable].end_of(index);
-            self.cables[cable].stands[end as usize] = false;
-            self.tell_peer(cable, end);
-        }
-        true
-    }
-
-    /// Starts a node, unless it runs.
-    fn boot(&mut self, index: usize) -> Result<bool, WorldError> {
-        let now = self.now();
-        let place = &mut self.places[index];
-        place.doomed = false;
-        if place.node.is_some() {
-            return Ok(false);
-        }
-        let node = self
-            .blueprint
-            .boot(place.role, &place.disk, now)
-            .map_err(|cause| WorldError::Boot {
-                node: place.role.name(),
-                at: now.utc,
-                cause,
-            })?;
-        place.node = Some(node);
-        self.drain(index)?;
-        for cable in self.places[index].cables.clone() {
-            self.dial(cable);
-        }
-        Ok(true)
-    }
-
-    fn mend(&mut self, cable: usize) {
-        self.cables[cable].cut = false;
-        self.dial(cable);
-    }
-
-    /// The lower neighbour dials after a while, if there is somebody to dial.
-    fn dial(&mut self, index: usize) {
-        let cable = &mut self.cables[index];
-        let both_run =
-            self.places[cable.lower].node.is_some() && self.places[cable.upper].node.is_some();
-        if cable.cut || cable.stands != [false; 2] || cable.dialling || !both_run {
-            return;
-        }
-        cable.dialling = true;
-        let pause = below(&mut self.chance, nanos(Self::REDIAL_MAX));
-        self.push(self.time + pause, What::Dial { cable: index });
-    }
-
-    fn connect(&mut self, index: usize) -> Result<(), WorldError> {
-        let cable = &mut self.cables[index];
-        cable.dialling = false;
-        let (lower, upper) = (cable.lower, cable.upper);
-        let both_run = self.places[lower].node.is_some() && self.places[upper].node.is_some();
-        if cable.cut || cable.stands != [false; 2] || !both_run {
-            return Ok(());
-        }
-        cable.generation += 1;
-        cable.stands = [true; 2];
-        cable.lanes.iter_mut().for_each(Lane::reconnect);
-        let link = link_id(index, cable.generation);
-        self.counters.links_up += 1;
-        self.give(
-            upper,
-            Input::LinkUp {
-                link,
-                port: Port::Down,
-            },
-        )?;
-        self.give(
-            lower,
-            Input::LinkUp {
-                link,
-                port: Port::Up,
-            },
-        )
-    }
-
-    /// A cable was cut: what is under way is lost, and both ends notice at once.
-    fn cut(&mut self, index: usize) {
-        let link = link_id(index, self.cables[index].generation);
-        for end in End::BOTH {
-            self.push(self.time, What::Hangup { link, end });
-        }
-    }
-
-    /// One end is gone; the other still gets what was under way to it, and then notices.
-    fn tell_peer(&mut self, index: usize, gone: End) {
-        let cable = &self.cables[index];
-        let link = link_id(index, cable.generation);
-        let at = cable.lanes[gone as usize].all_arrived(&cable.model, self.time);
-        let end = gone.other();
-        self.push(at, What::Hangup { link, end });
-    }
-
-    fn hang_up(&mut self, link: LinkId, end: End) -> Result<(), WorldError> {
-        let (index, generation) = cable_of(link);
-        let cable = &mut self.cables[index];
-        if !cable.stands(generation, end) {
-            return Ok(());
-        }
-        cable.stands[end as usize] = false;
-        let place = cable.place(end);
-        self.give(place, Input::LinkDown { link })?;
-        self.dial(index);
-        Ok(())
     }
 
     fn arrive(&mut self, link: LinkId, to: End, frame: Vec<u8>) -> Result<(), WorldError> {
@@ -752,7 +469,7 @@ impl World {
     }
 
     fn wake(&mut self, index: usize, number: u64) -> Result<(), WorldError> {
-        let now = self.now();
+        let now = self.now_of(index);
         let place = &mut self.places[index];
         // A wake that an earlier one replaced.
         if place.wake.is_none_or(|(_, current)| current != number) {
@@ -786,22 +503,10 @@ impl World {
         self.give(index, Input::Timeout)
     }
 
-    fn disk_done(&mut self, index: usize, life: u32) -> Result<(), WorldError> {
-        let place = &mut self.places[index];
-        if place.life != life {
-            return Ok(());
-        }
-        let (reply, next): (DiskReply, _) = place.disk.complete();
-        self.counters.disk_requests += 1;
-        if let Some(takes) = next {
-            self.push(self.time + takes, What::DiskDone { place: index, life });
-        }
-        self.give(index, Input::Disk(reply))
-    }
-
     /// Gives a node one input and carries out what it wants done.
     fn give(&mut self, index: usize, input: Input) -> Result<(), WorldError> {
-        let now = self.now();
+        let now = self.now_of(index);
+        self.note_input(index, &input);
         if let Some(node) = &mut self.places[index].node {
             self.counters.events += 1;
             node.handle(input, now);
@@ -812,6 +517,7 @@ impl World {
 
     fn drain(&mut self, index: usize) -> Result<(), WorldError> {
         while let Some(output) = self.places[index].node.as_mut().and_then(Node::poll_output) {
+            self.note_output(index, &output);
             match output {
                 Output::Send { link, frame } => self.send(index, link, frame),
                 Output::Close { link, .. } => {
@@ -827,7 +533,10 @@ impl World {
                     let place = index;
                     self.push(self.time, What::DialFailed { place, life, dial });
                 }
-                Output::Disk(request) => {
+                Output::Disk(mut request) => {
+                    if self.is_watched {
+                        self.watch_request(index, &mut request);
+                    }
                     let place = &mut self.places[index];
                     if let Some(takes) = place.disk.request(request) {
                         let life = place.life;
@@ -836,7 +545,8 @@ impl World {
                     if std::mem::take(&mut self.places[index].doomed) {
                         let after = below(&mut self.chance, nanos(Disk::TIME_MAX) * 4);
                         let age = self.fault_age;
-                        let fault = Fault::Crash(NodeIndex(index));
+                        let fault = self.faults.len();
+                        self.faults.push(Fault::Crash(NodeIndex(index)));
                         self.push(self.time + after, What::Fault { age, fault });
                     }
                 }
@@ -856,6 +566,16 @@ impl World {
             without(&self.withheld, frame)
         };
         let (index, generation) = cable_of(link);
+        let mut frame = frame;
+        if self.is_watched {
+            self.watch_frame(from, index, link, &mut frame);
+        }
+        if let Some(listener) = self.taps.get(&index).copied() {
+            let now = self.now();
+            if let Some(Hosted::Attacker(node)) = &mut self.places[listener].node {
+                node.overhear(&frame, now);
+            }
+        }
         let cable = &mut self.cables[index];
         // A link that is gone swallows it.
         let end = cable.end_of(from);
@@ -864,7 +584,11 @@ impl World {
         }
         self.counters.frames_sent += 1;
         let to = end.other();
-        match cable.lanes[end as usize].pass(&cable.model, self.time) {
+        if cable.muted[end as usize] {
+            self.swallow(index, link);
+            return;
+        }
+        match cable.lanes[end as usize].pass(&cable.model, self.time, frame.len()) {
             Passage::Lost => self.counters.frames_lost += 1,
             Passage::Once(at) => self.push(at, What::Frame { link, to, frame }),
             Passage::Twice(first, second) => {
@@ -886,7 +610,7 @@ impl World {
         };
         let wake = node.wake();
         let instant = wake.instant.map(|(at, _)| at.as_nanos());
-        let utc = wake.utc.map(|(at, _)| self.nanos_of(at));
+        let utc = wake.utc.map(|(at, _)| place.clock.when(self.start, at));
         let Some(at) = [instant, utc].into_iter().flatten().min() else {
             return;
         };
@@ -905,23 +629,20 @@ impl World {
         );
     }
 
+    /// The time as a node has it.
+    fn now_of(&self, index: usize) -> Now {
+        let clock = self.places[index].clock;
+        if clock == NodeClock::default() {
+            return self.now();
+        }
+        Now {
+            instant: Instant::from_nanos(self.time),
+            utc: clock.shows(self.start, self.time),
+        }
+    }
+
     fn nanos_of(&self, utc: UtcTime) -> u64 {
         nanos(utc.since(self.start))
-    }
-}
-
-impl Place {
-    fn new(role: Role, seed: Seed) -> Self {
-        Self {
-            role,
-            node: None,
-            disk: Disk::new(seed.child("disk").child(&role.name()).rng()),
-            life: 0,
-            wake: None,
-            doomed: false,
-            spins: (0, 0),
-            cables: Vec::new(),
-        }
     }
 }
 

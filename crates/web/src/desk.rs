@@ -29,6 +29,27 @@ pub trait Desk: Send + Sync + 'static {
     fn orders(&self) -> Answer<Vec<OrderView>>;
     /// One order with its parts.
     fn order(&self, id: u64) -> Answer<OrderView>;
+    /// Begins a firmware campaign with this image.
+    fn start_campaign(
+        &self,
+        campaign: NewCampaign,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView>;
+    /// The campaigns, newest first, without their meters; at most [`CampaignView::CAMPAIGNS_MAX`].
+    fn campaigns(&self) -> Answer<Vec<CampaignView>>;
+    /// One campaign with its meters.
+    fn campaign(&self, id: u64) -> Answer<CampaignView>;
+    /// Pauses a campaign, lets it go on, or ends it.
+    fn change_campaign(&self, id: u64, action: CampaignAction, by: String) -> Answer<CampaignView>;
+    /// Ends a campaign and brings this image to every meter that may run the new one.
+    fn roll_back(
+        &self,
+        id: u64,
+        previous: Previous,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView>;
     /// The head-end at this moment.
     fn status(&self) -> Answer<HeadEndView>;
 }
@@ -215,6 +236,10 @@ pub struct NewOrder {
     /// What to write, as text or a decimal; with `set` only.
     #[serde(default)]
     pub value: Option<String>,
+    /// Which keys, of `guek`, `gak`, `gbek` and `kek`; with `rekey` only, the first two if it is
+    /// not said.
+    #[serde(default)]
+    pub keys: Vec<String>,
     /// Meters by number.
     #[serde(default)]
     pub meters: Vec<u32>,
@@ -303,6 +328,114 @@ pub enum PartState {
     Done,
     /// Not done, expired, cancelled or superseded; the detail says which.
     Failed,
+}
+
+/// A firmware campaign as somebody writes it, in the query beside its image. Lists are divided by
+/// commas.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCampaign {
+    /// What a meter that runs the image says in its firmware version object.
+    pub version: String,
+    /// What `image_transfer_initiate` calls it; the version if it is not said.
+    #[serde(default)]
+    pub identifier: Option<String>,
+    /// Meters by number.
+    #[serde(default)]
+    pub meters: Option<String>,
+    /// All meters of these groups.
+    #[serde(default)]
+    pub groups: Option<String>,
+    /// How far each stage reaches: meters, or percent with a `%`; `1,10%,100%` if it is not said.
+    #[serde(default)]
+    pub stages: Option<String>,
+    /// Percent of a stage's meters that must succeed, or the campaign halts; 95 if it is not said.
+    #[serde(default)]
+    pub success: Option<u8>,
+    /// Meters at a time; 64 if it is not said.
+    #[serde(default)]
+    pub concurrency: Option<u16>,
+    /// Not to be activated before, RFC 3339 in UTC.
+    #[serde(default)]
+    pub activate_at: Option<String>,
+    /// The maker's signature in hexadecimal digits, where it is not in the image itself.
+    #[serde(default)]
+    pub signature: Option<String>,
+}
+
+/// The image of a roll-back, in the query beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Previous {
+    /// As [`NewCampaign::version`].
+    pub version: String,
+    /// As [`NewCampaign::identifier`].
+    #[serde(default)]
+    pub identifier: Option<String>,
+    /// As [`NewCampaign::signature`].
+    #[serde(default)]
+    pub signature: Option<String>,
+}
+
+/// What becomes of a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CampaignAction {
+    /// Nothing new is asked of any meter.
+    Pause,
+    /// It goes on, despite failures if it has halted.
+    Resume,
+    /// It ends; activations under way are watched.
+    Abort,
+}
+
+/// A firmware campaign as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CampaignView {
+    /// Its number, which is that of its order.
+    pub id: u64,
+    /// Who began it.
+    pub by: String,
+    /// When.
+    pub at: String,
+    /// The version that it brings.
+    pub version: String,
+    /// `running`, `paused`, `halted`, `aborted` or `finished`.
+    pub state: String,
+    /// Why it halted; empty if it did not.
+    pub reason: String,
+    /// The stage, from 1.
+    pub stage: u32,
+    /// Meters it is for: the sum of the next five.
+    pub total: u32,
+    /// Meters that have not begun.
+    pub waiting: u32,
+    /// Meters at work, or verified and waiting for their time.
+    pub under_way: u32,
+    /// Meters that run the new version.
+    pub succeeded: u32,
+    /// Meters that do not.
+    pub failed: u32,
+    /// Meters left alone because it was aborted.
+    pub cancelled: u32,
+    /// How far each meter is; empty in a list of campaigns.
+    pub meters: Vec<CampaignStep>,
+}
+
+impl CampaignView {
+    /// Campaigns in a list; the oldest are left out.
+    pub const CAMPAIGNS_MAX: usize = 1_000;
+}
+
+/// How far one meter of a campaign is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CampaignStep {
+    /// Which meter.
+    pub meter: u32,
+    /// `waiting`, `begun`, `transferring`, `verified`, `activating`, `succeeded`, `failed` or
+    /// `cancelled`.
+    pub phase: String,
+    /// Why it failed; empty if it did not.
+    pub detail: String,
 }
 
 /// A head-end at a moment.

@@ -31,6 +31,9 @@ pub(crate) const ORDER_MAX: usize = 2 << 20;
 /// Bodies that are read at a time, because each lies in memory; one more is answered 503.
 pub(crate) const BODIES_MAX: usize = 4;
 
+/// Kinds of keys that one order names.
+const KEYS_MAX: usize = 4;
+
 /// A body that is not here after so long is given up with 408.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -50,11 +53,11 @@ impl Office {
         }
     }
 
-    fn desk(&self) -> Result<&dyn Desk, ApiError> {
+    pub(crate) fn desk(&self) -> Result<&dyn Desk, ApiError> {
         self.desk.as_deref().ok_or(ApiError::NoDesk)
     }
 
-    fn place_for_body(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+    pub(crate) fn place_for_body(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         self.bodies
             .try_acquire()
             .map_err(|_| ApiError::Busy { max: BODIES_MAX })
@@ -62,7 +65,7 @@ impl Office {
 }
 
 /// The head-end's routes, complete.
-pub(crate) fn routes(office: Office) -> Router {
+pub(crate) fn routes(office: Arc<Office>) -> Router {
     Router::new()
         .route("/api/v1/headend/status", get(status))
         .route("/api/v1/headend/meters", get(meters))
@@ -81,11 +84,11 @@ pub(crate) fn routes(office: Office) -> Router {
         .route("/api/v1/headend/orders/{id}/confirm", post(confirm))
         .route("/api/v1/headend/orders/{id}/cancel", post(cancel))
         .method_not_allowed_fallback(other_method)
-        .with_state(Arc::new(office))
+        .with_state(office)
 }
 
-type OfficeState = State<Arc<Office>>;
-type PathText = Result<Path<String>, PathRejection>;
+pub(crate) type OfficeState = State<Arc<Office>>;
+pub(crate) type PathText = Result<Path<String>, PathRejection>;
 
 async fn status(State(office): OfficeState) -> Result<Response, ApiError> {
     answer(office.desk()?.status()).await
@@ -216,27 +219,32 @@ async fn cancel(
     answer(desk.cancel(id, by)).await
 }
 
-async fn other_method(method: Method) -> ApiError {
+pub(crate) async fn other_method(method: Method) -> ApiError {
     ApiError::MethodHere(method.as_str().chars().take(20).collect())
 }
 
 /// The name of the token that the client showed. Where it is wanted, nothing happens without it,
 /// and the body stays unread.
-struct Operator(String);
+pub(crate) struct Operator(pub(crate) String);
 
 impl FromRequestParts<Arc<Office>> for Operator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, office: &Arc<Office>) -> Result<Self, ApiError> {
         office.desk()?;
-        let token = office.token.as_ref().ok_or(ApiError::NoOperator)?;
-        let shown = bearer(&parts.headers).ok_or(ApiError::NoToken)?;
-        if !token.admits(shown) {
-            tracing::warn!(path = parts.uri.path(), "a wrong operator token was shown");
-            return Err(ApiError::WrongToken);
-        }
-        Ok(Self(token.name().to_owned()))
+        operator(office.token.as_ref(), parts).map(Self)
     }
+}
+
+/// The name of the token that a request shows, if it is the right one.
+pub(crate) fn operator(token: Option<&OperatorToken>, parts: &Parts) -> Result<String, ApiError> {
+    let token = token.ok_or(ApiError::NoOperator)?;
+    let shown = bearer(&parts.headers).ok_or(ApiError::NoToken)?;
+    if !token.admits(shown) {
+        tracing::warn!(path = parts.uri.path(), "a wrong operator token was shown");
+        return Err(ApiError::WrongToken);
+    }
+    Ok(token.name().to_owned())
 }
 
 /// The credentials of the one `Authorization` header (RFC 6750 §2.1).
@@ -252,7 +260,11 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Reads a whole body of that media type.
-async fn read(request: Request, media_type: &'static str, max: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(
+    request: Request,
+    media_type: &'static str,
+    max: usize,
+) -> Result<Bytes, ApiError> {
     let headers = request.headers();
     let is_wanted = headers
         .get(header::CONTENT_TYPE)
@@ -284,11 +296,11 @@ async fn read(request: Request, media_type: &'static str, max: usize) -> Result<
         })
 }
 
-async fn answer<T: Serialize>(answer: Answer<T>) -> Result<Response, ApiError> {
+pub(crate) async fn answer<T: Serialize>(answer: Answer<T>) -> Result<Response, ApiError> {
     Ok(Json(settle(answer).await?).into_response())
 }
 
-async fn settle<T>(answer: Answer<T>) -> Result<T, ApiError> {
+pub(crate) async fn settle<T>(answer: Answer<T>) -> Result<T, ApiError> {
     match timeout(ANSWER_MAX, answer).await {
         Ok(answered) => Ok(answered?),
         Err(_) => Err(ApiError::Desk(DeskError::Down(format!(
@@ -299,7 +311,7 @@ async fn settle<T>(answer: Answer<T>) -> Result<T, ApiError> {
 }
 
 /// The number in a path, written the one way that we write it.
-fn number<T: std::str::FromStr + ToString>(
+pub(crate) fn number<T: std::str::FromStr + ToString>(
     id: PathText,
     uri: &Uri,
     what: &str,
@@ -349,6 +361,13 @@ fn check(order: &NewOrder) -> Result<(), ApiError> {
         );
         faults.add("within_s", problem);
     }
+    if !order.keys.is_empty() && order.kind != OrderKind::Rekey {
+        let problem = format!("{} changes no keys; leave it out", order.kind.word());
+        faults.add("keys", problem);
+    } else if order.keys.len() > KEYS_MAX {
+        let problem = format!("{} kinds of keys, there are {KEYS_MAX}", order.keys.len());
+        faults.add("keys", problem);
+    }
     check_object(order, &mut faults);
     faults.none()
 }
@@ -387,10 +406,10 @@ fn check_object(order: &NewOrder, faults: &mut Faults) {
 }
 
 #[derive(Default)]
-struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, field: &str, problem: String) {
+    pub(crate) fn add(&mut self, field: &str, problem: String) {
         self.0.push(Fault {
             line: None,
             column: field.to_owned(),
@@ -398,14 +417,14 @@ impl Faults {
         });
     }
 
-    fn check_len(&mut self, field: &str, text: Option<&str>, max: usize) {
+    pub(crate) fn check_len(&mut self, field: &str, text: Option<&str>, max: usize) {
         let len = text.map_or(0, str::len);
         if len > max {
             self.add(field, format!("{len} bytes; give it at most {max}"));
         }
     }
 
-    fn none(self) -> Result<(), ApiError> {
+    pub(crate) fn none(self) -> Result<(), ApiError> {
         if self.0.is_empty() {
             Ok(())
         } else {

@@ -6,6 +6,7 @@ use gridloom_core::SystemTitle;
 
 use super::ber;
 use super::error::AcseError;
+use super::head::{self, Fields, ProofTags};
 use super::name::{ApplicationContext, Mechanism};
 use super::secret::Secret;
 
@@ -137,12 +138,7 @@ impl Aare {
     /// Appends the APDU to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(64 + self.user_information.len());
-        ber::put_nested(
-            &mut body,
-            CONTEXT,
-            ber::OBJECT_IDENTIFIER,
-            &self.context.name(),
-        );
+        head::put_context(&mut body, self.context);
         ber::put_nested(&mut body, RESULT, ber::INTEGER, &[self.result as u8]);
         let (source, code) = self.diagnostic.encode();
         let mut diagnostic = Vec::with_capacity(5);
@@ -159,21 +155,8 @@ impl Aare {
                 qualifier,
             );
         }
-        if self.mechanism != Mechanism::None {
-            ber::put(&mut body, RESPONDER_REQUIREMENTS, &ber::REQUIREMENTS);
-            ber::put(&mut body, MECHANISM, &self.mechanism.name());
-        }
-        if let Some(value) = &self.authentication_value {
-            ber::put_nested(&mut body, RESPONDING_VALUE, ber::CHARSTRING, value.bytes());
-        }
-        if !self.user_information.is_empty() {
-            ber::put_nested(
-                &mut body,
-                ber::USER_INFORMATION,
-                ber::OCTET_STRING,
-                &self.user_information,
-            );
-        }
+        let value = self.authentication_value.as_ref();
+        PROOF.put(self.mechanism, value, &self.user_information, &mut body);
         ber::put(out, Self::TAG, &body);
     }
 
@@ -183,25 +166,16 @@ impl Aare {
     ///
     /// Anything else, also fields out of order.
     pub fn decode(bytes: &[u8]) -> Result<Self, AcseError> {
-        let mut decoder = ber::only(Self::TAG, bytes)?;
+        let mut fields = Fields::of(Self::TAG, bytes)?;
         let (mut context, mut result, mut diagnostic) = (None, None, None);
         let mut responding_title = None;
         let mut responding_qualifier = None;
         let mut mechanism = Mechanism::None;
         let mut authentication_value = None;
         let mut user_information = Vec::new();
-        let mut last = None;
-        while let Some((tag, content)) = ber::next(&mut decoder)? {
-            if last.is_some_and(|last| last >= tag & 0x1F) {
-                return Err(AcseError::UnexpectedField { tag });
-            }
-            last = Some(tag & 0x1F);
+        while let Some((tag, content)) = fields.next()? {
             match tag {
-                CONTEXT => {
-                    let name =
-                        ber::inner("application-context-name", ber::OBJECT_IDENTIFIER, content)?;
-                    context = Some(ApplicationContext::from_name(name)?);
-                }
+                head::CONTEXT => context = Some(head::context(content)?),
                 RESULT => {
                     result = Some(match ber::integer("result", content)? {
                         0 => AssociationResult::Accepted,
@@ -229,10 +203,7 @@ impl Aare {
                 }
                 MECHANISM => mechanism = Mechanism::from_name(content)?,
                 RESPONDING_VALUE => authentication_value = Some(ber::secret(content)?),
-                ber::USER_INFORMATION => {
-                    let information = ber::inner("user-information", ber::OCTET_STRING, content)?;
-                    user_information = information.to_vec();
-                }
+                ber::USER_INFORMATION => user_information = head::user_information(content)?,
                 PROTOCOL_VERSION
                 | RESPONDING_AP_ID
                 | RESPONDING_AE_ID
@@ -259,7 +230,6 @@ impl Aare {
 }
 
 const PROTOCOL_VERSION: u8 = 0x80;
-const CONTEXT: u8 = 0xA1;
 const RESULT: u8 = 0xA2;
 const DIAGNOSTIC: u8 = 0xA3;
 const USER: u8 = 0xA1;
@@ -272,3 +242,8 @@ const RESPONDER_REQUIREMENTS: u8 = 0x88;
 const MECHANISM: u8 = 0x89;
 const RESPONDING_VALUE: u8 = 0xAA;
 const IMPLEMENTATION: u8 = 0xBD;
+const PROOF: ProofTags = ProofTags {
+    requirements: RESPONDER_REQUIREMENTS,
+    mechanism: MECHANISM,
+    value: RESPONDING_VALUE,
+};

@@ -4,6 +4,7 @@ use gridloom_core::SystemTitle;
 
 use super::ber;
 use super::error::AcseError;
+use super::head::{self, Fields, ProofTags};
 use super::name::{ApplicationContext, Mechanism};
 use super::secret::Secret;
 
@@ -33,12 +34,7 @@ impl Aarq {
     /// Appends the APDU to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(64 + self.user_information.len());
-        ber::put_nested(
-            &mut body,
-            CONTEXT,
-            ber::OBJECT_IDENTIFIER,
-            &self.context.name(),
-        );
+        head::put_context(&mut body, self.context);
         if let Some(title) = self.calling_title {
             ber::put_nested(&mut body, CALLING_TITLE, ber::OCTET_STRING, &title.0);
         }
@@ -48,21 +44,8 @@ impl Aarq {
         if let Some(user) = self.calling_user {
             ber::put_nested(&mut body, CALLING_USER, ber::INTEGER, &[user]);
         }
-        if self.mechanism != Mechanism::None {
-            ber::put(&mut body, SENDER_REQUIREMENTS, &ber::REQUIREMENTS);
-            ber::put(&mut body, MECHANISM, &self.mechanism.name());
-        }
-        if let Some(value) = &self.authentication_value {
-            ber::put_nested(&mut body, CALLING_VALUE, ber::CHARSTRING, value.bytes());
-        }
-        if !self.user_information.is_empty() {
-            ber::put_nested(
-                &mut body,
-                ber::USER_INFORMATION,
-                ber::OCTET_STRING,
-                &self.user_information,
-            );
-        }
+        let value = self.authentication_value.as_ref();
+        PROOF.put(self.mechanism, value, &self.user_information, &mut body);
         ber::put(out, Self::TAG, &body);
     }
 
@@ -75,7 +58,7 @@ impl Aarq {
     ///
     /// Anything else, also fields out of order.
     pub fn decode(bytes: &[u8]) -> Result<Self, AcseError> {
-        let mut decoder = ber::only(Self::TAG, bytes)?;
+        let mut fields = Fields::of(Self::TAG, bytes)?;
         let mut context = None;
         let mut request = Self {
             context: ApplicationContext::LogicalName,
@@ -86,19 +69,9 @@ impl Aarq {
             authentication_value: None,
             user_information: Vec::new(),
         };
-        let mut last = None;
-        while let Some((tag, content)) = ber::next(&mut decoder)? {
-            // The number of a field is in the low five bits, and fields stand in its order.
-            if last.is_some_and(|last| last >= tag & 0x1F) {
-                return Err(AcseError::UnexpectedField { tag });
-            }
-            last = Some(tag & 0x1F);
+        while let Some((tag, content)) = fields.next()? {
             match tag {
-                CONTEXT => {
-                    let name =
-                        ber::inner("application-context-name", ber::OBJECT_IDENTIFIER, content)?;
-                    context = Some(ApplicationContext::from_name(name)?);
-                }
+                head::CONTEXT => context = Some(head::context(content)?),
                 CALLING_TITLE => request.calling_title = Some(ber::title(content)?),
                 CALLING_QUALIFIER => {
                     let qualifier = ber::inner("calling-AE-qualifier", ber::OCTET_STRING, content)?;
@@ -110,8 +83,7 @@ impl Aarq {
                 MECHANISM => request.mechanism = Mechanism::from_name(content)?,
                 CALLING_VALUE => request.authentication_value = Some(ber::secret(content)?),
                 ber::USER_INFORMATION => {
-                    let information = ber::inner("user-information", ber::OCTET_STRING, content)?;
-                    request.user_information = information.to_vec();
+                    request.user_information = head::user_information(content)?;
                 }
                 SENDER_REQUIREMENTS | PROTOCOL_VERSION | IMPLEMENTATION => {}
                 tag if CALLED.contains(&tag) => {}
@@ -126,7 +98,6 @@ impl Aarq {
 }
 
 const PROTOCOL_VERSION: u8 = 0x80;
-const CONTEXT: u8 = 0xA1;
 /// Called titles and qualifiers 2–5, and the calling AP invocation id 8.
 const CALLED: [u8; 5] = [0xA2, 0xA3, 0xA4, 0xA5, 0xA8];
 const CALLING_TITLE: u8 = 0xA6;
@@ -136,3 +107,8 @@ const SENDER_REQUIREMENTS: u8 = 0x8A;
 const MECHANISM: u8 = 0x8B;
 const CALLING_VALUE: u8 = 0xAC;
 const IMPLEMENTATION: u8 = 0xBD;
+const PROOF: ProofTags = ProofTags {
+    requirements: SENDER_REQUIREMENTS,
+    mechanism: MECHANISM,
+    value: CALLING_VALUE,
+};

@@ -5,7 +5,10 @@ use core::time::Duration;
 use gridloom_core::SystemTitle;
 
 use crate::association::{Conformance, DedicatedKey, Mechanism, Secret};
-use crate::security::{Keys, Policy, PrivateKey, PublicKey, SecurityControl, SecuritySuite};
+use crate::security::{
+    GeneralKey, KeyEncryptionKey, Keys, OwnKeys, PeerKeys, Policy, PrivateKey, PublicKey,
+    SecurityControl, SecuritySuite,
+};
 
 /// How a client talks to one server.
 #[derive(Debug, Clone)]
@@ -98,6 +101,42 @@ pub enum ServiceForm {
     Service,
     /// general-glo-ciphering or, with a dedicated key, general-ded-ciphering.
     General,
+    /// general-ciphering, which tells its key in this way; never the dedicated one. It needs
+    /// [`super::Client::with_keys`].
+    Ciphering(GeneralKey),
+}
+
+/// What a client has besides the global keys: for general-ciphering and general-signing.
+#[derive(Debug, Clone)]
+pub struct ClientKeys {
+    /// The meter's master key, for [`GeneralKey::Wrapped`].
+    pub master: Option<KeyEncryptionKey>,
+    /// Our own key pairs.
+    pub own: OwnKeys,
+    /// The server's public keys.
+    pub server: PeerKeys,
+    /// What is signed.
+    pub signing: Signing,
+    /// Fresh unguessable bytes, [`ClientKeys::SEED_LEN`] of them: the keys of single APDUs and
+    /// the transaction identifiers are drawn from them.
+    pub seed: Secret,
+}
+
+impl ClientKeys {
+    /// Bytes of a seed.
+    pub const SEED_LEN: usize = 32;
+}
+
+/// What is signed of an association's services; the initiate services never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Signing {
+    /// Nothing of ours. A signature of the server is verified all the same.
+    #[default]
+    None,
+    /// Our requests; the server does with its answers what its policy says.
+    Requests,
+    /// Our requests, and no answer is believed without a signature.
+    Both,
 }
 
 /// How an association is released.

@@ -182,6 +182,36 @@ pub enum ClientError {
         /// What is demanded.
         wanted: Policy,
     },
+    /// An answer without the signature that is demanded.
+    #[error(
+        "tag: APDU of tag {tag:#04X} without a signature; not believed: set bit 7 of the meter's \
+         security policy, or demand none"
+    )]
+    Unsigned {
+        /// Its tag.
+        tag: u8,
+    },
+    /// A signature that does not verify.
+    #[error(
+        "tag: the signature of {title} does not verify; forged, damaged, or made with another \
+         key: compare the meter's certificate"
+    )]
+    Signature {
+        /// Whose it claims to be.
+        title: SystemTitle,
+    },
+    /// An answer to another request, perhaps of long ago.
+    #[error(
+        "association: the answer is of another transaction than the request; a replay, or the \
+         meter does not repeat transaction identifiers"
+    )]
+    Transaction,
+    /// An answer for somebody else.
+    #[error("association: the answer is for {found}; compare the client's system title")]
+    Recipient {
+        /// Whom it is for.
+        found: SystemTitle,
+    },
     /// The server cannot answer the service.
     #[error("association: the server cannot answer: {:?}, {:?}", .0.state, .0.service)]
     Exception(ExceptionResponse),
@@ -254,11 +284,15 @@ impl ClientError {
             | Self::Exception(_)
             | Self::Service(_)
             | Self::NotNegotiated { .. }
+            | Self::Transaction
+            | Self::Recipient { .. }
             | Self::Abandoned => Layer::Association,
             Self::Counter { .. } | Self::Replayed { .. } | Self::Exhausted => Layer::Counter,
             Self::Tag { .. }
             | Self::ProofWrong { .. }
             | Self::Unprotected { .. }
+            | Self::Unsigned { .. }
+            | Self::Signature { .. }
             | Self::Downgraded { .. } => Layer::Tag,
             Self::Key | Self::NoKey { .. } => Layer::Key,
             Self::Object(DataAccessResult::ReadWriteDenied, _)

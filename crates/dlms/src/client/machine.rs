@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use gridloom_core::Instant;
 
 use super::channel::Channel;
-use super::config::{ClientConfig, ReleaseForm};
+use super::config::{ClientConfig, ClientKeys, ReleaseForm};
 use super::error::ClientError;
 use super::exchange::{Exchange, Step};
 use super::general::General;
@@ -121,14 +121,29 @@ impl Client {
         }
     }
 
+    /// With keys for general-ciphering and general-signing.
+    ///
+    /// # Panics
+    ///
+    /// If services are not ciphered, or the seed is shorter than [`ClientKeys::SEED_LEN`].
+    #[must_use]
+    pub fn with_keys(mut self, keys: ClientKeys) -> Self {
+        self.channel.equip(keys);
+        self
+    }
+
     /// Asks for the association, with a fresh random `challenge` of 8 to 64 bytes (32 at least
     /// for ECDSA). Ends in [`ClientOutput::Opened`] or [`ClientOutput::Failed`].
     ///
     /// # Panics
     ///
-    /// If there is an association, or with a challenge of another length.
+    /// If there is an association, with a challenge of another length, or without a key that the
+    /// configured ciphering and signing need.
     pub fn open(&mut self, challenge: &[u8], now: Instant) {
         self.assert_drained();
+        if let Err(error) = self.channel.check_keys() {
+            panic!("the configuration asks for keys that are not there: {error}");
+        }
         assert!(
             matches!(self.state, State::Closed),
             "one association at a time: release it first"

@@ -95,7 +95,8 @@ impl Challenges {
     ///
     /// # Errors
     ///
-    /// [`ClientError::ProofWrong`].
+    /// [`ClientError::ProofWrong`], or [`ClientError::Replayed`] for a proof by GMAC whose
+    /// counter is used.
     pub(super) fn verify(
         &self,
         answer: &[u8],
@@ -103,24 +104,24 @@ impl Challenges {
         channel: &mut Channel,
     ) -> Result<(), ClientError> {
         let exchange = self.exchange().expect("the challenges have been checked");
-        let verified = match authentication {
-            Authentication::Sha256(secret) => {
-                exchange.verify_sha256(HlsSide::Server, secret.bytes(), answer)
-            }
-            Authentication::Ecdsa(pair) => {
-                exchange.verify_ecdsa(HlsSide::Server, &pair.server, answer)
-            }
+        let mechanism = authentication.mechanism();
+        let wrong = |_| ClientError::ProofWrong { mechanism };
+        match authentication {
+            Authentication::Sha256(secret) => exchange
+                .verify_sha256(HlsSide::Server, secret.bytes(), answer)
+                .map_err(wrong),
+            Authentication::Ecdsa(pair) => exchange
+                .verify_ecdsa(HlsSide::Server, &pair.server, answer)
+                .map_err(wrong),
             Authentication::Gmac | Authentication::None | Authentication::Lls(_) => {
                 let (context, _) = channel
                     .proof_context()
                     .expect("GMAC is only configured with keys");
-                context
+                let counter = context
                     .verify_answer(self.server, self.from_client.bytes(), answer)
-                    .map(|counter| channel.saw(counter))
+                    .map_err(wrong)?;
+                channel.believe_proof(counter)
             }
-        };
-        verified.map_err(|_| ClientError::ProofWrong {
-            mechanism: authentication.mechanism(),
-        })
+        }
     }
 }

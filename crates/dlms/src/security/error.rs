@@ -242,6 +242,31 @@ pub enum SecurityError {
         /// The curve of the key.
         found: Curve,
     },
+    /// general-ciphering or general-signing from somebody else than the association's peer.
+    #[error(
+        "association: the APDU says that it is from {got}, this association is with {wanted}; \
+         compare the system titles"
+    )]
+    Originator {
+        /// Who it says has sent it.
+        got: SystemTitle,
+        /// Who may send.
+        wanted: SystemTitle,
+    },
+    /// general-ciphering or general-signing for somebody else.
+    #[error("association: the APDU is for {got}, this is {wanted}; compare the system titles")]
+    Recipient {
+        /// Whom it is for.
+        got: SystemTitle,
+        /// Who got it.
+        wanted: SystemTitle,
+    },
+    /// A key that general-ciphering or general-signing needs is not installed.
+    #[error("key: {what} is wanted and not installed; install it, or use another protection")]
+    MissingKey {
+        /// Which.
+        what: &'static str,
+    },
     /// A transaction identifier that cannot make an agreed key fresh.
     #[error("key: a transaction identifier of {bytes} bytes, 1 to 64 wanted")]
     TransactionId {
@@ -286,6 +311,8 @@ impl SecurityError {
             | Self::FieldTooLong { .. }
             | Self::UnknownCode { .. }
             | Self::PublicKey { .. }
+            | Self::Originator { .. }
+            | Self::Recipient { .. }
             | Self::Payload { .. }
             | Self::RepeatedKey { .. }
             | Self::OtherKeys => true,
@@ -305,6 +332,7 @@ impl SecurityError {
             | Self::ChallengeLength { .. }
             | Self::PrivateKey { .. }
             | Self::Curve { .. }
+            | Self::MissingKey { .. }
             | Self::TransactionId { .. } => false,
         }
     }

@@ -50,6 +50,11 @@ impl<'a> GeneralSigning<'a> {
         })
     }
 
+    /// The APDU inside, which anybody may have written: for looking at, never for believing.
+    pub const fn unverified(&self) -> &'a [u8] {
+        self.content
+    }
+
     /// Verifies the signature and returns the APDU inside, ciphered or not. `key` is that of the
     /// originator's certificate: the caller has matched the titles.
     ///

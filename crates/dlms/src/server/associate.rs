@@ -1,21 +1,22 @@
 //! AARQ in, AARE out: who is admitted, and to what both sides agree.
 
+use std::borrow::Cow;
+
 use gridloom_core::SystemTitle;
 
 use super::config::{AssociationPolicy, ServerConfig};
-use super::security::DeviceSecurity;
-use super::session::{
-    DECIPHERING, Manner, Session, Standing, exception_of, refused, seal_with, take_apart,
+use super::protection::{
+    DECIPHERING, Entropy, Manner, Protected, open_global, prepare_answer, refused, seal,
 };
+use super::security::DeviceSecurity;
+use super::session::{Session, Standing};
 use crate::apdu::{ExceptionResponse, ServiceError};
 use crate::association::{
     Aare, Aarq, AcseError, ApplicationContext, AssociationResult, ConfirmedServiceError,
     Conformance, DLMS_VERSION, Diagnostic, InitiateError, InitiateRequest, InitiateResponse,
     Mechanism, ReleaseReason, Rlre, Rlrq, Secret,
 };
-use crate::security::{
-    CHALLENGE_LEN_MAX, CipheredForm, HlsMechanism, Policy, SecurityControl, SymmetricKey,
-};
+use crate::security::{CHALLENGE_LEN_MAX, CipheredForm, HlsMechanism, Policy, SymmetricKey};
 
 /// Bytes of the server's challenges, but for ECDSA, where the standard wants 32.
 const CHALLENGE_LEN: usize = 16;
@@ -36,7 +37,7 @@ pub(super) fn associate(
     apdu: &[u8],
     config: &ServerConfig,
     security: &mut DeviceSecurity,
-    entropy: &mut dyn FnMut(&mut [u8]),
+    entropy: &mut Entropy<'_>,
 ) -> Result<(Session, Vec<u8>), Refusal> {
     let request = Aarq::decode(apdu).map_err(unreadable)?;
     let reject = |diagnostic| Refusal::Rejected(request.context, diagnostic, None);
@@ -50,7 +51,7 @@ pub(super) fn associate(
         Refusal::Rejected(request.context, Diagnostic::NoReasonGiven, Some(error))
     })?;
     // A dedicated key in plaintext is everybody's.
-    let dedicated = match (&proposal.dedicated_key, manner) {
+    let dedicated = match (&proposal.dedicated_key, &manner) {
         (Some(key), Some(_)) => Some(dedicated_key(key, security).map_err(reject)?),
         (Some(_) | None, None) | (None, Some(_)) => None,
     };
@@ -63,9 +64,10 @@ pub(super) fn associate(
     let session = Session::new(policy, title, &proposal, dedicated, standing);
     let mut agreement = Vec::new();
     InitiateResponse::new(session.conformance, config.max_pdu).encode(&mut agreement);
-    if let Some((form, control)) = manner {
+    if let (Some(protected), Some(title)) = (&manner, title) {
         let context = security.context();
-        agreement = seal_with(&context, form, control, &agreement, security);
+        let (plain, client) = (Cow::Owned(agreement), (client, title));
+        agreement = seal(&context, protected, plain, client, security, entropy);
     }
     let names_itself = policy.ciphered || policy.mechanism.is_high();
     let answer = Aare {
@@ -129,6 +131,7 @@ pub(super) fn release(
     session: Option<&Session>,
     config: &ServerConfig,
     security: &mut DeviceSecurity,
+    entropy: &mut Entropy<'_>,
 ) -> Result<Vec<u8>, ExceptionResponse> {
     let request = Rlrq::decode(apdu).map_err(|_| refused(ServiceError::OtherReason))?;
     let mut user_information = Vec::new();
@@ -140,9 +143,10 @@ pub(super) fn release(
         if session.is_ciphered() {
             let title = session.title.ok_or(DECIPHERING)?;
             let information = &request.user_information;
-            let (_, form, control) = open_initiate(title, information, session.policy(), security)?;
-            let context = security.context();
-            user_information = seal_with(&context, form, control, &user_information, security);
+            let client = (session.client, title);
+            let (_, protected) = open_initiate(client, information, session.policy(), security)?;
+            let (context, plain) = (security.context(), Cow::Owned(user_information));
+            user_information = seal(&context, &protected, plain, client, security, entropy);
         }
     }
     let mut out = Vec::new();
@@ -218,9 +222,10 @@ fn open_proposal(
     let information = &request.user_information;
     let (plain, manner) = match title {
         Some(title) if policy.ciphered => {
-            let (plain, form, control) = open_initiate(title, information, policy.policy, security)
+            let client = (policy.client, title);
+            let (plain, protected) = open_initiate(client, information, policy.policy, security)
                 .map_err(Refusal::Exception)?;
-            (plain, Some((form, control)))
+            (plain, Some(protected))
         }
         Some(_) | None => (information.clone(), None),
     };
@@ -234,26 +239,34 @@ fn open_proposal(
     Ok((proposal, manner))
 }
 
-/// Opens the ciphered initiate APDU inside user-information.
+/// Opens the ciphered initiate APDU inside user-information. It is never signed: who wants the
+/// association proves it with the challenges.
 fn open_initiate(
-    title: SystemTitle,
+    (client, title): (u16, SystemTitle),
     information: &[u8],
     policy: Policy,
     security: &mut DeviceSecurity,
-) -> Result<(Vec<u8>, CipheredForm, SecurityControl), ExceptionResponse> {
+) -> Result<(Vec<u8>, Protected), ExceptionResponse> {
     let tag = information.first().copied().unwrap_or_default();
     let form = match CipheredForm::of_tag(tag) {
-        Some(form @ (CipheredForm::ServiceGlobal | CipheredForm::GeneralGlobal)) => form,
+        Some(
+            form @ (CipheredForm::ServiceGlobal
+            | CipheredForm::GeneralGlobal
+            | CipheredForm::General),
+        ) => form,
         // The dedicated key has not been told yet.
-        Some(_) => return Err(DECIPHERING),
+        Some(CipheredForm::ServiceDedicated | CipheredForm::GeneralDedicated) => {
+            return Err(DECIPHERING);
+        }
         None => return Err(refused(ServiceError::DecipheringError)),
     };
     if !security.can_answer() {
         return Err(refused(ServiceError::OperationNotPossible));
     }
-    let ciphered = take_apart(form, information, title).map_err(|_| DECIPHERING)?;
-    let plain = security.open(&ciphered, policy).map_err(exception_of)?;
-    Ok((plain, form, ciphered.control))
+    let (plain, mut protected) = open_global(form, information, client, title, policy, security)?;
+    prepare_answer(&mut protected, client, title, security)?;
+    protected.signed = None;
+    Ok((plain, protected))
 }
 
 fn check_proposal(
@@ -285,7 +298,7 @@ fn prove(
     policy: &AssociationPolicy,
     request: &Aarq,
     security: &DeviceSecurity,
-    entropy: &mut dyn FnMut(&mut [u8]),
+    entropy: &mut Entropy<'_>,
 ) -> Result<Standing, Diagnostic> {
     let value = request.authentication_value.as_ref();
     let hls = match policy.mechanism {

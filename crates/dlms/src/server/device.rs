@@ -2,6 +2,7 @@
 
 use gridloom_core::SystemTitle;
 
+use super::desk::SecurityDesk;
 use crate::apdu::{
     ActionResult, AttributeDescriptor, DataAccessResult, MethodDescriptor, SelectiveAccess,
 };
@@ -20,6 +21,8 @@ pub struct Caller {
     pub title: Option<SystemTitle>,
     /// How this request was protected; `None` for plaintext.
     pub protection: Option<SecurityControl>,
+    /// Whether this request was signed, and the signature has verified.
+    pub signed: bool,
 }
 
 /// The COSEM objects of one logical device as a server sees them. Rights are checked here.
@@ -61,9 +64,9 @@ pub trait LogicalDevice {
         parameters: Option<&Data>,
     ) -> Result<Option<Data>, ActionResult>;
 
-    /// Whether `caller` may transfer keys by `method` (class 64 method 2). If so, the server
-    /// unwraps and installs them itself, because it alone holds the keys; the method does not
-    /// come to [`Self::invoke`].
+    /// Whether `caller` may transfer keys or agree on them by `method` (class 64 methods 2 and
+    /// 3). If so, the server unwraps or agrees and installs them itself, because it alone holds
+    /// the keys; the method does not come to [`Self::invoke`].
     ///
     /// # Errors
     ///
@@ -75,5 +78,22 @@ pub trait LogicalDevice {
     ) -> Result<(), ActionResult> {
         let _ = (caller, method);
         Err(ActionResult::ObjectUndefined)
+    }
+
+    /// Invokes a method that changes what the server holds: of the security setup (class 64)
+    /// any but 2 and 3, and `change_HLS_secret` (class 15 method 2). `desk` does it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::invoke`], which is asked by default.
+    fn invoke_security(
+        &mut self,
+        caller: &Caller,
+        method: MethodDescriptor,
+        parameters: Option<&Data>,
+        desk: &mut SecurityDesk<'_>,
+    ) -> Result<Option<Data>, ActionResult> {
+        let _ = desk;
+        self.invoke(caller, method, parameters)
     }
 }

@@ -2,8 +2,9 @@
 
 use gridloom_core::ObisCode;
 
-use super::security::DeviceSecurity;
-use super::session::{Session, Standing, refused};
+use super::protection::{exception_of, refused};
+use super::security::{Believed, DeviceSecurity, NotBelieved};
+use super::session::{Session, Standing};
 use crate::apdu::{
     ActionRequestNormal, ActionResponseNormal, ActionResult, ExceptionResponse, MethodDescriptor,
     ServiceError,
@@ -22,12 +23,16 @@ pub(super) const REPLY_TO_HLS: MethodDescriptor = MethodDescriptor {
 /// Takes the one answer that a challenge gets, and answers the client's. `None` if the request
 /// is something else, or the challenge has had its answer.
 ///
+/// `before` is what was believed of the client before the request came.
+///
 /// # Errors
 ///
-/// The exception to answer while there are no counters for a proof; the challenge stands.
+/// The exception to answer while there are no counters for a proof, when the challenge stands;
+/// or to a proof that verifies under a counter that is used.
 pub(super) fn handle(
     session: &mut Session,
     request: &ActionRequestNormal,
+    before: Believed,
     security: &mut DeviceSecurity,
 ) -> Result<Option<ActionResponseNormal>, ExceptionResponse> {
     if request.method != REPLY_TO_HLS {
@@ -54,13 +59,15 @@ pub(super) fn handle(
         from_client.bytes(),
         from_server.bytes(),
         answer,
+        before,
         security,
     ) {
         Ok(own) => {
             session.standing = Standing::Proved;
             (ActionResult::Success, Some(Ok(Data::OctetString(own))))
         }
-        Err(_) => (ActionResult::OtherReason, None),
+        Err(NotProved::Counter(reason)) => return Err(exception_of(reason)),
+        Err(NotProved::Wrong) => (ActionResult::OtherReason, None),
     };
     Ok(Some(ActionResponseNormal {
         invoke_id: request.invoke_id,
@@ -69,14 +76,29 @@ pub(super) fn handle(
     }))
 }
 
+/// Why a proof is not believed.
+enum NotProved {
+    /// It does not verify.
+    Wrong,
+    /// It verifies, but its counter is used.
+    Counter(NotBelieved),
+}
+
+impl From<SecurityError> for NotProved {
+    fn from(_: SecurityError) -> Self {
+        Self::Wrong
+    }
+}
+
 /// Verifies the client's proof and makes ours.
 fn check(
     session: &Session,
     from_client: &[u8],
     from_server: &[u8],
     answer: &[u8],
+    before: Believed,
     security: &mut DeviceSecurity,
-) -> Result<Vec<u8>, SecurityError> {
+) -> Result<Vec<u8>, NotProved> {
     let mechanism = HlsMechanism::from_id(session.mechanism.id())?;
     let client = session
         .title
@@ -92,7 +114,9 @@ fn check(
         HlsMechanism::Gmac => {
             let context = security.context();
             let seen = context.verify_answer(client, from_server, answer)?;
-            security.saw(client, seen);
+            security
+                .believe_proof(client, before, seen)
+                .map_err(NotProved::Counter)?;
             let counter = security
                 .next_counter()
                 .expect("counters are checked before the request is carried out");
@@ -110,7 +134,7 @@ fn check(
         }
         HlsMechanism::Ecdsa => {
             let (own, client) = security
-                .signatures(session.client)
+                .signatures(session.client, client)
                 .ok_or(SecurityError::BadAnswer)?;
             exchange.verify_ecdsa(HlsSide::Client, client, answer)?;
             Ok(exchange.answer_ecdsa(HlsSide::Server, own))

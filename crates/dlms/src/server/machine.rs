@@ -7,9 +7,10 @@ use super::config::ServerConfig;
 use super::device::LogicalDevice;
 use super::general::{General, Heard};
 use super::hls;
+use super::protection::{Entropy, refused};
 use super::security::DeviceSecurity;
 use super::service::{Desk, proof};
-use super::session::{Session, Standing, refused};
+use super::session::{Session, Standing};
 use crate::apdu::{ExceptionResponse, GeneralBlockTransfer, ServiceError};
 use crate::association::{Aarq, Rlrq};
 use crate::gbt::GbtNumbers;
@@ -39,7 +40,7 @@ impl Server {
     }
 
     /// Takes one whole APDU from client SAP `client`, and returns the answer if one is due.
-    /// `entropy` fills challenges.
+    /// `entropy` fills challenges and draws keys.
     ///
     /// The answer may leave only when what changed in `device` and `security` is durable. Make
     /// the reservation that is due in `security` durable in between: without counters for its
@@ -50,17 +51,17 @@ impl Server {
         apdu: &[u8],
         device: &mut dyn LogicalDevice,
         security: &mut DeviceSecurity,
-        entropy: &mut dyn FnMut(&mut [u8]),
+        entropy: &mut Entropy<'_>,
     ) -> Option<Vec<u8>> {
         let tag = *apdu.first()?;
         let answer = match tag {
             // No length has been agreed to yet.
             Aarq::TAG => return self.associate(client, apdu, security, entropy),
-            Rlrq::TAG => self.release(client, apdu, security).map(Some),
+            Rlrq::TAG => self.release(client, apdu, security, entropy).map(Some),
             _ if apdu.len() > usize::from(self.config.max_pdu) => {
                 Err(refused(ServiceError::PduTooLong))
             }
-            _ => self.serve(client, apdu, device, security),
+            _ => self.serve(client, apdu, device, security, entropy),
         };
         answer.unwrap_or_else(|exception| {
             let mut out = Vec::new();
@@ -87,7 +88,7 @@ impl Server {
         client: u16,
         apdu: &[u8],
         security: &mut DeviceSecurity,
-        entropy: &mut dyn FnMut(&mut [u8]),
+        entropy: &mut Entropy<'_>,
     ) -> Option<Vec<u8>> {
         match associate(client, apdu, &self.config, security, entropy) {
             Ok((session, answer)) => {
@@ -104,8 +105,9 @@ impl Server {
         client: u16,
         apdu: &[u8],
         security: &mut DeviceSecurity,
+        entropy: &mut Entropy<'_>,
     ) -> Result<Vec<u8>, ExceptionResponse> {
-        let answer = release(apdu, self.session(client), &self.config, security)?;
+        let answer = release(apdu, self.session(client), &self.config, security, entropy)?;
         self.end(client);
         Ok(answer)
     }
@@ -116,6 +118,7 @@ impl Server {
         apdu: &[u8],
         device: &mut dyn LogicalDevice,
         security: &mut DeviceSecurity,
+        entropy: &mut Entropy<'_>,
     ) -> Result<Option<Vec<u8>>, ExceptionResponse> {
         let session = self
             .sessions
@@ -124,7 +127,7 @@ impl Server {
             .ok_or(NOT_ASSOCIATED)?;
         if apdu.first() != Some(&GeneralBlockTransfer::TAG) {
             session.general = General::Idle;
-            return answer(session, apdu, None, device, security);
+            return answer(session, apdu, None, device, security, entropy);
         }
         if !session.speaks_general() {
             return Err(refused(ServiceError::ServiceNotSupported));
@@ -134,7 +137,7 @@ impl Server {
         match session.general.handle(&block) {
             Heard::Answer(block) => Ok(block.map(|block| encoded(&block))),
             Heard::Request(apdu, numbers) => {
-                answer(session, &apdu, Some(numbers), device, security)
+                answer(session, &apdu, Some(numbers), device, security, entropy)
             }
         }
     }
@@ -159,30 +162,36 @@ fn answer(
     blocks: Option<GbtNumbers>,
     device: &mut dyn LogicalDevice,
     security: &mut DeviceSecurity,
+    entropy: &mut Entropy<'_>,
 ) -> Result<Option<Vec<u8>>, ExceptionResponse> {
+    let before = session
+        .title
+        .map(|title| security.believed(title))
+        .unwrap_or_default();
     let (request, manner) = session.open(apdu, security)?;
+    let room = session.room(&manner, security.suite())?;
     let answer = match session.standing {
         Standing::Proved => {
-            let caller = session.caller(manner);
-            let room = session.room(manner);
+            let caller = session.caller(&manner);
             Desk {
                 session: &mut *session,
                 caller,
                 room,
                 device,
                 security: &mut *security,
+                entropy: &mut *entropy,
             }
             .carry_out(&request)
         }
         Standing::Challenged { .. } | Standing::Refused => {
             let proof = proof(&request).ok_or(NOT_ASSOCIATED)?;
-            let answer = hls::handle(session, &proof, security)?.ok_or(NOT_ASSOCIATED)?;
+            let answer = hls::handle(session, &proof, before, security)?.ok_or(NOT_ASSOCIATED)?;
             let mut out = Vec::new();
             answer.encode(&mut out);
             Some(out)
         }
     };
-    let sealed = answer.map(|answer| session.seal(answer, manner, security));
+    let sealed = answer.map(|answer| session.seal(answer, &manner, security, entropy));
     // The answer still went out under the keys of the request.
     security.apply_staged();
     Ok(sealed.map(|sealed| {

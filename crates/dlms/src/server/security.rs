@@ -9,8 +9,9 @@ use crate::association::Secret;
 use crate::axdr::Data;
 use crate::counter::{CounterError, ReceiveCounter, TransmitCounter};
 use crate::security::{
-    CipherContext, CipheredApdu, KeyEncryptionKey, KeyId, KeyTransfer, KeyUse, Keys, Policy,
-    PrivateKey, PublicKey, SecuritySuite, SymmetricKey,
+    CipherContext, CipheredApdu, GeneralCiphering, KeyEncryptionKey, KeyId, KeyRing, KeyTransfer,
+    KeyUse, Keys, OwnKeys, PeerKeys, Policy, PolicyBits, PrivateKey, PublicKey, SecuritySuite,
+    SymmetricKey,
 };
 
 /// Peers whose counters are kept. A further one is refused, though its tag verifies: whoever
@@ -23,14 +24,21 @@ pub const SECRETS_MAX: usize = 16;
 /// Counters that one request can take at most: for a GMAC proof and for the answer around it.
 const ANSWER_COUNTERS: u32 = 2;
 
-/// Which global key a counter counts under.
+/// Which key a counter counts under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyKind {
     /// The global unicast encryption key.
     Unicast,
     /// The global broadcast encryption key.
     Broadcast,
+    /// The keys that general-ciphering wraps or agrees on, all of them together: each is for one
+    /// APDU, so it could be replayed if its counter began anew.
+    OneTime,
 }
+
+/// What one client was believed before the APDU that brings its proof.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Believed(Option<u32>);
 
 /// Why a ciphered request is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +64,10 @@ pub struct DeviceSecurity {
     keys: Keys,
     master: Option<KeyEncryptionKey>,
     secrets: BTreeMap<u16, Secret>,
-    signing: Option<Box<PrivateKey>>,
+    policy: PolicyBits,
+    own: OwnKeys,
     clients: BTreeMap<u16, PublicKey>,
+    peers: BTreeMap<SystemTitle, PeerKeys>,
     transmit: TransmitCounter,
     receive: BTreeMap<(SystemTitle, KeyKind), ReceiveCounter>,
     staged: Vec<(KeyId, SymmetricKey)>,
@@ -75,8 +85,10 @@ impl DeviceSecurity {
             keys,
             master: None,
             secrets: BTreeMap::new(),
-            signing: None,
+            policy: PolicyBits::NONE,
+            own: OwnKeys::default(),
             clients: BTreeMap::new(),
+            peers: BTreeMap::new(),
             transmit,
             receive: BTreeMap::new(),
             staged: Vec::new(),
@@ -126,12 +138,33 @@ impl DeviceSecurity {
     /// With more than [`SECRETS_MAX`] clients.
     #[must_use]
     pub fn with_signatures(mut self, own: PrivateKey, client: u16, key: PublicKey) -> Self {
-        self.signing = Some(Box::new(own));
+        self.own.signing = Some(Box::new(own));
         self.clients.insert(client, key);
         assert!(
             self.clients.len() <= SECRETS_MAX,
             "a meter keeps the public keys of {SECRETS_MAX} clients"
         );
+        self
+    }
+
+    /// With the meter's own key pairs.
+    #[must_use]
+    pub fn with_own_keys(mut self, own: OwnKeys) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// With what every ciphered association demands at least.
+    #[must_use]
+    pub const fn with_policy(mut self, policy: PolicyBits) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// With the public keys of the peers that have certificates, as [`Self::set_peers`].
+    #[must_use]
+    pub fn with_peers(mut self, peers: BTreeMap<SystemTitle, PeerKeys>) -> Self {
+        self.set_peers(peers);
         self
     }
 
@@ -169,6 +202,20 @@ impl DeviceSecurity {
         self.revision += 1;
     }
 
+    /// Replaces the public keys of peers, by title: those whose certificates are valid now. They
+    /// go before a key that [`Self::with_signatures`] gave for a client's SAP.
+    ///
+    /// # Panics
+    ///
+    /// With more than [`PEERS_MAX`] peers.
+    pub fn set_peers(&mut self, peers: BTreeMap<SystemTitle, PeerKeys>) {
+        assert!(
+            peers.len() <= PEERS_MAX,
+            "a meter keeps the public keys of {PEERS_MAX} peers"
+        );
+        self.peers = peers;
+    }
+
     /// The meter's own system title.
     pub const fn title(&self) -> SystemTitle {
         self.title
@@ -201,9 +248,73 @@ impl DeviceSecurity {
         self.secrets.get(&client)
     }
 
-    /// The meter's signing key and one client's public key.
-    pub(super) fn signatures(&self, client: u16) -> Option<(&PrivateKey, &PublicKey)> {
-        Some((self.signing.as_deref()?, self.clients.get(&client)?))
+    /// What every ciphered association demands at least.
+    pub const fn policy(&self) -> PolicyBits {
+        self.policy
+    }
+
+    /// Changes what every ciphered association demands at least; whether it may is not asked.
+    pub const fn set_policy(&mut self, policy: PolicyBits) {
+        self.policy = policy;
+        self.revision += 1;
+    }
+
+    /// The meter's own key pairs, for persistence.
+    pub const fn own_keys(&self) -> &OwnKeys {
+        &self.own
+    }
+
+    /// Replaces the meter's own key pairs.
+    pub fn set_own_keys(&mut self, own: OwnKeys) {
+        self.own = own;
+        self.revision += 1;
+    }
+
+    pub(super) const fn own_keys_mut(&mut self) -> &mut OwnKeys {
+        self.revision += 1;
+        &mut self.own
+    }
+
+    /// What verifies the signatures of a client.
+    pub(super) fn peer_signing(&self, client: u16, title: SystemTitle) -> Option<&PublicKey> {
+        let certified = self.peers.get(&title);
+        certified
+            .and_then(|peer| peer.signing.as_deref())
+            .or_else(|| self.clients.get(&client))
+    }
+
+    /// The meter's signing key and a client's public key.
+    pub(super) fn signatures(
+        &self,
+        client: u16,
+        title: SystemTitle,
+    ) -> Option<(&PrivateKey, &PublicKey)> {
+        Some((
+            self.own.signing.as_deref()?,
+            self.peer_signing(client, title)?,
+        ))
+    }
+
+    /// Everything for a conversation with a client under keys that general-ciphering tells.
+    /// `context` is that of [`Self::context`].
+    pub(super) fn ring<'a>(
+        &'a self,
+        client: u16,
+        title: SystemTitle,
+        context: &'a CipherContext,
+    ) -> KeyRing<'a> {
+        KeyRing {
+            title: self.title,
+            peer_title: title,
+            context,
+            master: self.master.as_ref(),
+            own: &self.own,
+            peer_signing: self.peer_signing(client, title),
+            peer_agreement: self
+                .peers
+                .get(&title)
+                .and_then(|peer| peer.agreement.as_deref()),
+        }
     }
 
     /// The keys in force, expanded.
@@ -230,9 +341,16 @@ impl DeviceSecurity {
         self.receive.retain(|(_, kind), _| match kind {
             KeyKind::Unicast => !unicast_changed,
             KeyKind::Broadcast => !broadcast_changed,
+            // They do not depend on the global keys.
+            KeyKind::OneTime => true,
         });
         self.keys = keys;
         self.revision += 1;
+    }
+
+    /// Stages keys that both sides have agreed on, as [`Self::stage_keys`] does.
+    pub(super) fn stage(&mut self, keys: Vec<(KeyId, SymmetricKey)>) {
+        self.staged = keys;
     }
 
     /// Unwraps the keys of a key transfer (class 64 method 2): all of them, or none. They are
@@ -295,14 +413,41 @@ impl DeviceSecurity {
         self.context()
             .open(apdu, policy, &mut plain)
             .map_err(|_| NotBelieved::Deciphering)?;
-        let peer = (apdu.title, kind);
+        self.believe(apdu.title, kind, apdu.counter)?;
+        Ok(plain)
+    }
+
+    /// Opens a general-ciphering request, under whatever key it tells.
+    pub(super) fn open_general(
+        &mut self,
+        client: u16,
+        title: SystemTitle,
+        apdu: &GeneralCiphering<'_>,
+        policy: Policy,
+    ) -> Result<Vec<u8>, NotBelieved> {
+        let context = self.context();
+        let found = self.ring(client, title, &context).find(apdu);
+        let Some(one_time) = found.map_err(|_| NotBelieved::Deciphering)? else {
+            return self.open(&apdu.apdu, policy);
+        };
+        let mut plain = Vec::new();
+        one_time
+            .open(&apdu.apdu, policy, &mut plain)
+            .map_err(|_| NotBelieved::Deciphering)?;
+        self.believe(title, KeyKind::OneTime, apdu.apdu.counter)?;
+        Ok(plain)
+    }
+
+    /// Believes the counter of an APDU whose tag has verified.
+    fn believe(&mut self, title: SystemTitle, kind: KeyKind, got: u32) -> Result<(), NotBelieved> {
+        let peer = (title, kind);
         if !self.receive.contains_key(&peer) && self.receive.len() >= PEERS_MAX {
             return Err(NotBelieved::Deciphering);
         }
         let counter = self.receive.entry(peer).or_default();
-        commit(counter, apdu.counter)?;
+        commit(counter, got)?;
         self.revision += 1;
-        Ok(plain)
+        Ok(())
     }
 
     /// Whether there are counters for a ciphered answer.
@@ -310,19 +455,31 @@ impl DeviceSecurity {
         self.transmit.available() >= ANSWER_COUNTERS
     }
 
-    /// Remembers the counter of a GMAC answer, if it is above the last one.
-    ///
-    /// It need not be: the challenge that it answers was fresh, so it cannot be a replay, and
-    /// peers exist that count it before the APDU around it.
-    pub(super) fn saw(&mut self, peer: SystemTitle, got: u32) {
-        if !self.receive.contains_key(&(peer, KeyKind::Unicast)) && self.receive.len() >= PEERS_MAX
-        {
-            return;
+    /// The counter last believed of a client under the global key.
+    pub(super) fn believed(&self, title: SystemTitle) -> Believed {
+        let counter = self.receive.get(&(title, KeyKind::Unicast));
+        Believed(counter.and_then(ReceiveCounter::last))
+    }
+
+    /// Believes the counter of a GMAC proof that has verified, like that of any other tag: it
+    /// is above all that were believed `before` the APDU that brought the proof. Which of the two
+    /// a client counts first is left to it; peers exist that give both the same counter.
+    pub(super) fn believe_proof(
+        &mut self,
+        title: SystemTitle,
+        before: Believed,
+        got: u32,
+    ) -> Result<(), NotBelieved> {
+        let Believed(carrier) = self.believed(title);
+        if before.0.is_some_and(|last| got <= last) {
+            return Err(NotBelieved::Counter {
+                expected: carrier.map_or(0, |last| last.saturating_add(1)),
+            });
         }
-        let counter = self.receive.entry((peer, KeyKind::Unicast)).or_default();
-        if commit(counter, got).is_ok() {
-            self.revision += 1;
+        if carrier.is_some_and(|last| got <= last) {
+            return Ok(());
         }
+        self.believe(title, KeyKind::Unicast, got)
     }
 
     /// Counts every change of what must be durable, but for the transmit counter, whose

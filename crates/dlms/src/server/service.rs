@@ -4,10 +4,12 @@ mod long;
 
 use long::{action_refused, present, set_refused};
 
+use super::desk::SecurityDesk;
 use super::device::{Caller, LogicalDevice};
 use super::hls::REPLY_TO_HLS;
+use super::protection::{Entropy, refused};
 use super::security::DeviceSecurity;
-use super::session::{Session, refused};
+use super::session::Session;
 use super::transfer::{Targets, Transfer};
 use crate::apdu::{
     ActionRequestNormal, ActionResult, Apdu, ApduError, AttributeDescriptor, DataAccessResult,
@@ -26,6 +28,7 @@ pub(super) struct Desk<'a> {
     pub(super) room: usize,
     pub(super) device: &'a mut dyn LogicalDevice,
     pub(super) security: &'a mut DeviceSecurity,
+    pub(super) entropy: &'a mut Entropy<'a>,
 }
 
 impl Desk<'_> {
@@ -244,6 +247,16 @@ impl Desk<'_> {
             // Each challenge is answered once, before anything else may be asked.
             _ if method == REPLY_TO_HLS => Err(ActionResult::OtherReason),
             (SECURITY_SETUP, KEY_TRANSFER) => self.transfer_keys(method, parameters),
+            (SECURITY_SETUP, KEY_AGREEMENT) => self.agree_keys(method, parameters),
+            (SECURITY_SETUP, _) | (ASSOCIATION, CHANGE_SECRET) => {
+                let mut desk = SecurityDesk {
+                    security: &mut *self.security,
+                    entropy: &mut *self.entropy,
+                    caller: self.caller,
+                };
+                self.device
+                    .invoke_security(&self.caller, method, parameters, &mut desk)
+            }
             _ => self.device.invoke(&self.caller, method, parameters),
         };
         match result {
@@ -264,6 +277,20 @@ impl Desk<'_> {
         self.security
             .stage_keys(parameters.unwrap_or(&Data::Null))
             .map(|()| None)
+    }
+
+    fn agree_keys(
+        &mut self,
+        method: MethodDescriptor,
+        parameters: Option<&Data>,
+    ) -> Result<Option<Data>, ActionResult> {
+        self.device.admits_keys(&self.caller, method)?;
+        let mut desk = SecurityDesk {
+            security: &mut *self.security,
+            entropy: &mut *self.entropy,
+            caller: self.caller,
+        };
+        desk.agree_keys(parameters.unwrap_or(&Data::Null)).map(Some)
     }
 
     fn may_select(&self, access: Option<&SelectiveAccess>) -> Result<(), DataAccessResult> {
@@ -293,6 +320,15 @@ const SECURITY_SETUP: u16 = 64;
 
 /// key_transfer of security setup.
 const KEY_TRANSFER: i8 = 2;
+
+/// key_agreement of security setup.
+const KEY_AGREEMENT: i8 = 3;
+
+/// The current association.
+const ASSOCIATION: u16 = 15;
+
+/// change_HLS_secret of the association.
+const CHANGE_SECRET: i8 = 2;
 
 /// The answer to a service that nobody here speaks.
 const UNKNOWN: ExceptionResponse = ExceptionResponse {

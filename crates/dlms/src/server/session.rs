@@ -1,5 +1,4 @@
-//! One client's association: what was agreed, who was proved, and how its APDUs are opened and
-//! sealed.
+//! One client's association: what was agreed, who was proved, and what its APDUs go through.
 
 use std::borrow::Cow;
 
@@ -8,15 +7,19 @@ use gridloom_core::SystemTitle;
 use super::config::AssociationPolicy;
 use super::device::Caller;
 use super::general::General;
-use super::security::{DeviceSecurity, NotBelieved, commit};
+use super::protection::{
+    DECIPHERING, Entropy, Manner, at_least, dedicated, exception_of, open_global, prepare_answer,
+    refused, seal, take_apart, verify_signature,
+};
+use super::security::{DeviceSecurity, commit};
 use super::transfer::Transfer;
-use crate::apdu::{ExceptionResponse, ServiceError, StateError};
-use crate::association::{Conformance, InitiateRequest, Mechanism, Secret};
+use crate::apdu::{ExceptionResponse, ServiceError};
+use crate::association::{Conformance, InitiateRequest, Mechanism, PDU_LEN_MIN, Secret};
 use crate::block::BLOCKS_BYTES_MAX;
 use crate::counter::ReceiveCounter;
 use crate::security::{
-    CipherContext, CipheredApdu, CipheredForm, HEADER_LEN, Policy, SecurityControl, SecurityError,
-    SymmetricKey, TAG_LEN,
+    CipherContext, CipheredForm, GENERAL_SIGNING, Policy, SecurityError, SecuritySuite,
+    SymmetricKey,
 };
 use crate::wrapper::APDU_MAX;
 
@@ -35,9 +38,6 @@ pub(super) enum Standing {
     /// As far as its mechanism can.
     Proved,
 }
-
-/// How a request came: its answer goes the same way. `None` is plaintext.
-pub(super) type Manner = Option<(CipheredForm, SecurityControl)>;
 
 /// One client's association.
 #[derive(Debug)]
@@ -96,70 +96,82 @@ impl Session {
         self.policy
     }
 
-    pub(super) const fn caller(&self, manner: Manner) -> Caller {
+    pub(super) fn caller(&self, manner: &Manner) -> Caller {
         Caller {
             client: self.client,
             authentication: self.mechanism,
             title: self.title,
-            protection: match manner {
-                Some((_, control)) => Some(control),
-                None => None,
-            },
+            protection: manner.as_ref().map(|protected| protected.control),
+            signed: manner
+                .as_ref()
+                .is_some_and(|protected| protected.was_signed),
         }
     }
 
-    /// Opens a request. Its counter is committed if, and only if, its tag verifies.
+    /// Opens a request: its signature first, which is outermost, then its tag. Its counter is
+    /// committed if, and only if, both verify. The answer is sure to find its keys and counters.
     pub(super) fn open<'a>(
         &mut self,
         apdu: &'a [u8],
         security: &mut DeviceSecurity,
     ) -> Result<(Cow<'a, [u8]>, Manner), ExceptionResponse> {
         let tag = apdu.first().copied().unwrap_or_default();
-        let form = match (CipheredForm::of_tag(tag), self.is_ciphered) {
-            (None, false) => return Ok((Cow::Borrowed(apdu), None)),
-            (None, true) => return Err(refused(ServiceError::DecipheringError)),
-            (Some(_), false) => return Err(DECIPHERING),
-            (Some(form), true) => form,
-        };
+        let is_protected = tag == GENERAL_SIGNING || CipheredForm::of_tag(tag).is_some();
+        match (is_protected, self.is_ciphered) {
+            (false, false) => return Ok((Cow::Borrowed(apdu), None)),
+            (false, true) => return Err(refused(ServiceError::DecipheringError)),
+            (true, false) => return Err(DECIPHERING),
+            (true, true) => {}
+        }
         if !security.can_answer() {
             return Err(refused(ServiceError::OperationNotPossible));
         }
         let title = self.title.ok_or(DECIPHERING)?;
-        let ciphered = take_apart(form, apdu, title).map_err(|_| DECIPHERING)?;
-        let plain = if form.is_dedicated() {
-            let dedicated = self.dedicated.as_mut().ok_or(DECIPHERING)?;
-            let context = dedicated.context(security).map_err(|_| DECIPHERING)?;
+        let outside = verify_signature(apdu, self.client, title, security)?;
+        let tag = outside.apdu.first().copied().unwrap_or_default();
+        // A signature alone does not make plaintext fresh.
+        let form = CipheredForm::of_tag(tag).ok_or(refused(ServiceError::DecipheringError))?;
+        let (plain, mut protected) = if form.is_dedicated() {
+            let policy = at_least(self.policy, security.policy());
+            let ciphered = take_apart(form, outside.apdu, title).map_err(|_| DECIPHERING)?;
+            let own = self.dedicated.as_mut().ok_or(DECIPHERING)?;
+            let context = own.context(security).map_err(|_| DECIPHERING)?;
             let mut plain = Vec::new();
             context
-                .open(&ciphered, self.policy, &mut plain)
+                .open(&ciphered, policy, &mut plain)
                 .map_err(|_| DECIPHERING)?;
-            commit(&mut dedicated.receive, ciphered.counter).map_err(exception_of)?;
-            plain
+            commit(&mut own.receive, ciphered.counter).map_err(exception_of)?;
+            (plain, dedicated(form, ciphered.control))
         } else {
-            security
-                .open(&ciphered, self.policy)
-                .map_err(exception_of)?
+            let (apdu, client) = (outside.apdu, self.client);
+            open_global(form, apdu, client, title, self.policy, security)?
         };
-        Ok((Cow::Owned(plain), Some((form, ciphered.control))))
+        protected.was_signed = outside.signed.is_some();
+        protected.signed = outside.signed;
+        prepare_answer(&mut protected, self.client, title, security)?;
+        Ok((Cow::Owned(plain), Some(protected)))
     }
 
-    /// Seals an answer. The caller has made sure that there is a counter for it.
+    /// Seals an answer. [`Self::open`] has made sure that there are a counter and keys for it.
     pub(super) fn seal(
         &self,
         plain: Vec<u8>,
-        manner: Manner,
+        manner: &Manner,
         security: &mut DeviceSecurity,
+        entropy: &mut Entropy<'_>,
     ) -> Vec<u8> {
-        let Some((form, control)) = manner else {
+        let (Some(protected), Some(title)) = (manner, self.title) else {
             return plain;
         };
         let context = match &self.dedicated {
-            Some(dedicated) if form.is_dedicated() => dedicated
+            Some(dedicated) if protected.form.is_dedicated() => dedicated
                 .context(security)
                 .expect("the request came under the dedicated key"),
             Some(_) | None => security.context(),
         };
-        seal_with(&context, form, control, &plain, security)
+        let client = (self.client, title);
+        let plain = Cow::Owned(plain);
+        seal(&context, protected, plain, client, security, entropy)
     }
 
     /// Whether any APDU may go in blocks.
@@ -176,103 +188,33 @@ impl Session {
         }
     }
 
-    /// Bytes of the longest answer in plaintext that the client takes once it is sealed.
-    pub(super) fn room(&self, manner: Manner) -> usize {
+    /// Bytes of the longest answer in plaintext that the client takes once it is protected.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::PduTooLong`] if it takes no answer in this protection.
+    pub(super) fn room(
+        &self,
+        manner: &Manner,
+        suite: SecuritySuite,
+    ) -> Result<usize, ExceptionResponse> {
         let max = if self.speaks_general() {
             BLOCKS_BYTES_MAX
         } else {
             self.answer_max()
         };
-        let around = match manner {
-            None => 0,
-            Some((CipheredForm::ServiceGlobal | CipheredForm::ServiceDedicated, _)) => {
-                SERVICE_OVERHEAD
-            }
-            Some((
-                CipheredForm::GeneralGlobal
-                | CipheredForm::GeneralDedicated
-                | CipheredForm::General,
-                _,
-            )) => SERVICE_OVERHEAD + TITLE_LEN,
-        };
-        max - around
+        let around = manner
+            .as_ref()
+            .map_or(0, |protected| protected.overhead(suite));
+        match max.checked_sub(around) {
+            Some(room) if room >= usize::from(PDU_LEN_MIN) || manner.is_none() => Ok(room),
+            Some(_) | None => Err(refused(ServiceError::PduTooLong)),
+        }
     }
 }
 
 impl Dedicated {
     fn context(&self, security: &DeviceSecurity) -> Result<CipherContext, SecurityError> {
         security.context().dedicated(&self.key)
-    }
-}
-
-/// Takes apart a ciphered APDU that must be from `title`.
-pub(super) fn take_apart(
-    form: CipheredForm,
-    apdu: &[u8],
-    title: SystemTitle,
-) -> Result<CipheredApdu<'_>, SecurityError> {
-    match form {
-        CipheredForm::ServiceGlobal | CipheredForm::ServiceDedicated => {
-            CipheredApdu::decode_service(apdu, title)
-        }
-        CipheredForm::GeneralGlobal | CipheredForm::GeneralDedicated | CipheredForm::General => {
-            let ciphered = CipheredApdu::decode(apdu)?;
-            if ciphered.title == title {
-                Ok(ciphered)
-            } else {
-                Err(SecurityError::BadTag {
-                    title: ciphered.title,
-                    counter: ciphered.counter,
-                })
-            }
-        }
-    }
-}
-
-/// Seals `plain` with the meter's next counter, protected as the request was.
-pub(super) fn seal_with(
-    context: &CipherContext,
-    form: CipheredForm,
-    control: SecurityControl,
-    plain: &[u8],
-    security: &mut DeviceSecurity,
-) -> Vec<u8> {
-    let counter = security
-        .next_counter()
-        .expect("counters are checked before the request is carried out");
-    let protection = context.protection(control, security.title(), counter);
-    let mut out = Vec::with_capacity(plain.len() + SERVICE_OVERHEAD + TITLE_LEN);
-    context.protect_as(form, protection, plain, &mut out);
-    out
-}
-
-/// The answer to what is not believed.
-pub(super) const fn exception_of(reason: NotBelieved) -> ExceptionResponse {
-    match reason {
-        NotBelieved::Deciphering => DECIPHERING,
-        NotBelieved::Counter { expected } => ExceptionResponse {
-            state: StateError::ServiceUnknown,
-            service: ServiceError::InvocationCounterError { expected },
-        },
-    }
-}
-
-/// The answer to what does not verify, or is protected less than it must be.
-pub(super) const DECIPHERING: ExceptionResponse = ExceptionResponse {
-    state: StateError::ServiceUnknown,
-    service: ServiceError::DecipheringError,
-};
-
-/// Bytes of tag, length, security header and authentication tag around a ciphered service.
-const SERVICE_OVERHEAD: usize = 1 + 3 + HEADER_LEN + TAG_LEN;
-
-/// Bytes of a system title with its length.
-const TITLE_LEN: usize = 9;
-
-/// The answer to what may not be asked in this state.
-pub(super) const fn refused(service: ServiceError) -> ExceptionResponse {
-    ExceptionResponse {
-        state: StateError::ServiceNotAllowed,
-        service,
     }
 }

@@ -5,9 +5,11 @@
 mod link;
 
 use gridloom_dlms::axdr::Data;
-use gridloom_dlms::client::{ClientConfig, ClientOutput, Request, ServiceForm};
+use gridloom_dlms::client::{ClientConfig, ClientOutput, Request, ServiceForm, Signing};
 use gridloom_dlms::counter::CounterError;
-use gridloom_dlms::security::{CipheredApdu, SecurityControl};
+use gridloom_dlms::security::{
+    CipheredApdu, GeneralCiphering, GeneralKey, GeneralSigning, SecurityControl, SecuritySuite,
+};
 
 use link::{ECHO, ENERGY, HEAD_END, LONG, Link, METER, SECRET};
 
@@ -43,6 +45,25 @@ impl Script<'_> {
         self.0 = rest;
         bytes.to_vec()
     }
+}
+
+/// A client and a meter; the highest kinds have all keys of each other.
+fn link_of(kind: u8) -> Link {
+    let keys = [
+        GeneralKey::Unicast,
+        GeneralKey::Wrapped,
+        GeneralKey::OnePass,
+        GeneralKey::Static,
+    ];
+    let Some(equipped) = kind.checked_sub(0xF0).map(usize::from) else {
+        return Link::of(config_of(kind));
+    };
+    let signing = [Signing::None, Signing::Requests, Signing::Both];
+    link::ring::link_of(
+        SecuritySuite::Suite1,
+        ServiceForm::Ciphering(keys[equipped % keys.len()]),
+        signing[equipped / keys.len() % signing.len()],
+    )
 }
 
 fn config_of(kind: u8) -> ClientConfig {
@@ -131,11 +152,19 @@ fn honest_step(link: &mut Link, op: u8) {
     }
 }
 
+/// What is inside a signature; nobody looks whether it verifies.
+fn inside(apdu: &[u8]) -> &[u8] {
+    GeneralSigning::decode(apdu).map_or(apdu, |signing| signing.unverified())
+}
+
 /// The counters of ciphered APDUs of one sender, in the order in which they were said.
 fn counters_rise(said: &[Vec<u8>], title: gridloom_core::SystemTitle) {
     let mut last = None;
     for apdu in said {
-        let ciphered = CipheredApdu::decode(apdu)
+        let apdu = inside(apdu);
+        let ciphered = GeneralCiphering::decode(apdu, Some(title))
+            .map(|general| general.apdu)
+            .or_else(|_| CipheredApdu::decode(apdu))
             .or_else(|_| CipheredApdu::decode_service(apdu, title))
             .ok()
             .filter(|ciphered| ciphered.title == title);
@@ -154,7 +183,7 @@ fn counters_rise(said: &[Vec<u8>], title: gridloom_core::SystemTitle) {
 /// believes a counter that no verified APDU brought, and what nobody may read stays unread.
 pub(crate) fn server(bytes: &[u8]) {
     let mut script = Script(bytes);
-    let mut link = Link::of(config_of(script.byte().unwrap_or_default()));
+    let mut link = link_of(script.byte().unwrap_or_default());
     let mut highest_sealed = 0;
     for _ in 0..STEPS_MAX {
         let Some(op) = script.byte() else { break };
@@ -201,7 +230,7 @@ fn spent(link: &Link) -> u32 {
 /// of APDUs for one question, and always comes to an end by its deadlines.
 pub(crate) fn client(bytes: &[u8]) {
     let mut script = Script(bytes);
-    let mut link = Link::of(config_of(script.byte().unwrap_or_default()));
+    let mut link = link_of(script.byte().unwrap_or_default());
     for _ in 0..STEPS_MAX {
         let Some(op) = script.byte() else { break };
         let asked_before = link.asked.len();

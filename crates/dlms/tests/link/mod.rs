@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod ring;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +20,12 @@ use gridloom_dlms::client::{
 };
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_dlms::security::{
-    CipherContext, CipheredForm, KeyEncryptionKey, Keys, Policy, SecurityControl, SecuritySuite,
+    CertificateType, CipherContext, CipheredForm, KeyEncryptionKey, Keys, Policy, PolicyBits,
+    SecurityControl, SecuritySuite,
 };
 use gridloom_dlms::server::{
-    AssociationPolicy, Caller, DeviceSecurity, KeyKind, LogicalDevice, Server, ServerConfig,
+    AssociationPolicy, Caller, DeviceSecurity, KeyKind, LogicalDevice, SecurityDesk, Server,
+    ServerConfig,
 };
 
 pub(crate) const METER: SystemTitle = SystemTitle(*b"MMM\0\0\xBCaN");
@@ -55,6 +59,16 @@ pub(crate) const KEY_TRANSFER: MethodDescriptor = MethodDescriptor {
     instance: ObisCode([0, 0, 43, 0, 0, 255]),
     method: 2,
 };
+
+/// A method of the security setup.
+pub(crate) const fn security_setup(method: i8) -> MethodDescriptor {
+    MethodDescriptor {
+        class_id: 64,
+        instance: ObisCode([0, 0, 43, 0, 0, 255]),
+        method,
+    }
+}
+pub(crate) const KEY_AGREEMENT: MethodDescriptor = security_setup(3);
 
 pub(crate) const fn attribute(class_id: u16, obis: [u8; 6], attribute: i8) -> AttributeDescriptor {
     AttributeDescriptor {
@@ -140,10 +154,39 @@ impl LogicalDevice for Device {
         caller: &Caller,
         method: MethodDescriptor,
     ) -> Result<(), ActionResult> {
-        if method == KEY_TRANSFER && caller.client == MANAGER {
+        if [KEY_TRANSFER, KEY_AGREEMENT].contains(&method) && caller.client == MANAGER {
             Ok(())
         } else {
             Err(ActionResult::ReadWriteDenied)
+        }
+    }
+
+    fn invoke_security(
+        &mut self,
+        caller: &Caller,
+        method: MethodDescriptor,
+        parameters: Option<&Data>,
+        desk: &mut SecurityDesk<'_>,
+    ) -> Result<Option<Data>, ActionResult> {
+        self.callers.push(*caller);
+        match (method.class_id, method.method, parameters) {
+            (64, 1, Some(Data::Enum(bits))) => {
+                let policy = PolicyBits::new(*bits).ok_or(ActionResult::OtherReason)?;
+                desk.activate(policy).map(|()| None)
+            }
+            (64, 4, Some(pair)) => {
+                let kind = CertificateType::from_key_pair_data(pair)
+                    .map_err(|_| ActionResult::TypeUnmatched)?;
+                desk.generate_key_pair(kind).map(|_| None)
+            }
+            (64, 5, Some(pair)) => {
+                let kind = CertificateType::from_key_pair_data(pair)
+                    .map_err(|_| ActionResult::TypeUnmatched)?;
+                let request = desk.certificate_request(kind)?;
+                Ok(Some(Data::OctetString(request)))
+            }
+            (15, 2, Some(Data::OctetString(secret))) => desk.change_secret(secret).map(|()| None),
+            _ => Err(ActionResult::ObjectUndefined),
         }
     }
 }
@@ -191,6 +234,16 @@ impl Link {
     /// The link of a kind of client to a meter that admits all kinds.
     pub(crate) fn of(config: ClientConfig) -> Self {
         Self::new(config, policies(), 1_024)
+    }
+
+    /// Asks for one method.
+    pub(crate) fn invoke(
+        &mut self,
+        method: MethodDescriptor,
+        parameters: Data,
+    ) -> Result<Response, ClientError> {
+        let parameters = Some(parameters);
+        self.request(Request::Invoke { method, parameters })
     }
 
     /// Gives the server one APDU.

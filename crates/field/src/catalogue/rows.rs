@@ -201,7 +201,8 @@ const ASSOCIATION: Shape = Shape {
     ],
     methods: &[
         Method::new(1, MANAGEMENT),
-        Method::new(2, NOBODY),
+        // Change of the client's own secret.
+        Method::new(2, MANAGEMENT),
         Method::new(3, NOBODY),
         Method::new(4, NOBODY),
     ],
@@ -226,15 +227,14 @@ const SECURITY_SETUP: Shape = Shape {
         Attribute::read(6, MANAGEMENT),
     ],
     methods: &[
-        Method::new(1, NOBODY),
-        // Transfer of keys wrapped under the master key.
+        Method::new(1, MANAGEMENT),
         Method::new(2, MANAGEMENT),
-        Method::new(3, NOBODY),
-        Method::new(4, NOBODY),
-        Method::new(5, NOBODY),
-        Method::new(6, NOBODY),
-        Method::new(7, NOBODY),
-        Method::new(8, NOBODY),
+        Method::new(3, MANAGEMENT),
+        Method::new(4, MANAGEMENT),
+        Method::new(5, MANAGEMENT),
+        Method::new(6, MANAGEMENT),
+        Method::new(7, MANAGEMENT),
+        Method::new(8, MANAGEMENT),
     ],
 };
 

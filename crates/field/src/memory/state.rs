@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use gridloom_core::{
     Charge, Day, MilliwattHours, Month, Period, Price, ReadingStatus, SystemTitle, UtcTime,
 };
+use gridloom_dlms::server::DeviceSecurity;
 
 use super::{Cell, MemoryError, Writer, open};
 use crate::access::RetainedSecurity;
@@ -19,6 +20,7 @@ use crate::metrology::{Accumulator, CHANNELS, Sums};
 use crate::objects::image_transfer::{SEGMENT_BYTES, SEGMENTS_MAX};
 use crate::objects::power_quality::PowerQualityConfig;
 use crate::profile::{Delivery, Entry};
+use crate::protection::Protection;
 use crate::supervision::Supervision;
 use crate::upgrade::Upgrade;
 
@@ -114,6 +116,9 @@ pub(crate) static SEGMENT_CELLS: [&str; SEGMENTS_MAX] = {
     cells
 };
 
+/// Certificates, policy, key pairs and changed secrets.
+pub(crate) const SECURITY_CELL: &str = "security";
+
 /// The event logs and the outages.
 pub(crate) const LOGS_CELL: &str = "logs";
 
@@ -126,6 +131,7 @@ const FITTINGS_KIND: u8 = 6;
 const IMAGE_KIND: u8 = 7;
 const SEGMENT_KIND: u8 = 8;
 const SUPERVISION_KIND: u8 = 9;
+const SECURITY_KIND: u8 = 12;
 
 /// Version 1 had no clock, no clients and no billing periods.
 const STATE_VERSION: u8 = 2;
@@ -136,6 +142,7 @@ const LOGS_VERSION: u8 = 1;
 const FITTINGS_VERSION: u8 = 1;
 const IMAGE_VERSION: u8 = 1;
 const SUPERVISION_VERSION: u8 = 1;
+const SECURITY_VERSION: u8 = 1;
 
 const ENTRY_LEN: usize = 56;
 
@@ -506,6 +513,23 @@ pub(crate) fn decode_supervision(
         bytes,
     )?;
     Ok(Supervision::decode(cell.rest(), limits)?)
+}
+
+/// The cell of the security setup.
+pub(crate) fn encode_security(protection: &Protection, security: &DeviceSecurity) -> Vec<u8> {
+    let mut writer = Writer::new(SECURITY_KIND, SECURITY_VERSION, 512);
+    writer.extend(|out| protection.encode(security, out));
+    writer.finish()
+}
+
+/// Gives both what [`encode_security`] wrote.
+pub(crate) fn restore_security(
+    protection: &mut Protection,
+    bytes: &[u8],
+    security: &mut DeviceSecurity,
+) -> Result<(), MemoryError> {
+    let cell = open(SECURITY_CELL, SECURITY_KIND, SECURITY_VERSION, bytes)?;
+    Ok(protection.restore(cell.rest(), security)?)
 }
 
 /// The cell of the image transfer's state.

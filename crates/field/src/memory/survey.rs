@@ -17,10 +17,11 @@ const DAYS: usize = 40;
 
 static NAMES: [[u8; 9]; DAYS] = {
     let mut names = [*b"survey-00"; DAYS];
+    let digits = *b"0123456789";
     let mut number = 0;
     while number < DAYS {
-        names[number][7] += number as u8 / 10;
-        names[number][8] += number as u8 % 10;
+        names[number][7] = digits[number / 10];
+        names[number][8] = digits[number % 10];
         number += 1;
     }
     names

@@ -11,7 +11,7 @@ use super::serve::{Device, Done, device};
 use super::{Meter, Output, Owed};
 use crate::catalogue::ObjectTable;
 use crate::keeper::Urgency;
-use crate::memory::{IMAGE_CELL, LOGS_CELL, SUPERVISION_CELL, SURVEY_CELL};
+use crate::memory::{IMAGE_CELL, LOGS_CELL, SECURITY_CELL, SUPERVISION_CELL, SURVEY_CELL};
 
 /// A client's connection, numbered by whoever hosts the meter and never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +130,10 @@ impl Meter {
         let last = UtcTime::from_millis(self.boundary().as_millis() - 1);
         self.integrate_to(now.utc.min(last));
         let believed = [KeyKind::Unicast, KeyKind::Broadcast].map(|key| self.link.believed(key));
+        if self.protection.is_dated() {
+            let peers = self.protection.peers(self.clock.time_at(now.utc));
+            self.link.security_mut().set_peers(peers);
+        }
         self.challenges += 1;
         let mut seeded = self
             .config
@@ -199,6 +203,7 @@ impl Meter {
             features,
             logs,
             fittings,
+            protection,
             image,
             scripts,
             proved,
@@ -219,6 +224,12 @@ impl Meter {
         if fittings {
             self.change_fittings();
             self.follow_push_setups();
+            changed = true;
+        }
+        if protection {
+            let peers = self.protection.peers(self.clock.time_at(now.utc));
+            self.link.security_mut().set_peers(peers);
+            self.keeper.touch_cell(SECURITY_CELL, now);
             changed = true;
         }
         if survey {

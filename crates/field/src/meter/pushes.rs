@@ -189,8 +189,8 @@ impl Meter {
         let body = self.objects_of(push, now).encode();
         let mut plain = Vec::new();
         DataNotification {
-            // Nobody confirms it.
-            invoke_id: LongInvokeId(self.counters.pushes_to_destination as u32 & 0x00FF_FFFF),
+            // Nobody confirms it, and its counter says which it is.
+            invoke_id: LongInvokeId(0),
             time: None,
             body: &body,
         }
@@ -229,6 +229,7 @@ impl Meter {
             authentication: Mechanism::None,
             title: None,
             protection: None,
+            signed: false,
         };
         let mut device = device!(self, now.utc);
         let mut left = Self::PUSH_BYTES_MAX;

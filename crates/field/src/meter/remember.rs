@@ -7,9 +7,10 @@ use crate::access::RetainedSecurity;
 use crate::keeper::Job;
 use crate::memory::{
     Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, PRICES_CELL, PROFILE_CELLS,
-    SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL, SURVEY_CELLS, SinceVersion2, State,
-    encode_features, encode_fittings, encode_image, encode_logs, encode_prices, encode_profile,
-    encode_rows, encode_segment, encode_supervision, encode_survey, profile_cell,
+    SECURITY_CELL, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL, SURVEY_CELLS,
+    SinceVersion2, State, encode_features, encode_fittings, encode_image, encode_logs,
+    encode_prices, encode_profile, encode_rows, encode_security, encode_segment,
+    encode_supervision, encode_survey, profile_cell,
 };
 
 impl Meter {
@@ -25,6 +26,7 @@ impl Meter {
                     LOGS_CELL => encode_logs(&self.logs),
                     FITTINGS_CELL => encode_fittings(&self.fittings),
                     SUPERVISION_CELL => encode_supervision(&self.supervision),
+                    SECURITY_CELL => encode_security(&self.protection, self.link.security()),
                     IMAGE_CELL => encode_image(&self.upgrade),
                     SURVEY_CELL => encode_survey(&self.survey),
                     _ => {

@@ -8,7 +8,7 @@ use gridloom_dlms::association::Mechanism;
 use gridloom_dlms::axdr::{BitString, Data};
 use gridloom_dlms::datetime::CosemDateTime;
 use gridloom_dlms::selection::CaptureObject;
-use gridloom_dlms::server::{Caller, LogicalDevice};
+use gridloom_dlms::server::{Caller, LogicalDevice, SecurityDesk};
 
 use super::Meter;
 use crate::billing_period::BillingPeriods;
@@ -31,6 +31,7 @@ use crate::objects::push_setup::Destination;
 use crate::objects::script_table::ScriptName;
 use crate::objects::shape;
 use crate::profile::{Entry, Profile};
+use crate::protection::Protection;
 use crate::supervision::Supervision;
 use crate::survey::{self, Span, Survey};
 use crate::upgrade::Upgrade;
@@ -50,6 +51,7 @@ pub(super) struct Device<'a> {
     pub(super) features: &'a mut Features,
     pub(super) logs: &'a mut Logs,
     pub(super) fittings: &'a mut Fittings,
+    pub(super) protection: &'a mut Protection,
     pub(super) upgrade: &'a mut Upgrade,
     pub(super) supervision: &'a mut Supervision,
     pub(super) survey: &'a mut Survey,
@@ -68,6 +70,8 @@ pub(super) struct Done {
     pub(super) features: bool,
     pub(super) logs: bool,
     pub(super) fittings: bool,
+    /// The security setup, a key pair or a secret.
+    pub(super) protection: bool,
     pub(super) image: bool,
     /// That a client wants to run.
     pub(super) scripts: Vec<ScriptName>,
@@ -101,6 +105,7 @@ macro_rules! device {
             features: &mut $meter.features,
             logs: &mut $meter.logs,
             fittings: &mut $meter.fittings,
+            protection: &mut $meter.protection,
             upgrade: &mut $meter.upgrade,
             supervision: &mut $meter.supervision,
             survey: &mut $meter.survey,
@@ -275,6 +280,31 @@ impl LogicalDevice for Device<'_> {
         Ok(returned)
     }
 
+    fn invoke_security(
+        &mut self,
+        caller: &Caller,
+        asked: MethodDescriptor,
+        parameters: Option<&Data>,
+        desk: &mut SecurityDesk<'_>,
+    ) -> Result<Option<Data>, ActionResult> {
+        let client = client_of(caller).ok_or(ActionResult::ReadWriteDenied)?;
+        let row = self.table.invocable(client, asked)?;
+        self.meet(caller);
+        if matches!(row.kind, Kind::Association) {
+            self.protection
+                .change_secret(caller.client, parameters, desk)?;
+            self.done.protection = true;
+            return Ok(None);
+        }
+        let shown = self.clock.time_at(self.truly);
+        let returned = self
+            .protection
+            .invoke(asked.method, parameters, shown, desk)?;
+        // A request for a certificate and an export change nothing.
+        self.done.protection |= !matches!(asked.method, 5 | 7);
+        Ok(returned)
+    }
+
     fn admits_keys(
         &mut self,
         caller: &Caller,
@@ -305,24 +335,26 @@ impl Device<'_> {
         let Ok((row, _)) = self.table.readable(Client::Management, asked) else {
             return Data::Null;
         };
-        let whole = match row.kind {
-            _ if asked.attribute == 1 => shape::name_value(row.name),
-            Kind::Association | Kind::SecuritySetup => Data::Null,
+        let whole = if asked.attribute == 1 {
+            shape::name_value(row.name)
+        } else if matches!(row.kind, Kind::Association | Kind::SecuritySetup) {
+            Data::Null
+        } else if let (Kind::Profile(buffer), 2) = (row.kind, asked.attribute) {
             // The newest row: a whole buffer does not fit a push.
-            Kind::Profile(buffer) if asked.attribute == 2 => self.source().newest(buffer),
-            _ => self
-                .value(row, asked.attribute, None, caller, Client::Management)
-                .unwrap_or(Data::Null),
+            self.source().newest(buffer)
+        } else {
+            self.value(row, asked.attribute, None, caller, Client::Management)
+                .unwrap_or(Data::Null)
         };
         let Some(index) = usize::from(object.data_index).checked_sub(1) else {
             return whole;
         };
-        match whole {
-            Data::Array(members) | Data::Structure(members) => {
-                members.into_iter().nth(index).unwrap_or(Data::Null)
-            }
-            _ => Data::Null,
-        }
+        let member = if let Data::Array(members) | Data::Structure(members) = whole {
+            members.into_iter().nth(index)
+        } else {
+            None
+        };
+        member.unwrap_or(Data::Null)
     }
 
     /// Whether a meter can do what a client writes: what it would only store it refuses.
@@ -398,7 +430,7 @@ impl Device<'_> {
                 Data::OctetString(self.device_name()),
             ])]),
             Kind::DeviceName => Data::OctetString(self.device_name()),
-            Kind::SecuritySetup => return self.security_setup(attribute, caller),
+            Kind::SecuritySetup => return self.protection.get(attribute, caller.title),
             Kind::InvocationCounter(of) => Data::DoubleLongUnsigned(match of {
                 CounterOf::Unicast => self.believed[0],
                 CounterOf::Broadcast => self.believed[1],
@@ -524,25 +556,6 @@ impl Device<'_> {
             .iter()
             .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         format!("{number:013}")
-    }
-
-    /// The security setup (class 64 version 1). Its keys are the server's business.
-    fn security_setup(&self, attribute: i8, caller: &Caller) -> Result<Data, DataAccessResult> {
-        /// Requests and answers authenticated and encrypted.
-        const POLICY: u8 = 0x6C;
-
-        Ok(match attribute {
-            2 => Data::Enum(POLICY),
-            3 => Data::Enum(match self.config.keys.key_len() {
-                32 => 2,
-                _ => 0,
-            }),
-            4 => Data::OctetString(caller.title.map_or(Vec::new(), |title| title.0.to_vec())),
-            5 => Data::OctetString(self.config.title.0.to_vec()),
-            // No certificates.
-            6 => Data::Array(Vec::new()),
-            _ => return Err(DataAccessResult::ReadWriteDenied),
-        })
     }
 
     /// The current association (class 15 version 1), as the caller has it.

@@ -21,15 +21,16 @@ use crate::load::Load;
 use crate::logs::Logs;
 use crate::memory::{
     Change, FEATURES_CELL, FITTINGS_CELL, IMAGE_CELL, LOGS_CELL, MemoryError, PRICES_CELL,
-    PROFILE_CELLS, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL, SURVEY_CELLS, State,
-    decode_features, decode_fittings, decode_logs, decode_prices, decode_profile, decode_rows,
-    decode_supervision, decode_survey, is_survey_cell, restore_image,
+    PROFILE_CELLS, SECURITY_CELL, SEGMENT_CELLS, STATE_CELL, SUPERVISION_CELL, SURVEY_CELL,
+    SURVEY_CELLS, State, decode_features, decode_fittings, decode_logs, decode_prices,
+    decode_profile, decode_rows, decode_supervision, decode_survey, is_survey_cell, restore_image,
+    restore_security,
 };
 use crate::metrology::Metrology;
 use crate::profile::{Delivery, Entry, Profile};
+use crate::protection::Protection;
 use crate::status::Counters;
 use crate::supervision::Supervision;
-use crate::survey::Survey;
 use crate::upgrade::Upgrade;
 
 /// Why a meter does not start.
@@ -101,7 +102,10 @@ impl Meter {
         metrology.sums.interrupted = started != now.utc;
         let security = access::security(config.title, &config.keys, &config.access, 0, None);
         let link = Link::new(security, config.edge_title, 0, None);
-        Self::assemble(config, load, metrology, clock, interval_end, link, now)
+        let mut meter = Self::assemble(config, load, metrology, clock, interval_end, link, now);
+        let peers = meter.protection.peers(clock.time_at(now.utc));
+        meter.link.security_mut().set_peers(peers);
+        meter
     }
 
     fn restore(
@@ -209,7 +213,7 @@ impl Meter {
             meter.supervision = decode_supervision(bytes, &meter.config.quality())?;
         }
         if let Some(bytes) = cells.get(SURVEY_CELL) {
-            meter.survey = decode_survey(bytes, meter.config.profile_days)?;
+            meter.survey = Box::new(decode_survey(bytes, meter.config.profile_days)?);
             let mut rows = Vec::new();
             for (place, name) in SURVEY_CELLS.iter().enumerate() {
                 if let Some(bytes) = cells.get(*name) {
@@ -221,6 +225,13 @@ impl Meter {
         }
         meter.follow_push_setups();
         restore_image(&mut meter.upgrade, cells)?;
+        if let Some(bytes) = cells.get(SECURITY_CELL) {
+            restore_security(&mut meter.protection, bytes, meter.link.security_mut())?;
+        }
+        let peers = meter.protection.peers(shown);
+        meter.link.security_mut().set_peers(peers);
+        // What was just read need not be written again.
+        meter.link.has_changed();
         let totals = meter.metrology.totals();
         meter.features.handle_time(shown, &totals);
         meter.off_since = state.off_since;
@@ -252,6 +263,7 @@ impl Meter {
         link: Link,
         now: Now,
     ) -> Self {
+        let protection = Box::new(Protection::new(&config, link.security()));
         // Another jitter after each restart, and the same one in each replay.
         let jitter = config
             .seed
@@ -270,9 +282,10 @@ impl Meter {
             features: Features::new(),
             logs: Logs::new(),
             fittings: Fittings::default(),
+            protection,
             restarting: false,
             supervision: Supervision::default(),
-            survey: Survey::default(),
+            survey: Box::default(),
             alert_due: false,
             load_changes: None,
             periods: BillingPeriods::default(),
@@ -308,6 +321,7 @@ fn known_cell(name: &str) -> bool {
         FITTINGS_CELL,
         IMAGE_CELL,
         LOGS_CELL,
+        SECURITY_CELL,
         SUPERVISION_CELL,
     ]
     .contains(&name)

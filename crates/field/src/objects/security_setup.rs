@@ -2,17 +2,19 @@
 //! has, and the methods by which keys change.
 //!
 //! Certificates and the policy are decided here. What needs keys or entropy comes out as a
-//! [`SecurityRequest`], which the meter carries out with its `DeviceSecurity` and answers itself.
+//! [`SecurityRequest`], which the meter carries out at its `SecurityDesk` and answers itself. Keys
+//! are transferred and agreed on (methods 2 and 3) by the server, which alone holds them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridloom_core::{SystemTitle, UtcTime};
 use gridloom_dlms::apdu::{ActionResult, DataAccessResult};
 use gridloom_dlms::axdr::Data;
+pub use gridloom_dlms::security::PolicyBits;
 use gridloom_dlms::security::{
     CERTIFICATE_LEN_MAX, Certificate, CertificateEntity, CertificateIdentification,
-    CertificateInfo, CertificateType, Curve, KeyAgreement, KeyTransfer, PublicKey, SecurityError,
-    SecuritySuite,
+    CertificateInfo, CertificateType, Curve, PeerKeys, PublicKey, SecurityError, SecuritySuite,
 };
 
 use super::retained::{Keeper, Kept, RetainedError};
@@ -25,54 +27,6 @@ pub const STORED_CERTIFICATES_MAX: usize = 16;
 const VERSION: u8 = 1;
 const OBJECT: &str = "security-setup";
 const POINT_LEN_MAX: usize = 96;
-
-/// What must be protected how (attribute 2, version 1): a bit for each of authentication,
-/// encryption and signature of requests (bits 2–4) and of responses (bits 5–7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PolicyBits(u8);
-
-impl PolicyBits {
-    /// Nothing is demanded.
-    pub const NONE: Self = Self(0);
-    /// Requests and responses are authenticated and encrypted.
-    pub const AUTHENTICATED_ENCRYPTION: Self = Self(0b0110_1100);
-    /// The reserved bits.
-    const RESERVED: u8 = 0b0000_0011;
-
-    /// Reads the attribute's value; `None` if a reserved bit is set.
-    pub const fn new(bits: u8) -> Option<Self> {
-        if bits & Self::RESERVED == 0 {
-            Some(Self(bits))
-        } else {
-            None
-        }
-    }
-
-    /// The attribute's value.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// Whether it demands all that `other` does.
-    pub const fn covers(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Whether requests must be authenticated.
-    pub const fn authenticates_requests(self) -> bool {
-        self.0 & 0x04 != 0
-    }
-
-    /// Whether requests must be encrypted.
-    pub const fn encrypts_requests(self) -> bool {
-        self.0 & 0x08 != 0
-    }
-
-    /// Whether requests must be signed.
-    pub const fn signs_requests(self) -> bool {
-        self.0 & 0x10 != 0
-    }
-}
 
 /// What every meter of a kind begins with.
 #[derive(Debug, Clone)]
@@ -88,11 +42,9 @@ pub struct SecuritySetupConfig {
 /// What the meter must carry out, and answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecurityRequest {
-    /// Method 2: unwrap with the master key and install all of them after the answer; returns
+    /// Method 1: put the policy in force, then call [`SecuritySetup::handle_policy`]; returns
     /// nothing.
-    TransferKeys(KeyTransfer),
-    /// Method 3: verify, agree, install after the answer; returns the meter's own offer.
-    AgreeKeys(KeyAgreement),
+    Activate(PolicyBits),
     /// Method 4: draw a key pair, then call [`SecuritySetup::handle_key_pair`]; returns nothing.
     GenerateKeyPair(CertificateType),
     /// Method 5: returns a certificate request for the key pair, as an octet string in DER.
@@ -102,8 +54,7 @@ pub enum SecurityRequest {
 /// What an invoked method led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecurityOutcome {
-    /// It is done; this is returned. After methods 1, 6 and 8 the setup has changed: keep it, and
-    /// apply [`SecuritySetup::policy`].
+    /// It is done; this is returned. After methods 6 and 8 the setup has changed: keep it.
     Done(Option<Data>),
     /// The meter carries it out.
     Requested(SecurityRequest),
@@ -120,11 +71,10 @@ struct Stored {
 pub struct SecuritySetup {
     config: Arc<SecuritySetupConfig>,
     server_title: SystemTitle,
-    client_title: Option<SystemTitle>,
     policy: PolicyBits,
     stored: Vec<Stored>,
-    /// The meter's own public keys: for signatures, key agreement, TLS.
-    own: [Option<PublicKey>; 3],
+    /// The meter's own public keys, each kind at most once.
+    own: Vec<(CertificateType, PublicKey)>,
 }
 
 impl SecuritySetup {
@@ -134,9 +84,8 @@ impl SecuritySetup {
             policy: config.policy,
             config,
             server_title,
-            client_title: None,
             stored: Vec::new(),
-            own: [None, None, None],
+            own: Vec::new(),
         }
     }
 
@@ -145,21 +94,63 @@ impl SecuritySetup {
         self.policy
     }
 
-    /// A client has opened an association.
-    pub const fn handle_client(&mut self, title: SystemTitle) {
-        self.client_title = Some(title);
+    /// A policy is in force.
+    pub const fn handle_policy(&mut self, policy: PolicyBits) {
+        self.policy = policy;
     }
 
-    /// The meter has drawn a key pair. Its certificate for an earlier one is dropped.
+    /// The meter has a new key pair. Its certificate for an earlier one is dropped.
     pub fn handle_key_pair(&mut self, kind: CertificateType, public: PublicKey) {
-        let Some(place) = place_of(kind) else {
+        if kind == CertificateType::Other {
             return;
-        };
-        self.own[place] = Some(public);
+        }
+        self.own.retain(|(other, _)| *other != kind);
+        self.own.push((kind, public));
         self.stored.retain(|stored| {
             stored.entity != CertificateEntity::Server
                 || CertificateType::of(&stored.certificate) != kind
         });
+    }
+
+    /// Takes over a certificate that was installed by hand: nobody verifies it. Says whether it
+    /// did: not one for which there is no room, nor one of ours about another key.
+    pub fn install(&mut self, certificate: Certificate) -> bool {
+        match self.entity_of(&certificate) {
+            Some(entity) => self.store(entity, certificate),
+            None => false,
+        }
+    }
+
+    /// Whether there are certificates but the trusted ones, which run out some day.
+    pub const fn has_certificates(&self) -> bool {
+        !self.stored.is_empty()
+    }
+
+    /// The public keys of everybody else whose certificates are valid at `at`, on the curve of
+    /// the suite.
+    pub fn peers(&self, at: UtcTime) -> BTreeMap<SystemTitle, PeerKeys> {
+        let mut peers: BTreeMap<SystemTitle, PeerKeys> = BTreeMap::new();
+        for stored in &self.stored {
+            let certificate = &stored.certificate;
+            let (from, to) = certificate.validity();
+            let key = certificate.public_key();
+            let Ok(title) = certificate.title() else {
+                continue;
+            };
+            let is_of_use = stored.entity == CertificateEntity::Client
+                && (from..=to).contains(&at)
+                && self.config.suite.curve() == Some(key.curve());
+            if !is_of_use {
+                continue;
+            }
+            let key = Some(Box::new(key.clone()));
+            match CertificateType::of(certificate) {
+                CertificateType::Signature => peers.entry(title).or_default().signing = key,
+                CertificateType::Agreement => peers.entry(title).or_default().agreement = key,
+                CertificateType::Tls | CertificateType::Other => {}
+            }
+        }
+        peers
     }
 
     /// The verified certificate of `title` for `kind`, if the meter has one that is valid at `at`.
@@ -180,21 +171,20 @@ impl SecuritySetup {
             })
     }
 
-    /// An attribute, 2 to 6.
+    /// An attribute, 2 to 6, as the client with this title sees it.
     ///
     /// # Errors
     ///
     /// [`DataAccessResult::ObjectUndefined`] for any other.
-    pub fn get(&self, attribute: i8) -> Result<Data, DataAccessResult> {
+    pub fn get(
+        &self,
+        attribute: i8,
+        client: Option<SystemTitle>,
+    ) -> Result<Data, DataAccessResult> {
         Ok(match attribute {
-            2 => Data::Enum(self.policy.0),
+            2 => Data::Enum(self.policy.bits()),
             3 => Data::Enum(self.config.suite.code()),
-            4 => {
-                let title = self
-                    .client_title
-                    .map_or(Vec::new(), |title| title.0.to_vec());
-                Data::OctetString(title)
-            }
+            4 => Data::OctetString(client.map_or(Vec::new(), |title| title.0.to_vec())),
             5 => Data::OctetString(self.server_title.0.to_vec()),
             6 => {
                 let infos: Vec<CertificateInfo> = self
@@ -219,7 +209,7 @@ impl SecuritySetup {
         }
     }
 
-    /// Invokes a method, 1 to 8.
+    /// Invokes a method, 1 or 4 to 8.
     ///
     /// # Errors
     ///
@@ -232,30 +222,24 @@ impl SecuritySetup {
         parameters: Option<&Data>,
         at: UtcTime,
     ) -> Result<SecurityOutcome, ActionResult> {
-        if !(1..=8).contains(&method) {
+        if !matches!(method, 1 | 4..=8) {
             return Err(ActionResult::ObjectUndefined);
         }
         let parameters = shape::required(parameters)?;
         // Suite 0 has no public keys.
-        if method > 2 && self.config.suite.curve().is_none() {
+        if method > 3 && self.config.suite.curve().is_none() {
             return Err(ActionResult::ObjectUnavailable);
         }
         let requested = |request| Ok(SecurityOutcome::Requested(request));
         match method {
             1 => self.activate(parameters),
-            2 => requested(SecurityRequest::TransferKeys(
-                KeyTransfer::from_data(parameters).map_err(|error| refusal(&error))?,
-            )),
-            3 => requested(SecurityRequest::AgreeKeys(
-                KeyAgreement::from_data(parameters).map_err(|error| refusal(&error))?,
-            )),
             4 => requested(SecurityRequest::GenerateKeyPair(
                 CertificateType::from_key_pair_data(parameters).map_err(|error| refusal(&error))?,
             )),
             5 => {
                 let kind = CertificateType::from_key_pair_data(parameters)
                     .map_err(|error| refusal(&error))?;
-                if place_of(kind).is_none_or(|place| self.own[place].is_none()) {
+                if self.own_key(kind).is_none() {
                     return Err(ActionResult::OtherReason);
                 }
                 requested(SecurityRequest::RequestCertificate(kind))
@@ -286,11 +270,11 @@ impl SecuritySetup {
     }
 
     /// The policy only ever grows: whoever breaks in must not be able to switch it off.
-    fn activate(&mut self, parameters: &Data) -> Result<SecurityOutcome, ActionResult> {
+    fn activate(&self, parameters: &Data) -> Result<SecurityOutcome, ActionResult> {
         let policy = PolicyBits::new(shape::enumeration(parameters)?);
         let policy = policy.filter(|policy| policy.covers(self.policy));
-        self.policy = policy.ok_or(ActionResult::OtherReason)?;
-        Ok(SecurityOutcome::Done(None))
+        let request = SecurityRequest::Activate(policy.ok_or(ActionResult::OtherReason)?);
+        Ok(SecurityOutcome::Requested(request))
     }
 
     fn import(&mut self, der: &[u8], at: UtcTime) -> Result<SecurityOutcome, ActionResult> {
@@ -302,38 +286,57 @@ impl SecuritySetup {
         if !vouched {
             return Err(ActionResult::OtherReason);
         }
-        let kind = CertificateType::of(&certificate);
-        let entity = if certificate.is_authority() {
+        let entity = self.entity_of(&certificate);
+        let entity = entity.ok_or(ActionResult::OtherReason)?;
+        if self.store(entity, certificate) {
+            Ok(SecurityOutcome::Done(None))
+        } else {
+            Err(ActionResult::OtherReason)
+        }
+    }
+
+    /// Whose certificate it is; `None` for one of ours that is about a key that we do not have.
+    fn entity_of(&self, certificate: &Certificate) -> Option<CertificateEntity> {
+        let title = certificate.title();
+        Some(if certificate.is_authority() {
             CertificateEntity::Authority
-        } else if certificate
-            .title()
-            .is_ok_and(|title| title == self.server_title)
+        } else if title
+            .as_ref()
+            .is_ok_and(|title| *title == self.server_title)
         {
-            // Our own: it must be about a key that we have.
-            let own = place_of(kind).and_then(|place| self.own[place].as_ref());
-            if own != Some(certificate.public_key()) {
-                return Err(ActionResult::OtherReason);
+            let kind = CertificateType::of(certificate);
+            if self.own_key(kind) != Some(certificate.public_key()) {
+                return None;
             }
             CertificateEntity::Server
-        } else if certificate.title().is_ok() {
+        } else if title.is_ok() {
             CertificateEntity::Client
         } else {
             CertificateEntity::Other
-        };
-        // A newer one takes the place of its predecessor.
+        })
+    }
+
+    /// A newer one takes the place of its predecessor. Says whether there was room.
+    fn store(&mut self, entity: CertificateEntity, certificate: Certificate) -> bool {
+        let kind = CertificateType::of(&certificate);
         self.stored.retain(|stored| {
             stored.entity != entity
                 || CertificateType::of(&stored.certificate) != kind
                 || stored.certificate.subject_der() != certificate.subject_der()
         });
         if self.stored.len() == STORED_CERTIFICATES_MAX {
-            return Err(ActionResult::OtherReason);
+            return false;
         }
         self.stored.push(Stored {
             entity,
             certificate,
         });
-        Ok(SecurityOutcome::Done(None))
+        true
+    }
+
+    fn own_key(&self, kind: CertificateType) -> Option<&PublicKey> {
+        let mut own = self.own.iter();
+        own.find_map(|(other, key)| (*other == kind).then_some(key))
     }
 
     fn entries(&self) -> impl Iterator<Item = (CertificateEntity, &Certificate)> {
@@ -351,14 +354,13 @@ impl SecuritySetup {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut keeper = Keeper::new(VERSION, out);
         keeper.put(self.server_title.0);
-        keeper.option(self.client_title, |keeper, title| keeper.put(title.0));
-        keeper.byte(self.policy.0);
+        keeper.byte(self.policy.bits());
         keeper.list(self.stored.iter(), |keeper, stored| {
             keeper.byte(stored.entity.code());
             keeper.octets(stored.certificate.as_der());
         });
-        for key in &self.own {
-            keeper.option(key.as_ref(), |keeper, key| {
+        for kind in KEY_PAIRS {
+            keeper.option(self.own_key(kind), |keeper, key| {
                 keeper.flag(key.curve() == Curve::P384);
                 keeper.octets(&key.to_bytes());
             });
@@ -374,7 +376,6 @@ impl SecuritySetup {
         let mut kept = Kept::open(OBJECT, VERSION, bytes)?;
         let server_title = SystemTitle(kept.array()?);
         let mut setup = Self::new(config, server_title);
-        setup.client_title = kept.option("client title", Kept::array)?.map(SystemTitle);
         let policy = kept.u8()?;
         setup.policy = PolicyBits::new(policy).ok_or_else(|| kept.impossible("policy"))?;
         setup.stored = kept.list("certificates", STORED_CERTIFICATES_MAX, |kept| {
@@ -391,8 +392,8 @@ impl SecuritySetup {
                 certificate,
             })
         })?;
-        for key in &mut setup.own {
-            *key = kept.option("own key", |kept| {
+        for kind in KEY_PAIRS {
+            let key = kept.option("own key", |kept| {
                 let curve = if kept.flag("curve")? {
                     Curve::P384
                 } else {
@@ -401,6 +402,7 @@ impl SecuritySetup {
                 let point = kept.octets("own key", POINT_LEN_MAX)?;
                 PublicKey::from_bytes(curve, point).map_err(|_| kept.impossible("own key"))
             })?;
+            setup.own.extend(key.map(|key| (kind, key)));
         }
         kept.finish()?;
         Ok(setup)
@@ -414,15 +416,12 @@ const ENTITIES: [CertificateEntity; 4] = [
     CertificateEntity::Other,
 ];
 
-/// The place of a key pair among the meter's own; no key pair is made for other things.
-const fn place_of(kind: CertificateType) -> Option<usize> {
-    match kind {
-        CertificateType::Signature => Some(0),
-        CertificateType::Agreement => Some(1),
-        CertificateType::Tls => Some(2),
-        CertificateType::Other => None,
-    }
-}
+/// What the meter's own key pairs are for, in the order in which they are kept.
+pub(crate) const KEY_PAIRS: [CertificateType; 3] = [
+    CertificateType::Signature,
+    CertificateType::Agreement,
+    CertificateType::Tls,
+];
 
 /// What a client is told of parameters that cannot be read.
 fn refusal(error: &SecurityError) -> ActionResult {

@@ -1,4 +1,4 @@
-//! Where meters push to: wrapped APDUs on TCP, opened with the keys given.
+//! Where meters push to: wrapped APDUs on TCP and in datagrams, opened with the keys given.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use gridloom_core::SystemTitle;
 use gridloom_dlms::counter::ReceiveCounter;
 use gridloom_dlms::security::{CipherContext, CipheredApdu, GENERAL_GLO, Keys, Policy};
-use gridloom_dlms::wrapper::Deframer;
+use gridloom_dlms::wrapper::{Deframer, Frame};
 use gridloom_host::{Listener, NetError};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -23,6 +23,9 @@ const PUSHES_MAX: usize = 256;
 
 /// Titles whose counters are remembered; pushes of more are refused.
 const TITLES_MAX: usize = 10_000;
+
+/// The longest datagram.
+const DATAGRAM_MAX: usize = 65_535;
 
 /// A meter that says nothing for this long is hung up on.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
@@ -42,6 +45,10 @@ impl PushListener {
         let address = listener.address();
         let socket = listener.into_socket();
         let (sender, pushes) = mpsc::channel(PUSHES_MAX);
+        // Where the port is taken for datagrams, streams are served all the same.
+        if let Ok(datagrams) = UdpSocket::bind(address).await {
+            tokio::spawn(take_datagrams(datagrams, sender.clone()));
+        }
         tokio::spawn(async move {
             let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
             while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -101,6 +108,17 @@ impl PushListener {
         counter.commit(fresh);
         self.counters.insert(ciphered.title, counter);
         Ok(opened)
+    }
+}
+
+async fn take_datagrams(socket: UdpSocket, sender: mpsc::Sender<Vec<u8>>) {
+    let mut datagram = vec![0; DATAGRAM_MAX];
+    while let Ok(length) = socket.recv(&mut datagram).await {
+        if let Ok(frame) = Frame::decode(&datagram[..length])
+            && sender.send(frame.apdu.to_vec()).await.is_err()
+        {
+            return;
+        }
     }
 }
 

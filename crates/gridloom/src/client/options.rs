@@ -8,18 +8,17 @@ use clap::ValueEnum;
 use gridloom_core::SystemTitle;
 use gridloom_dlms::association::{Conformance, Secret};
 use gridloom_dlms::client::{
-    Authentication, Ciphering, ClientConfig, ReleaseForm, ServiceForm, SigningPair,
+    Authentication, Ciphering, ClientConfig, ClientKeys, ReleaseForm, ServiceForm,
 };
 use gridloom_dlms::hdlc::{Address, ClientLinkConfig};
-use gridloom_dlms::security::{
-    Keys, Policy, PrivateKey, PublicKey, SecurityControl, SecuritySuite, SymmetricKey,
-};
+use gridloom_dlms::security::{Keys, Policy, SecurityControl, SymmetricKey};
 use gridloom_dlms::wrapper::WPort;
 use gridloom_host::{ClientRoute, DialAddress};
 use serde::Deserialize;
 
-use crate::emulate::Transport;
+use super::protection::{ProtectionOptions, signing_pair};
 use crate::hex;
+use crate::transport::Transport;
 
 /// The most that a file of secrets may hold.
 const SECRETS_BYTES_MAX: u64 = 64 * 1024;
@@ -69,7 +68,8 @@ pub(crate) struct MeterOptions {
     /// Authentication key in hexadecimal
     #[arg(long, value_name = "HEX", requires = "ek", conflicts_with = "keys")]
     ak: Option<String>,
-    /// TOML file with ek, ak and perhaps password, meter_title, signing_key, meter_public_key
+    /// TOML file with ek, ak and perhaps password, meter_title, kek, signing_key, agreement_key,
+    /// meter_public_key, meter_agreement_key
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Our own system title, 16 hexadecimal digits
@@ -81,9 +81,11 @@ pub(crate) struct MeterOptions {
     /// Use a key of this association alone
     #[arg(long)]
     dedicated: bool,
-    /// Use general ciphering instead of a tag per service
+    /// Use general-glo-ciphering instead of a tag per service
     #[arg(long)]
     general: bool,
+    #[command(flatten)]
+    protection: ProtectionOptions,
     /// Release the association without user information, for meters that refuse it
     #[arg(long)]
     bare_release: bool,
@@ -107,13 +109,16 @@ pub(crate) struct MeterOptions {
 /// A TOML file of secrets.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SecretsFile {
+pub(super) struct SecretsFile {
     ek: Option<String>,
     ak: Option<String>,
     password: Option<String>,
     meter_title: Option<String>,
-    signing_key: Option<String>,
-    meter_public_key: Option<String>,
+    pub(super) kek: Option<String>,
+    pub(super) signing_key: Option<String>,
+    pub(super) agreement_key: Option<String>,
+    pub(super) meter_public_key: Option<String>,
+    pub(super) meter_agreement_key: Option<String>,
 }
 
 /// What the options mean.
@@ -121,6 +126,8 @@ pub(crate) struct Plan {
     pub(crate) route: ClientRoute,
     /// Without the dedicated key, which is fresh for each association.
     pub(crate) config: ClientConfig,
+    /// Without their seed, which is fresh too.
+    pub(crate) keys: Option<ClientKeys>,
     pub(crate) dedicated: bool,
     pub(crate) counter_file: Option<PathBuf>,
 }
@@ -138,11 +145,25 @@ impl MeterOptions {
                 .with_context(|| format!("--keys {}", path.display()))?,
             None => SecretsFile::default(),
         };
-        let ciphering = self.ciphering(&secrets)?;
+        let mut ciphering = self.ciphering(&secrets)?;
+        let mut keys = None;
+        match &mut ciphering {
+            Some(one) => {
+                let (suite, meter) = (one.suite, one.server_title);
+                let found = self.protection.protection(suite, &secrets, meter)?;
+                one.form = found.form.unwrap_or(one.form);
+                keys = found.keys;
+            }
+            None => ensure!(
+                !self.protection.is_asked(),
+                "--general-ciphering and --sign protect ciphered services: give --ek and --ak, or \
+                 --keys"
+            ),
+        }
         let config = ClientConfig {
             client: self.client,
             server: self.server,
-            authentication: self.authentication(&secrets, ciphering.as_ref())?,
+            authentication: self.authentication(&secrets, ciphering.as_ref(), keys.as_ref())?,
             ciphering,
             max_pdu: 0xFFFF,
             conformance: Conformance::STANDARD,
@@ -158,6 +179,7 @@ impl MeterOptions {
             route: self.route(self.client)?,
             dedicated: self.dedicated,
             counter_file: self.counter_file.clone(),
+            keys,
             config,
         })
     }
@@ -238,6 +260,7 @@ impl MeterOptions {
         &self,
         secrets: &SecretsFile,
         ciphering: Option<&Ciphering>,
+        keys: Option<&ClientKeys>,
     ) -> anyhow::Result<Authentication> {
         let needs_keys = || {
             ensure!(
@@ -259,17 +282,7 @@ impl MeterOptions {
             }
             Proof::Ecdsa => {
                 needs_keys()?;
-                let suite = ciphering.map_or(SecuritySuite::Suite1, |one| one.suite);
-                let curve = suite.curve().context("--auth ecdsa needs suite 1 or 2")?;
-                let (Some(own), Some(server)) = (&secrets.signing_key, &secrets.meter_public_key)
-                else {
-                    bail!("--auth ecdsa needs signing_key and meter_public_key in --keys FILE");
-                };
-                let own = PrivateKey::from_bytes(curve, &hex::bytes("signing_key", own)?)
-                    .context("signing_key")?;
-                let server = PublicKey::from_bytes(curve, &hex::bytes("meter_public_key", server)?)
-                    .context("meter_public_key")?;
-                Authentication::Ecdsa(Box::new(SigningPair { own, server }))
+                Authentication::Ecdsa(Box::new(signing_pair(keys)?))
             }
         })
     }
@@ -289,11 +302,8 @@ impl MeterOptions {
         };
         let ek = SymmetricKey::from_bytes(&hex::bytes("--ek", ek)?).context("--ek")?;
         let ak = SymmetricKey::from_bytes(&hex::bytes("--ak", ak)?).context("--ak")?;
-        let suite = match (ek.as_bytes().len(), self.auth) {
-            (32, _) => SecuritySuite::Suite2,
-            (_, Proof::Ecdsa) => SecuritySuite::Suite1,
-            (_, Proof::None | Proof::Lls | Proof::Gmac | Proof::Sha256) => SecuritySuite::Suite0,
-        };
+        let by_ecdsa = self.auth == Proof::Ecdsa;
+        let suite = self.protection.suite(ek.as_bytes().len(), by_ecdsa)?;
         let meter = self.meter_title.as_ref().or(secrets.meter_title.as_ref());
         let title: SystemTitle = hex::title("--title", &self.title)?;
         let server_title = meter

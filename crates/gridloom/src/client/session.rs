@@ -8,7 +8,9 @@ use gridloom_core::{Instant, ObisCode, SystemTitle};
 use gridloom_dlms::apdu::{AttributeDescriptor, MethodDescriptor, SelectiveAccess};
 use gridloom_dlms::association::{Conformance, Secret};
 use gridloom_dlms::axdr::Data;
-use gridloom_dlms::client::{Authentication, Client, ClientConfig, ClientError, Request, Response};
+use gridloom_dlms::client::{
+    Authentication, Client, ClientConfig, ClientError, ClientKeys, Request, Response,
+};
 use gridloom_dlms::counter::{ReceiveCounter, TransmitCounter};
 use gridloom_host::{ClientRoute, ClientSession, ClientTransport, Clock, SessionError, entropy};
 
@@ -119,7 +121,15 @@ impl MeterSession {
             None => Ok(()),
         });
         let transport = ClientTransport::connect(&plan.route, clock.clone()).await?;
-        let client = Client::new(config, transmit, receive);
+        let mut client = Client::new(config, transmit, receive);
+        if let Some(keys) = &plan.keys {
+            let mut seed = vec![0; ClientKeys::SEED_LEN];
+            fill(&mut seed)?;
+            client = client.with_keys(ClientKeys {
+                seed: Secret::new(seed),
+                ..keys.clone()
+            });
+        }
         let mut session = ClientSession::new(transport, client, clock.clone(), reserve);
         let mut challenge = [0; CHALLENGE_LEN];
         fill(&mut challenge)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
@@ -14,20 +15,23 @@ use gridloom_host::{
     ArchiveDisk, CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, Handle,
     LedgerDisk, ListenOptions, Listener, Net, NodeIndex, Runner, Running,
 };
+use gridloom_nodes::envelope::Role;
 use gridloom_nodes::{
     ArchiveNode, EdgeNode, GatewayNode, MeterNode, UtilityConfig, UtilityMemory, UtilityNode,
 };
 use gridloom_sim::town::{self, Homes, Town, TownPlan};
 use gridloom_store::{Ledger, LedgerConfig};
-use gridloom_web::Snapshot;
+use gridloom_web::{Desks, Snapshot};
 
 use super::keys::{self, Applicant};
 use super::texting::Texting;
 use crate::config::{Config, LoadKind, Pace};
 use crate::console::{Console, ConsolePort, Token};
 use crate::founding::Founding;
-use crate::headend::{HeadEnd, Reads, Work};
+use crate::headend::{self, HeadEnd, Reads, Work};
 use crate::links::Links;
+use crate::pki;
+use crate::security::EdgeDesk;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -44,8 +48,10 @@ pub(super) struct Plant {
     head_end: HeadEnd,
     disks: Vec<Disk>,
     console: Option<ConsolePort>,
+    security: EdgeDesk,
     addresses: [(&'static str, SocketAddr); 5],
     texting: Option<Texting>,
+    links: String,
 }
 
 impl Plant {
@@ -87,7 +93,7 @@ impl Plant {
             }
         };
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
-        let office = super::office::open(directory, &town, now.utc)?;
+        let (office, masters) = super::office::open(directory, &town, now.utc)?;
 
         let (ledger, recovery) =
             Ledger::recover(LedgerConfig::default(), start.checkpoint, start.segments)?;
@@ -111,7 +117,7 @@ impl Plant {
         let utility = UtilityNode::new(utility_config(config, &town)?, town.served(), memory, now);
 
         let edge_cells = cells.all_of("edge-1")?;
-        let cell = |name: &str| edge_cells.get(name).map(Vec::as_slice);
+        let cell = |name: &'static str| edge_cells.get(name).map(Vec::as_slice);
         let edge_memory = EdgeMemory::read(cell)?;
         let edge_config = EdgeConfig {
             // The town's own comes from its seed, which anybody may know.
@@ -121,13 +127,22 @@ impl Plant {
             ]),
             ..town.edge()
         };
+        let screening = edge_config.screening;
         let edge = Edge::new(edge_config, town.registry(), &edge_memory);
+        // Keys that were changed stand in the edge's own memory, over those of the registry.
+        let edge_node = EdgeNode::new("edge-1".into(), edge).with_edge_key(
+            office.edge_key.clone(),
+            cell,
+            now,
+        )?;
 
         let mut meters = Runner::new(net.clone());
         for house in town.houses() {
             let name = cell_name(house.meter());
+            let mut config = house.config().clone();
+            config.access.master = masters.get(&house.meter()).cloned();
             let meter = Meter::start(
-                house.config().clone(),
+                config,
                 house.load(),
                 &cells.all_of(&name)?,
                 Boot::Reset,
@@ -164,28 +179,33 @@ impl Plant {
         )?;
         meters.disk(field_disk.handle());
 
-        let links = Links;
+        let links = links_of(config, directory, &clock)?;
         let mut archive = Runner::new(net.clone());
         let node = archive.add("archive-1", ArchiveNode::new("archive-1".into()));
-        links.listen(&mut archive, node, archive_port);
+        links.listen(&mut archive, node, Role::Archive, archive_port);
         archive.disk(archive_disk.handle());
 
         let mut utility_runner = Runner::new(net.clone());
         let node = utility_runner.add("utility", utility);
-        links.listen(&mut utility_runner, node, utility_port);
-        links.dial(&mut utility_runner, node, addresses[3].1.into());
+        links.listen(&mut utility_runner, node, Role::Utility, utility_port);
+        links.dial(
+            &mut utility_runner,
+            node,
+            Role::Utility,
+            addresses[3].1.into(),
+        );
         utility_runner.disk(utility_disk.handle());
 
         let mut edge_runner = Runner::new(net.clone());
-        let node = edge_runner.add("edge-1", EdgeNode::new("edge-1".into(), edge));
-        links.listen(&mut edge_runner, node, edge_port);
-        links.dial(&mut edge_runner, node, addresses[2].1.into());
+        let node = edge_runner.add("edge-1", edge_node);
+        links.listen(&mut edge_runner, node, Role::Edge, edge_port);
+        links.dial(&mut edge_runner, node, Role::Edge, addresses[2].1.into());
         edge_runner.disk(field_disk.handle());
 
         let mut gateway = Runner::new(net.clone());
         let node = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
         gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
-        links.dial(&mut gateway, node, addresses[1].1.into());
+        links.dial(&mut gateway, node, Role::Gateway, addresses[1].1.into());
 
         let texting = match &config.sms {
             Some(sms) => Some(Texting::start(sms, clock.clone())?),
@@ -204,19 +224,29 @@ impl Plant {
         };
         let utility = utility_runner.start();
         let head_end = HeadEnd::start(office, addresses[2].1.into(), work, &net, &links, now)?;
+        let edge = edge_runner.start();
+        let security = EdgeDesk::open(
+            edge.handle(),
+            "edge-1",
+            &screening,
+            links.clone(),
+            directory,
+        )?;
         Ok(Self {
             speed,
             clock,
             head_end,
             archive: archive.start(),
             utility,
-            edge: edge_runner.start(),
+            edge,
+            security,
             gateway: gateway.start(),
             meters: meters.start(),
             disks: vec![field_disk, utility_disk, archive_disk],
             console: Some(console),
             addresses,
             texting,
+            links: links.summary()?,
         })
     }
 
@@ -228,6 +258,11 @@ impl Plant {
     /// Where the console is served.
     pub(super) fn console(&self) -> SocketAddr {
         self.addresses[4].1
+    }
+
+    /// What protects the links between the tiers.
+    pub(super) fn links(&self) -> &str {
+        &self.links
     }
 
     /// Where the layers listen, as aligned lines.
@@ -242,8 +277,11 @@ impl Plant {
     /// Serves the console.
     pub(super) fn serve_console(&mut self, token: Token, first: Snapshot) -> Console {
         let port = self.console.take().expect("the console is served once");
-        let desk = self.head_end.desk(Some(self.utility.handle()));
-        Console::start(port, token, Some(desk), first)
+        let desks = Desks {
+            head_end: Some(self.head_end.desk(Some(self.utility.handle()))),
+            security: Some(Arc::new(self.security.clone())),
+        };
+        Console::start(port, token, desks, first)
     }
 
     /// A picture of everything.
@@ -332,6 +370,31 @@ impl Plant {
             disk.close();
         }
     }
+}
+
+/// How the demo's tiers reach each other: over TLS under an authority of its own, unless it is told
+/// otherwise.
+fn links_of(config: &Config, data: &DataDirectory, clock: &Clock) -> anyhow::Result<Links> {
+    if !config.demo_tls {
+        return Ok(Links::in_the_clear());
+    }
+    let names = [
+        (Role::Gateway, "gateway-1"),
+        (Role::Edge, "edge-1"),
+        (Role::Utility, pki::UTILITY),
+        (Role::HeadEnd, headend::NODE),
+        (Role::Archive, "archive-1"),
+    ];
+    let nodes: anyhow::Result<Vec<_>> = names
+        .into_iter()
+        .map(|(role, name)| pki::node_name(role, name))
+        .collect();
+    let nodes = nodes?;
+    let directory = match &config.pki {
+        Some(directory) => directory.clone(),
+        None => pki::keep_throwaway(data.path(), &config.name, &nodes, clock)?,
+    };
+    Links::over_tls(&directory, &nodes, clock)
 }
 
 /// The key of a meter's memory cells.

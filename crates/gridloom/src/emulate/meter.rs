@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::ValueEnum;
 use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
-use gridloom_dlms::security::Keys;
-use gridloom_field::Client;
+use gridloom_dlms::security::{Keys, SecuritySuite, SymmetricKey};
 use gridloom_field::meter::{Boot, Meter, Output};
+use gridloom_field::{Client, Line, PushReach, Reach};
 use gridloom_host::dlms::{MeterListenOptions, MeterListener, MeterWire, SERVERS_MAX};
 use gridloom_host::{
     CellDisk, Clock, DataDirectory, DialAddress, DialOptions, Disk, DiskParts, Framing, Net,
@@ -22,14 +22,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::fleet::{Fleet, cell_name};
 use super::kept::Kept;
+use super::security::{MeterSecurity, SecurityOptions};
 use crate::hex;
 use crate::signals::stop_asked;
 use crate::table::listing;
+use crate::transport::Transport;
 use crate::usage::usage;
 
 /// The keys of the standard's own examples: everybody knows them.
 const PUBLISHED_EK: &str = "000102030405060708090A0B0C0D0E0F";
 const PUBLISHED_AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF";
+/// In suite 2.
+const PUBLISHED_LONG_EK: &str = "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F";
+const PUBLISHED_LONG_AK: &str = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEF";
 const PUBLISHED_PASSWORD: &str = "12345678";
 
 /// Rows of the printed table; of more meters the first and the last are shown.
@@ -37,17 +42,6 @@ const ROWS_MAX: u32 = 20;
 
 /// Days of profile that can be filled before the start: what a meter keeps.
 const DAYS_MAX: u32 = 35;
-
-/// How frames lie on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Transport {
-    /// The wrapper over TCP (IEC 62056-47)
-    Wrapper,
-    /// HDLC over TCP (IEC 62056-46)
-    Hdlc,
-    /// The wrapper over UDP
-    Udp,
-}
 
 /// Meters that clients connect to
 #[derive(clap::Args)]
@@ -70,15 +64,17 @@ pub(crate) struct EmulatedMeters {
     /// System title of the first meter, 16 hexadecimal digits; the next ones count on
     #[arg(long, value_name = "HEX")]
     title: Option<String>,
-    /// Global unicast encryption key of every meter, 32 hexadecimal digits
+    /// Global unicast encryption key of every meter, 32 hexadecimal digits; 64 in suite 2
     #[arg(long, value_name = "HEX", requires = "ak")]
     ek: Option<String>,
-    /// Authentication key of every meter, 32 hexadecimal digits
+    /// Authentication key of every meter, of the same length
     #[arg(long, value_name = "HEX", requires = "ek")]
     ak: Option<String>,
     /// Password of client 17
     #[arg(long, value_name = "TEXT")]
     llspassword: Option<String>,
+    #[command(flatten)]
+    security: SecurityOptions,
     /// Seed of the households
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -100,6 +96,9 @@ pub(crate) struct EmulatedMeters {
     /// How many times faster than the wall the meters' time runs
     #[arg(long, default_value = "1")]
     speed: String,
+    /// Let clients have meters push to other machines than this one
+    #[arg(long)]
+    allow_remote: bool,
     /// Print what is served as JSON
     #[arg(long)]
     json: bool,
@@ -108,6 +107,7 @@ pub(crate) struct EmulatedMeters {
 struct Plan {
     town: Town,
     titles: Vec<SystemTitle>,
+    security: MeterSecurity,
     edge: Option<Edge>,
     clock: Clock,
     /// When the first profiles begin.
@@ -125,7 +125,8 @@ const FIRST_DIAL_WITHIN: Duration = Duration::from_millis(500);
 
 impl EmulatedMeters {
     pub(crate) async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let listener = self.listener().await?;
+        let mut listener = self.listener().await?;
+        let reach = self.reach(listener.address());
         let address = match (&self.serial, listener.address()) {
             (Some(device), _) => device.display().to_string(),
             (None, address) => address.context("a socket has an address")?.to_string(),
@@ -153,9 +154,11 @@ impl EmulatedMeters {
             if let Some(edge) = &plan.edge {
                 config.edge_title = edge.title;
             }
+            config.reach = reach;
             let password = self.llspassword.as_deref().unwrap_or(PUBLISHED_PASSWORD);
-            config.access = config
-                .access
+            config.access = plan
+                .security
+                .access()
                 .with_password(Client::Reader, password.as_bytes());
             let now = plan.clock.now();
             let is_new = memory.is_empty();
@@ -176,14 +179,18 @@ impl EmulatedMeters {
             if is_new {
                 catch_up(&mut meter, plan.clock.now(), &mut written);
             }
-            let node = Kept::new(MeterNode::new(meter), cells.is_none());
-            let index = runner.add(&name, node);
+            let mut node = Kept::new(MeterNode::new(meter), cells.is_none());
+            // One line leads to all meters: it is as the first one is set.
+            if index == 0 && reach.line == Line::Hdlc {
+                listener.set_line(node.line());
+            }
+            let number = runner.add(&name, node);
             if let Some(edge) = &plan.edge {
                 let options = DialOptions {
                     first_within: FIRST_DIAL_WITHIN,
                     ..DialOptions::new(Framing::DlmsWrapper)
                 };
-                runner.dial(index, edge.gateway.clone(), options);
+                runner.dial(number, edge.gateway.clone(), options);
             }
             if let Some(cells) = &mut cells {
                 cells.install(&name, &written)?;
@@ -215,6 +222,27 @@ impl EmulatedMeters {
             disk.close();
         }
         Ok(())
+    }
+
+    /// The meters' own connection, as they show it and may use it.
+    fn reach(&self, address: Option<SocketAddr>) -> Reach {
+        Reach {
+            port: address.map(|address| address.port()),
+            address: address.and_then(|address| match address.ip() {
+                IpAddr::V4(ip) => Some(ip),
+                IpAddr::V6(_) => None,
+            }),
+            line: match self.transport {
+                // A serial line stands for ever: nothing is agreed to again.
+                Transport::Hdlc if self.serial.is_none() => Line::Hdlc,
+                Transport::Hdlc | Transport::Wrapper | Transport::Udp => Line::Wrapper,
+            },
+            pushes: if self.allow_remote {
+                PushReach::Anywhere
+            } else {
+                PushReach::Loopback
+            },
+        }
     }
 
     async fn listener(&self) -> anyhow::Result<MeterListener> {
@@ -262,13 +290,17 @@ impl EmulatedMeters {
                     self.period
                 )
             })?;
-        let keys = match (&self.ek, &self.ak) {
-            (Some(ek), Some(ak)) => Keys::new(hex::key("--ek", ek)?, hex::key("--ak", ak)?),
-            (_, _) => Keys::new(
-                hex::key("--ek", PUBLISHED_EK)?,
-                hex::key("--ak", PUBLISHED_AK)?,
-            ),
+        let given = self.ek.as_ref().map(|ek| ek.len() / 2);
+        let suite = self.security.suite(given);
+        let (ek, ak) = match (&self.ek, &self.ak) {
+            (Some(ek), Some(ak)) => (ek.as_str(), ak.as_str()),
+            (_, _) => published_keys(suite),
         };
+        let key = |name: &str, text: &str| -> anyhow::Result<SymmetricKey> {
+            SymmetricKey::from_bytes(&hex::bytes(name, text)?).with_context(|| name.to_owned())
+        };
+        let keys = Keys::pair(key("--ek", ek)?, key("--ak", ak)?).context("--ek and --ak")?;
+        let security = self.security.plan(suite, &keys)?;
         let first = match &self.title {
             Some(text) => hex::title("--title", text)?,
             None => SystemTitle::new(*b"GLM", 1),
@@ -319,6 +351,7 @@ impl EmulatedMeters {
         Ok(Plan {
             town,
             titles,
+            security,
             edge,
             clock,
             from,
@@ -338,6 +371,8 @@ impl EmulatedMeters {
 
     fn announce(&self, address: &str, plan: &Plan, out: &mut impl Write) -> anyhow::Result<()> {
         let published = self.ek.is_none() && self.llspassword.is_none();
+        let security = &plan.security;
+        let (published_ek, published_ak) = published_keys(security.suite);
         let transport = match self.transport {
             Transport::Wrapper => "",
             Transport::Hdlc => " --transport hdlc",
@@ -359,6 +394,9 @@ impl EmulatedMeters {
                 "address": address,
                 "transport": self.transport_name(),
                 "durable": self.data.is_some(),
+                "suite": security.suite.code(),
+                "mechanism": security.auth(),
+                "public_keys": security.public_keys().into_iter().collect::<BTreeMap<_, _>>(),
                 "meters": meters,
             });
             writeln!(out, "{served}")?;
@@ -387,12 +425,21 @@ impl EmulatedMeters {
         )?;
         writeln!(
             out,
-            "clients      16 public, 17 reader (password, or keys), 1 management (keys, HLS 5)"
+            "clients      16 public, 17 reader (password, or keys), 1 management (keys, HLS {}), \
+             suite {}",
+            security.hls(),
+            security.suite,
         )?;
+        for (what, key) in security.public_keys() {
+            writeln!(out, "public key   {what} {key}")?;
+        }
+        if let Some(options) = security.published_client()? {
+            writeln!(out, "client pairs {options}")?;
+        }
         if published {
             writeln!(
                 out,
-                "published    --ek {PUBLISHED_EK} --ak {PUBLISHED_AK} --password {PUBLISHED_PASSWORD}\n\
+                "published    --ek {published_ek} --ak {published_ak} --password {PUBLISHED_PASSWORD}\n\
                  \x20            Everybody knows these: for trying only."
             )?;
         }
@@ -411,10 +458,11 @@ impl EmulatedMeters {
         }
         let secret = if published { PUBLISHED_PASSWORD } else { "…" };
         let (ek, ak) = if published {
-            (PUBLISHED_EK, PUBLISHED_AK)
+            (published_ek, published_ak)
         } else {
             ("…", "…")
         };
+        let client = security.client_options()?;
         let serial = match self.serial {
             Some(_) => "--serial ",
             None => "",
@@ -423,9 +471,17 @@ impl EmulatedMeters {
             out,
             "read it      gridloom read {serial}{address}{transport} --obis 0.0.42.0.0.255\n\
              \x20            gridloom read {serial}{address}{transport} --client 17 --auth lls --password {secret} --browse\n\
-             \x20            gridloom read {serial}{address}{transport} --client 1 --auth gmac --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
+             \x20            gridloom read {serial}{address}{transport} --client 1 {client} --ek {ek} --ak {ak} --obis 1.0.99.1.0.255"
         )?;
         Ok(())
+    }
+}
+
+/// The keys that everybody knows, in a suite.
+const fn published_keys(suite: SecuritySuite) -> (&'static str, &'static str) {
+    match suite {
+        SecuritySuite::Suite0 | SecuritySuite::Suite1 => (PUBLISHED_EK, PUBLISHED_AK),
+        SecuritySuite::Suite2 => (PUBLISHED_LONG_EK, PUBLISHED_LONG_AK),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The API's desk: what it asks becomes orders of the node, what the node reports becomes views.
 
 mod asking;
+mod campaigns;
 mod views;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,12 @@ use gridloom_nodes::headend::{ChangeState, OrderId, OrderReport, OrderState as N
 use gridloom_nodes::{HeadEndNode, UtilityNode};
 use gridloom_store::DeviceRow;
 use gridloom_web::{
-    Answer, Desk, DeskError, Fault, HeadEndView, ImportReport, MeterView, NewOrder, OrderView, Page,
+    Answer, CampaignAction, CampaignView, Desk, DeskError, Fault, HeadEndView, ImportReport,
+    MeterView, NewCampaign, NewOrder, OrderView, Page, Previous,
 };
 use zeroize::Zeroizing;
 
+use super::Firmware;
 use crate::area;
 
 const ONLY: NodeIndex = NodeIndex(0);
@@ -40,6 +43,7 @@ pub(crate) struct HeadEndDesk {
     /// Of this process, if it runs one.
     utility: Option<Handle<UtilityNode>>,
     templates: Arc<Templates>,
+    firmware: Firmware,
     /// Operators wait by the wall, the node by its own clock.
     speed: u32,
     /// The orders that the node knows as several, by the first one's number.
@@ -59,12 +63,14 @@ impl HeadEndDesk {
         head_end: Handle<HeadEndNode>,
         utility: Option<Handle<UtilityNode>>,
         templates: Templates,
+        firmware: Firmware,
         speed: u32,
     ) -> Self {
         Self {
             head_end,
             utility,
             templates: Arc::new(templates),
+            firmware,
             speed,
             split: Arc::default(),
         }
@@ -304,6 +310,43 @@ impl Desk for HeadEndDesk {
     fn order(&self, id: u64) -> Answer<OrderView> {
         let desk = self.clone();
         Box::pin(async move { desk.report(id, views::Parts::Shown).await })
+    }
+
+    fn start_campaign(
+        &self,
+        campaign: NewCampaign,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView> {
+        Box::pin(campaigns::start(self.clone(), campaign, image, by))
+    }
+
+    fn campaigns(&self) -> Answer<Vec<CampaignView>> {
+        let desk = self.clone();
+        Box::pin(async move { desk.ask(|node, _| campaigns::all(node)).await })
+    }
+
+    fn campaign(&self, id: u64) -> Answer<CampaignView> {
+        let desk = self.clone();
+        Box::pin(async move { desk.ask(move |node, _| campaigns::one(node, id)).await? })
+    }
+
+    fn change_campaign(&self, id: u64, action: CampaignAction, by: String) -> Answer<CampaignView> {
+        let desk = self.clone();
+        Box::pin(async move {
+            desk.ask(move |node, now| campaigns::change(node, id, action, &by, now))
+                .await?
+        })
+    }
+
+    fn roll_back(
+        &self,
+        id: u64,
+        previous: Previous,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView> {
+        Box::pin(campaigns::roll_back(self.clone(), id, previous, image, by))
     }
 
     fn status(&self) -> Answer<HeadEndView> {

@@ -2,17 +2,20 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use gridloom_headend::vault::LocalMasterKeys;
 use gridloom_host::entropy;
 use zeroize::Zeroizing;
 
+use super::holder::{Holder, MasterKeys};
+use crate::config::{ANSWER_WITHIN, VaultConfig};
 use crate::founding::write_durably;
 use crate::hex;
 
 /// Holds the key instead of a file: what such a file would hold.
-const VARIABLE: &str = "GRIDLOOM_MASTER_KEY";
+pub(super) const VARIABLE: &str = "GRIDLOOM_MASTER_KEY";
 
 /// Beside the database, where no other place is named.
 const FILE: &str = "master.key";
@@ -28,19 +31,51 @@ const FILE_BYTES_MAX: usize = 8_192;
 pub(crate) struct MasterKeyOption {
     /// File of the master key, made on first use [default: GRIDLOOM_MASTER_KEY, or master.key in
     /// the data directory]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "vault_command")]
     master_key: Option<PathBuf>,
+    /// Program that holds the master key, with its arguments, divided by spaces; see
+    /// docs/howto/hold-the-master-key.md
+    #[arg(long, value_name = "COMMAND", value_delimiter = ' ')]
+    vault_command: Vec<String>,
+    #[arg(skip = ANSWER_WITHIN)]
+    answer_within: Duration,
 }
 
 impl MasterKeyOption {
     /// The key of the data directory, or of the environment.
     pub(crate) const fn of_directory() -> Self {
-        Self { master_key: None }
+        Self {
+            master_key: None,
+            vault_command: Vec::new(),
+            answer_within: ANSWER_WITHIN,
+        }
+    }
+
+    /// What the configuration says of the vault, where no flag says otherwise.
+    pub(crate) fn or_configured(&mut self, vault: &VaultConfig) {
+        self.answer_within = vault.answer_within;
+        if self.master_key.is_none() && self.vault_command.is_empty() {
+            self.vault_command.clone_from(&vault.command);
+        }
     }
 
     /// Reads the key; makes one in the file where there is none and `is_used` tells that no keys
     /// are wrapped yet.
     pub(crate) fn read(
+        &self,
+        data: &Path,
+        is_used: bool,
+        news: &mut Vec<String>,
+    ) -> anyhow::Result<MasterKeys> {
+        if !self.vault_command.is_empty() {
+            let command = self.vault_command.clone();
+            let holder = Holder::start(command, self.answer_within).context("[vault] command")?;
+            return Ok(MasterKeys::Program(holder));
+        }
+        self.read_local(data, is_used, news).map(MasterKeys::Local)
+    }
+
+    fn read_local(
         &self,
         data: &Path,
         is_used: bool,
@@ -119,7 +154,7 @@ mod tests {
     fn a_key_is_made_once_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
-        let option = MasterKeyOption { master_key: None };
+        let option = MasterKeyOption::of_directory();
         let mut news = Vec::new();
         option.read(data, false, &mut news).unwrap();
         assert_eq!(news.len(), 1);

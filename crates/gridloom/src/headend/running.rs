@@ -11,10 +11,11 @@ use gridloom_host::{
     DialAddress, Disk, DiskParts, Handle, LinkLimits, MeterListenOptions, MeterListener, Net,
     NodeIndex, Runner, Running, entropy,
 };
+use gridloom_nodes::envelope::Role;
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
-use super::{HeadEndDesk, NODE, Office};
+use super::{Firmware, HeadEndDesk, NODE, Office};
 use crate::config::HeadEndSettings;
 use crate::links::Links;
 
@@ -60,6 +61,7 @@ pub(crate) enum Reads {
 /// A head-end at work.
 pub(crate) struct HeadEnd {
     templates: Templates,
+    firmware: Firmware,
     speed: u32,
     running: Running<HeadEndNode>,
     disk: Disk,
@@ -84,6 +86,8 @@ impl HeadEnd {
         };
         let templates = office.templates.clone();
         let mut config = HeadEndConfig::new(NODE, office.title, office.templates, reading);
+        config.edge_key = Some(office.edge_key);
+        config.images = office.firmware.load(&memory.images_wanted())?;
         config.seed = Seed::new(u64::from_be_bytes(office.title.0));
         config.reading_of_pushers = Some(rarely()?);
         config.history = work.settings.history;
@@ -104,7 +108,7 @@ impl HeadEnd {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add(NODE, node);
-        links.dial(&mut runner, index, utility);
+        links.dial(&mut runner, index, Role::HeadEnd, utility);
         for listener in work.pushes {
             let options = MeterListenOptions {
                 limits: LinkLimits {
@@ -119,6 +123,7 @@ impl HeadEnd {
         runner.disk(disk.handle());
         Ok(Self {
             templates,
+            firmware: office.firmware,
             speed: work.speed,
             running: runner.start(),
             disk,
@@ -133,6 +138,7 @@ impl HeadEnd {
             self.running.handle(),
             utility,
             self.templates.clone(),
+            self.firmware.clone(),
             self.speed,
         );
         Arc::new(desk)

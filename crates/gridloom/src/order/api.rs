@@ -19,14 +19,49 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// The server gives itself half a minute.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
+const JSON: &str = "application/json";
+
 /// Where the API is, and who asks.
-pub(super) struct Api {
+pub(crate) struct Api {
     host: String,
-    token: Zeroizing<String>,
+    /// Which part of the API.
+    area: Area,
+    token: Option<Zeroizing<String>>,
+}
+
+/// A part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Area {
+    HeadEnd,
+    Security,
+}
+
+impl Area {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::HeadEnd => "headend",
+            Self::Security => "security",
+        }
+    }
 }
 
 impl Api {
-    pub(super) fn new(url: &str, token_file: &Path) -> anyhow::Result<Self> {
+    /// A head-end, and who orders.
+    pub(crate) fn new(url: &str, token_file: &Path) -> anyhow::Result<Self> {
+        Self::of(url, Area::HeadEnd, Some(token_file))
+    }
+
+    /// An edge's screening, and who decides.
+    pub(crate) fn of_security(url: &str, token_file: &Path) -> anyhow::Result<Self> {
+        Self::of(url, Area::Security, Some(token_file))
+    }
+
+    /// An edge's screening, for whoever looks.
+    pub(crate) fn reader(url: &str) -> anyhow::Result<Self> {
+        Self::of(url, Area::Security, None)
+    }
+
+    fn of(url: &str, area: Area, token_file: Option<&Path>) -> anyhow::Result<Self> {
         let host = url
             .strip_prefix("http://")
             .map(|rest| rest.trim_end_matches('/'));
@@ -38,48 +73,58 @@ impl Api {
         });
         let host = host
             .with_context(|| format!("--url {url:?}: give http://HOST:PORT as serve prints it"))?;
-        let token = Zeroizing::new(read_secret(token_file)?);
-        ensure!(
-            token.bytes().all(|byte| byte.is_ascii_graphic()),
-            "{} holds no operator's token: name the file that gridloom serve prints",
-            token_file.display()
-        );
         Ok(Self {
             host: host.to_owned(),
-            token,
+            area,
+            token: token_file.map(read_token).transpose()?,
         })
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask("GET", path, None).await
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask("GET", path, JSON, b"").await
     }
 
-    pub(super) async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<T> {
-        self.ask("POST", path, body).await
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        self.ask("POST", path, JSON, body.as_bytes()).await
+    }
+
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> anyhow::Result<T> {
+        self.ask("POST", path, "application/octet-stream", body)
+            .await
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
-        body: Option<&Value>,
+        media_type: &str,
+        body: &[u8],
     ) -> anyhow::Result<T> {
-        let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Zeroizing::new(format!(
-            "{method} /api/v1/headend/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Authorization: Bearer {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+        let authorization = Zeroizing::new(match &self.token {
+            Some(token) => format!("Authorization: Bearer {}\r\n", **token),
+            None => String::new(),
+        });
+        let head = Zeroizing::new(format!(
+            "{method} /api/v1/{}/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             {}Content-Type: {media_type}\r\nContent-Length: {}\r\n\r\n",
+            self.area.word(),
             self.host,
-            *self.token,
+            *authorization,
             body.len()
         ));
         let talk = async {
             let mut stream = TcpStream::connect(&self.host).await?;
-            stream.write_all(request.as_bytes()).await?;
+            stream.write_all(head.as_bytes()).await?;
+            stream.write_all(body).await?;
             let mut answer = Vec::new();
             stream
                 .take(ANSWER_BYTES_MAX)
@@ -100,6 +145,16 @@ impl Api {
         }
         bail!("{status}: {}", words(body))
     }
+}
+
+fn read_token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let token = Zeroizing::new(read_secret(file)?);
+    ensure!(
+        token.bytes().all(|byte| byte.is_ascii_graphic()),
+        "{} holds no operator's token: name the file that gridloom serve prints",
+        file.display()
+    );
+    Ok(token)
 }
 
 /// Status and body of a whole answer.

@@ -9,9 +9,10 @@ use gridloom_host::{
     ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener,
     MeterListener, Net, NodeIndex, Runner, Running, dlms::MeterWire,
 };
+use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
 use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
-use gridloom_web::{Desk, Snapshot};
+use gridloom_web::{Desk, Desks, SecurityDesk, Snapshot};
 
 use super::edge::{EdgeTier, RunningEdge};
 use super::neighbours::dial_address;
@@ -19,8 +20,9 @@ use super::utility::{Ground, RunningUtility};
 use crate::area;
 use crate::config::{Config, Role, Tiers};
 use crate::console::{Console, ConsolePort, Token};
-use crate::headend::{HeadEnd, MasterKeyOption, Office, Reads, Work};
+use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Work};
 use crate::links::Links;
+use crate::pki;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -48,6 +50,7 @@ pub(super) struct Nodes {
     head_end: Option<HeadEnd>,
     archive: Option<(Running<ArchiveNode>, Disk)>,
     console: Option<ConsolePort>,
+    links: Links,
     /// What the console shows of a utility that runs elsewhere.
     elsewhere: UtilityStatus,
     /// Said at the start, as heading and text.
@@ -69,7 +72,10 @@ struct Ports {
 impl Ports {
     async fn bind(config: &Config, tiers: &Tiers) -> anyhow::Result<Self> {
         let listen = &config.listen;
-        let has_console = tiers.has_any(&[Role::Utility, Role::Headend]);
+        // An edge alone has one only where its place is named: on one machine with others the usual
+        // place is theirs.
+        let has_console = tiers.has_any(&[Role::Utility, Role::Headend])
+            || (tiers.has(Role::Edge) && listen.is_console_named);
         Ok(Self {
             console: match has_console {
                 true => Some(ConsolePort::bind(&listen.console).await?),
@@ -133,10 +139,13 @@ impl Nodes {
             let at = listener.address();
             pushes_at.extend(at.map(|at| ("pushes", format!("{at} over {how}"))));
         }
-        let links = Links;
         let net = Net::new(clock.clone(), gridloom_host::entropy::seed()?);
+        let links = links_of(config, tiers, &clock)?;
         let now = clock.now();
-        let mut lines = Vec::new();
+        let mut lines = vec![("links", links.summary()?)];
+        if let Some(words) = open_to_others(config, &at) {
+            lines.push(("warning", words));
+        }
         let directory = || {
             basis
                 .directory
@@ -185,8 +194,8 @@ impl Nodes {
                 let warnings = tier.warnings.iter().cloned();
                 lines.extend(warnings.map(|words| ("warning", words)));
                 let (title, meters) = (tier.title, tier.meters());
-                let upper = &tiers.edge_to_utility;
-                let edge = tier.start(directory()?, port, upper, at_utility, &net, &links)?;
+                let utility = dial_address(&tiers.edge_to_utility, at_utility);
+                let edge = tier.start(directory()?, port, utility, &net, &links, now)?;
                 if let Some(at) = at_edge {
                     lines.push(("edge", format!("{at} as {title}, {meters} meters")));
                 }
@@ -200,7 +209,7 @@ impl Nodes {
             let node = runner.add(name, GatewayNode::new(name.clone()));
             runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
             if let Some(edge) = dial_address(&tiers.gateway_to_edge, at_edge) {
-                links.dial(&mut runner, node, edge);
+                links.dial(&mut runner, node, NodeRole::Gateway, edge);
             }
             runner.start()
         });
@@ -236,6 +245,7 @@ impl Nodes {
             head_end,
             archive,
             console: ports.console,
+            links,
             lines,
         })
     }
@@ -311,10 +321,22 @@ impl Nodes {
             let desk: std::sync::Arc<dyn Desk> = head_end.desk(utility);
             desk
         });
+        let security = match &self.edge {
+            Some(edge) => {
+                let desk: std::sync::Arc<dyn SecurityDesk> =
+                    std::sync::Arc::new(edge.desk(&self.links, data)?);
+                Some(desk)
+            }
+            None => None,
+        };
+        let desks = Desks {
+            head_end: desk,
+            security,
+        };
         Ok(Some(Console::start(
             port,
             token,
-            desk,
+            desks,
             self.snapshot().await?,
         )))
     }
@@ -340,6 +362,39 @@ impl Nodes {
     }
 }
 
+/// What to say where others may reach a tier whose links are in the clear; the gateway's meters
+/// come without TLS anyway.
+fn open_to_others(config: &Config, at: &[Option<SocketAddr>; 4]) -> Option<String> {
+    let [_gateway, tiers @ ..] = at;
+    let open = tiers.iter().flatten().find(|at| !at.ip().is_loopback())?;
+    config.pki.is_none().then(|| {
+        format!(
+            "{open} is open to other machines, and whoever reaches it can speak as a tier: name \
+             certificates with pki.directory"
+        )
+    })
+}
+
+/// How the tiers of this process reach others.
+fn links_of(config: &Config, tiers: &Tiers, clock: &Clock) -> anyhow::Result<Links> {
+    let Some(directory) = &config.pki else {
+        return Ok(Links::in_the_clear());
+    };
+    let names = [
+        (Role::Gateway, NodeRole::Gateway, tiers.gateway.as_str()),
+        (Role::Edge, NodeRole::Edge, tiers.edge.as_str()),
+        (Role::Utility, NodeRole::Utility, pki::UTILITY),
+        (Role::Headend, NodeRole::HeadEnd, headend::NODE),
+        (Role::Archive, NodeRole::Archive, tiers.archive.as_str()),
+    ];
+    let nodes: anyhow::Result<Vec<_>> = names
+        .into_iter()
+        .filter(|(tier, ..)| tiers.has(*tier))
+        .map(|(_, role, name)| pki::node_name(role, name))
+        .collect();
+    Links::over_tls(directory, &nodes?, clock)
+}
+
 fn start_archive(
     name: &str,
     directory: &DataDirectory,
@@ -356,7 +411,7 @@ fn start_archive(
     )?;
     let mut runner = Runner::new(net.clone());
     let node = runner.add(name, ArchiveNode::new(name.to_owned()));
-    links.listen(&mut runner, node, port);
+    links.listen(&mut runner, node, NodeRole::Archive, port);
     runner.disk(disk.handle());
     Ok((runner.start(), disk))
 }

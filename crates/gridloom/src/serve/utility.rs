@@ -9,6 +9,7 @@ use gridloom_host::{
     CellDisk, DataDirectory, Disk, DiskParts, LedgerDisk, Listener, Net, OperationsDisk, Runner,
     Running,
 };
+use gridloom_nodes::envelope::Role;
 use gridloom_nodes::{UtilityMemory, UtilityNode};
 use gridloom_store::{DeviceRow, DeviceState, Ledger, LedgerConfig};
 
@@ -97,9 +98,9 @@ impl RunningUtility {
         )?;
         let mut runner = Runner::new(net.clone());
         let index = runner.add("utility", node);
-        links.listen(&mut runner, index, port);
+        links.listen(&mut runner, index, Role::Utility, port);
         if let Some(archive) = dial_address(archive.0, archive.1) {
-            links.dial(&mut runner, index, archive);
+            links.dial(&mut runner, index, Role::Utility, archive);
         }
         runner.disk(disk.handle());
         Ok(Self {

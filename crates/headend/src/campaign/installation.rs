@@ -36,6 +36,8 @@ pub enum ImageRequest {
     ReadVersion,
     /// Read attributes 2, 4, 5 and 6 of the image transfer object (class 18).
     ReadStatus,
+    /// Write attribute 5 of the image transfer object: transfers are allowed.
+    Enable,
     /// Method 1, `image_transfer_initiate`.
     Initiate,
     /// Method 2, `image_block_transfer`, for these blocks.
@@ -266,9 +268,10 @@ impl Installation {
                 self.after_status(status, plan, now)
             }
             (ImageRequest::Initiate, ImageAnswer::Done) => Next::Enter(Phase::Initiated),
-            (ImageRequest::SendBlocks { .. } | ImageRequest::Verify, ImageAnswer::Done) => {
-                Next::Ask(ImageRequest::ReadStatus)
-            }
+            (
+                ImageRequest::Enable | ImageRequest::SendBlocks { .. } | ImageRequest::Verify,
+                ImageAnswer::Done,
+            ) => Next::Ask(ImageRequest::ReadStatus),
             (ImageRequest::Activate, ImageAnswer::Done | ImageAnswer::UnderWay) => {
                 self.look_again(ImageRequest::ReadVersion, now)
             }
@@ -333,8 +336,9 @@ impl Installation {
                 }
             };
         }
+        // Meters leave the factory with transfers switched off.
         if !status.is_enabled {
-            return fail("image transfer is disabled; set attribute 5 first".into());
+            return self.lap(ImageRequest::Enable);
         }
         // What lies there is not known to be of this image.
         if self.phase == Phase::Begun {
@@ -384,7 +388,9 @@ impl Installation {
         // A request without an answer may have been carried out: look before doing it again.
         let look = match request {
             ImageRequest::Activate => ImageRequest::ReadVersion,
-            ImageRequest::SendBlocks { .. } | ImageRequest::Verify => ImageRequest::ReadStatus,
+            ImageRequest::Enable | ImageRequest::SendBlocks { .. } | ImageRequest::Verify => {
+                ImageRequest::ReadStatus
+            }
             ImageRequest::ReadVersion | ImageRequest::ReadStatus | ImageRequest::Initiate => {
                 request
             }

@@ -46,6 +46,8 @@ struct Meter {
     have: BTreeSet<u32>,
     /// Refuses the image when it verifies.
     is_fussy: bool,
+    /// Transfers are allowed.
+    is_enabled: bool,
     activations: u32,
 }
 
@@ -57,6 +59,7 @@ impl Meter {
             identifier: Vec::new(),
             have: BTreeSet::new(),
             is_fussy: false,
+            is_enabled: false,
             activations: 0,
         }
     }
@@ -72,10 +75,15 @@ impl Meter {
             ImageRequest::ReadStatus => ImageAnswer::Status(ImageStatus {
                 block_size: BLOCK,
                 first_missing: (0..).find(|block| !self.have.contains(block)).unwrap(),
-                is_enabled: true,
+                is_enabled: self.is_enabled,
                 transfer: self.transfer,
             }),
+            ImageRequest::Enable => {
+                self.is_enabled = true;
+                ImageAnswer::Done
+            }
             ImageRequest::Initiate => {
+                assert!(self.is_enabled, "begun though transfers are not allowed");
                 self.identifier.clone_from(&image.identifier);
                 self.have.clear();
                 self.transfer = TransferStatus::Initiated;
@@ -286,13 +294,13 @@ fn a_bad_canary_halts_the_campaign_until_an_operator_decides() {
     world.crash(); // A start changes nothing about it.
     world.run();
     assert_eq!(world.campaign.report().waiting, 18);
-    world.campaign.go_on(world.now());
+    world.campaign.go_on("bert", world.now());
     world.run();
     assert!(world.is_finished);
     assert_eq!(world.installed(), 19);
 
     let mut world = spoiled();
-    world.campaign.abort(world.now());
+    world.campaign.abort("bert", world.now());
     world.run();
     assert!(world.is_finished);
     let installed = world.installed();
@@ -308,7 +316,7 @@ fn a_paused_campaign_asks_nothing() {
     for _ in 0..40 {
         world.step();
     }
-    world.campaign.pause();
+    world.campaign.pause("bert");
     world.run();
     let asked = world.asks.len();
     let before = world.installed();
@@ -316,7 +324,7 @@ fn a_paused_campaign_asks_nothing() {
     world.run();
     assert_eq!((world.asks.len(), world.installed()), (asked, before));
     assert!(!world.is_finished);
-    world.campaign.go_on(world.now());
+    world.campaign.go_on("bert", world.now());
     world.run();
     assert_eq!(world.installed(), 20);
 }
@@ -344,7 +352,7 @@ fn crashes_and_losses_leave_no_meter_behind() {
             if world.is_finished {
                 break;
             }
-            world.campaign.go_on(world.now()); // It halted.
+            world.campaign.go_on("bert", world.now()); // It halted.
         }
         assert!(world.is_finished, "{:?}", world.campaign.report());
         let report = world.campaign.report();
@@ -374,7 +382,7 @@ fn an_aborted_campaign_watches_what_it_activated() {
         if world.is_finished {
             break;
         }
-        world.campaign.abort(world.now());
+        world.campaign.abort("bert", world.now());
         world.run();
         assert!(world.is_finished, "after {steps} steps");
         let report = world.campaign.report();
@@ -400,7 +408,7 @@ fn meters_that_lead_nowhere_fail_with_a_reason() {
     };
     use TransferStatus::{Initiated, NotInitiated, Verified, Verifying};
     let cases = [
-        (Phase::Begun, status(NotInitiated, 0, false, 1), "disabled"),
+        (Phase::Begun, status(NotInitiated, 0, false, 1), "Enable"),
         (Phase::Begun, status(NotInitiated, 0, true, 0), "block size"),
         (Phase::Initiated, status(Initiated, 0, true, 9), "missing"),
         (Phase::Initiated, status(Initiated, 999, true, 9), "Verify"),

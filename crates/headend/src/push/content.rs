@@ -140,9 +140,10 @@ fn take_body(
     meaning: PushMeaning<'_>,
     content: &mut PushContent,
 ) -> Result<(), PushFault> {
-    let members = match body {
-        Data::Structure(members) => members,
-        single => vec![single],
+    let members = if let Data::Structure(members) = body {
+        members
+    } else {
+        vec![body]
     };
     let own = members.first().and_then(own_list);
     let own = own.filter(|list| list.0.len() == members.len());
@@ -307,10 +308,10 @@ fn alarms_of(alert: &AlertPush) -> Vec<PushedEvent> {
 }
 
 fn event_of(object: &PushObject, value: &Data, at: Option<UtcTime>) -> PushedEvent {
-    let is_raised = match value {
-        Data::BitString(bits) => bits.bytes().iter().any(|byte| *byte != 0),
-        Data::Null => false,
-        other => integer_of(other) != Some(0),
+    let is_raised = if let Data::BitString(bits) = value {
+        bits.bytes().iter().any(|byte| *byte != 0)
+    } else {
+        *value != Data::Null && integer_of(value) != Some(0)
     };
     PushedEvent {
         object: object.instance,

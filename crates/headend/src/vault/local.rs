@@ -31,7 +31,7 @@ impl MasterKey {
         }
     }
 
-    pub(super) fn wrap(&self, form: WrapForm, plain: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn wrap(&self, form: WrapForm, plain: &[u8]) -> Option<Vec<u8>> {
         let mut out = vec![0; plain.len().next_multiple_of(8) + 8];
         let done = match (self, form) {
             (Self::Aes128(key), WrapForm::Key) => {
@@ -50,7 +50,7 @@ impl MasterKey {
         done.is_ok().then_some(out)
     }
 
-    fn unwrap(&self, form: WrapForm, wrapped: &[u8]) -> Option<Secret> {
+    pub(crate) fn unwrap(&self, form: WrapForm, wrapped: &[u8]) -> Option<Secret> {
         // The shortest: one padded block.
         if wrapped.len() < 16 {
             return None;

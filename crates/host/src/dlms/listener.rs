@@ -145,7 +145,7 @@ impl MeterListener {
     ) {
         match self.socket {
             Socket::Tcp(listener, MeterWire::Wrapper) => {
-                net::listen(listener, connections_max, spec, stop).await;
+                net::listen(listener, connections_max, None, spec, stop).await;
             }
             Socket::Tcp(listener, MeterWire::Hdlc) => {
                 let net = spec.net.clone();

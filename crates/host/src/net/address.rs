@@ -196,6 +196,14 @@ impl DialAddress {
         Ok(Self { target })
     }
 
+    /// The address or host name, as a certificate would name it.
+    pub(crate) fn host(&self) -> String {
+        match &self.target {
+            Target::Address(address) => address.ip().to_string(),
+            Target::Name { host, .. } => host.clone(),
+        }
+    }
+
     /// A UDP socket that talks to this address alone.
     pub(crate) async fn connect_udp(&self) -> io::Result<UdpSocket> {
         let targets: Vec<SocketAddr> = match &self.target {

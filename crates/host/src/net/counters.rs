@@ -1,15 +1,31 @@
 //! What happened on the links, counted.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use gridloom_core::Seed;
+use gridloom_core::{Seed, UtcTime};
 use gridloom_nodes::LinkId;
 
 use crate::clock::Clock;
 use crate::framing::FrameError;
 use crate::throttle::LogThrottle;
+use crate::tls::TlsFault;
+
+/// Refusals that are kept for people to look at; the oldest makes way for one more.
+pub const REFUSALS_MAX: usize = 64;
+
+/// A peer that TLS kept out or cut off, or that refused us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsRefusal {
+    /// When, by the system's clock.
+    pub at: UtcTime,
+    /// The peer's address, while it was known.
+    pub peer: Option<SocketAddr>,
+    /// Why.
+    pub fault: TlsFault,
+}
 
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +44,10 @@ pub(crate) enum Ending {
     Idle,
     /// The peer reads too slowly: its queue is full.
     SlowReader,
+    /// The peer is not who it says it is, or not to be trusted any more.
+    Untrusted(TlsFault),
+    /// The peer does not trust us.
+    RefusedByPeer(TlsFault),
 }
 
 macro_rules! counters {
@@ -72,6 +92,17 @@ counters! {
     idle,
     /// Links closed because the peer read too slowly.
     slow_readers,
+    /// Handshakes that made a peer known.
+    handshakes,
+    /// Peers refused in the handshake, for any reason but time.
+    tls_refused,
+    /// Peers closed because the handshake took too long, or the oldest of too many made way.
+    tls_silent,
+    /// Links closed because their peer's certificate was revoked or ended, or is not that of
+    /// whom the peer calls itself.
+    untrusted,
+    /// Links closed by a peer that refuses our certificate.
+    refused_by_peer,
     /// Whole frames received.
     frames_in,
     /// Frames handed to the network.
@@ -97,6 +128,8 @@ struct Shared {
     refused_log: LogThrottle,
     ended_log: LogThrottle,
     dial_log: LogThrottle,
+    tls_log: LogThrottle,
+    refusals: Mutex<VecDeque<TlsRefusal>>,
 }
 
 impl Net {
@@ -111,6 +144,8 @@ impl Net {
                 refused_log: LogThrottle::default(),
                 ended_log: LogThrottle::default(),
                 dial_log: LogThrottle::default(),
+                tls_log: LogThrottle::default(),
+                refusals: Mutex::default(),
             }),
         }
     }
@@ -118,6 +153,13 @@ impl Net {
     /// What happened since the start.
     pub fn counts(&self) -> NetCounts {
         self.shared.counters.read()
+    }
+
+    /// The latest peers that TLS kept out or cut off, oldest first, at most [`REFUSALS_MAX`].
+    pub fn tls_refusals(&self) -> Vec<TlsRefusal> {
+        let refusals = self.shared.refusals.lock();
+        let refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+        refusals.iter().cloned().collect()
     }
 
     /// The clock.
@@ -166,6 +208,37 @@ impl Net {
         }
     }
 
+    /// A handshake failed.
+    pub(crate) fn note_tls_fault(&self, peer: Option<SocketAddr>, fault: &TlsFault) {
+        let counters = self.counters();
+        let is_silent = matches!(fault, TlsFault::TimedOut | TlsFault::CrowdedOut);
+        count(if is_silent {
+            &counters.tls_silent
+        } else {
+            &counters.tls_refused
+        });
+        self.tell_of_tls(peer, fault, "refused a peer");
+    }
+
+    fn tell_of_tls(&self, peer: Option<SocketAddr>, reason: &TlsFault, what: &str) {
+        {
+            let refusals = self.shared.refusals.lock();
+            let mut refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+            if refusals.len() == REFUSALS_MAX {
+                refusals.pop_front();
+            }
+            refusals.push_back(TlsRefusal {
+                at: self.clock().wall(),
+                peer,
+                fault: reason.clone(),
+            });
+        }
+        if let Some(left_out) = self.shared.tls_log.admit(self.clock().now().instant) {
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(peer, %reason, left_out, "{what}");
+        }
+    }
+
     pub(crate) fn note_ending(&self, link: LinkId, peer: Option<SocketAddr>, ending: &Ending) {
         let counters = self.counters();
         count(&counters.ended);
@@ -175,6 +248,16 @@ impl Net {
             Ending::PartialFrame => Some(&counters.partial_frames),
             Ending::Idle => Some(&counters.idle),
             Ending::SlowReader => Some(&counters.slow_readers),
+            Ending::Untrusted(reason) => {
+                count(&counters.untrusted);
+                self.tell_of_tls(peer, reason, "closed a link");
+                return;
+            }
+            Ending::RefusedByPeer(reason) => {
+                count(&counters.refused_by_peer);
+                self.tell_of_tls(peer, reason, "a peer closed a link");
+                return;
+            }
         };
         let Some(fault) = fault else {
             tracing::debug!(link = link.0, ?peer, ?ending, "link ended");

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 
 use super::address::DialAddress;
 use super::backoff::{Backoff, spread};
-use super::counters::count;
+use super::counters::{Net, count};
 use super::link::{self, LinkLimits, LinkSpec};
 use super::{datagrams, line};
 use crate::framing::Framing;
 use crate::serial::SerialError;
+use crate::tls::{HANDSHAKE_TIMEOUT, Secured, Seeking, TlsFault};
 
 /// An attempt to connect is given up after this time.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,10 +49,31 @@ impl DialOptions {
     }
 }
 
-/// Keeps a connection to `target` until `stop` turns true.
+/// A connection to an upper neighbour.
+enum Upward {
+    Plain(TcpStream),
+    Secured(Box<Secured>),
+}
+
+impl Upward {
+    /// Runs the link until it ends.
+    async fn run(self, spec: &LinkSpec) {
+        count(&spec.net.counters().dialled);
+        match self {
+            Self::Plain(stream) => link::run(stream, spec).await,
+            Self::Secured(secured) => {
+                count(&spec.net.counters().handshakes);
+                link::run_secured(*secured, spec).await;
+            }
+        }
+    }
+}
+
+/// Keeps a connection to `target` until `stop` turns true; over TLS where it seeks somebody.
 pub(crate) async fn dial(
     target: DialAddress,
     options: DialOptions,
+    seeking: Option<Seeking>,
     spec: LinkSpec,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -61,13 +83,12 @@ pub(crate) async fn dial(
     loop {
         let connected = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            connected = connect_after(pause, &target) => connected,
+            connected = reach(pause, &target, seeking.as_ref(), &spec.net) => connected,
         };
         match connected {
-            Ok(stream) => {
-                count(&spec.net.counters().dialled);
+            Ok(connected) => {
                 let up_at = spec.net.clock().now().instant;
-                link::run(stream, &spec).await;
+                connected.run(&spec).await;
                 if spec.net.clock().now().instant.since(up_at) >= STABLE_AFTER {
                     failures = 0;
                 }
@@ -176,5 +197,29 @@ async fn connect_after(pause: Duration, target: &DialAddress) -> Result<TcpStrea
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_elapsed) => Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
+    }
+}
+
+/// Connects after a pause, and makes sure of the peer if somebody is sought.
+async fn reach(
+    pause: Duration,
+    target: &DialAddress,
+    seeking: Option<&Seeking>,
+    net: &Net,
+) -> Result<Upward, String> {
+    let stream = connect_after(pause, target).await?;
+    let Some(seeking) = seeking else {
+        return Ok(Upward::Plain(stream));
+    };
+    let address = stream.peer_addr().ok();
+    let host = target.host();
+    let shaking = seeking.connect(stream, &host);
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await;
+    match shaken.unwrap_or(Err(TlsFault::TimedOut)) {
+        Ok(secured) => Ok(Upward::Secured(Box::new(secured))),
+        Err(fault) => {
+            net.note_tls_fault(address, &fault);
+            Err(fault.to_string())
+        }
     }
 }

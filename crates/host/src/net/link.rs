@@ -1,20 +1,22 @@
 //! One connection: bytes to frames, frames to bytes, and the bounds on both.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use gridloom_core::Instant;
+use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{DialId, LinkId, Port, Pusher};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::counters::{Ending, Net, add, count};
 use crate::framing::{Deframer, Framing};
+use crate::tls::{Peer, Secured, refusal_of};
 
 /// A frame that has begun must end within this time, or the link is closed: a peer that sends
 /// one byte a minute holds a connection no longer than one that sends none.
@@ -290,29 +292,74 @@ pub(super) async fn begin(spec: &LinkSpec, peer: Option<SocketAddr>) -> Option<B
 
 /// Runs a connection until it ends. Tells the runner of its beginning and its end.
 pub(crate) async fn run(mut stream: TcpStream, spec: &LinkSpec) {
-    let peer = stream.peer_addr().ok();
+    let address = stream.peer_addr().ok();
+    send_at_once(&stream);
+    let (reader, writer) = stream.split();
+    let Some((link, ending)) = converse(reader, writer, address, None, spec).await else {
+        return;
+    };
+    drop(stream);
+    conclude(link, address, &ending, spec).await;
+}
+
+/// As [`run`], on a connection whose peer is known; ends also when that peer is not to be trusted
+/// any more.
+pub(crate) async fn run_secured(secured: Secured, spec: &LinkSpec) {
+    let Secured { stream, peer } = secured;
+    let address = stream.get_ref().0.peer_addr().ok();
+    send_at_once(stream.get_ref().0);
+    let (reader, writer) = tokio::io::split(stream);
+    let Some((link, ending)) = converse(reader, writer, address, Some(&peer), spec).await else {
+        return;
+    };
+    conclude(link, address, &ending, spec).await;
+}
+
+fn send_at_once(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(?peer, %error, "the system keeps Nagle's algorithm on");
+        tracing::debug!(%error, "the system keeps Nagle's algorithm on");
     }
-    let Some(Begun {
+}
+
+/// Carries frames until the connection ends; `None` if the runner is gone.
+async fn converse(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    address: Option<SocketAddr>,
+    peer: Option<&Peer>,
+    spec: &LinkSpec,
+) -> Option<(LinkId, Ending)> {
+    let Begun {
         link,
         queue,
         hang_up,
-    }) = begin(spec, peer).await
-    else {
-        return;
-    };
-    let (reader, writer) = stream.split();
+    } = begin(spec, address).await?;
     let ending = tokio::select! {
         biased; // A link that is cut has lost its queue too; the cut is the reason.
         ending = hung_up(hang_up) => ending,
-        ending = read(reader, link, spec) => ending,
+        ending = outlived(peer) => ending,
+        ending = read(reader, link, peer, spec) => ending,
         ending = write(writer, queue, spec) => ending,
     };
-    drop(stream);
-    spec.net.note_ending(link, peer, &ending);
+    Some((link, ending))
+}
+
+async fn conclude(link: LinkId, address: Option<SocketAddr>, ending: &Ending, spec: &LinkSpec) {
+    spec.net.note_ending(link, address, ending);
     // A runner that is gone needs no news.
     let _ = spec.events.send(LinkEvent::Down { link }).await;
+}
+
+async fn outlived(peer: Option<&Peer>) -> Ending {
+    match peer {
+        Some(peer) => Ending::Untrusted(peer.outlived().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Why reading or writing failed.
+fn broken(error: &std::io::Error) -> Ending {
+    refusal_of(error).map_or(Ending::Broken(error.kind()), Ending::RefusedByPeer)
 }
 
 /// Waits for the writer's owner to cut the link, or to drop it and a flush to take too long.
@@ -326,7 +373,12 @@ pub(super) async fn hung_up(hang_up: oneshot::Receiver<()>) -> Ending {
     }
 }
 
-async fn read(reader: ReadHalf<'_>, link: LinkId, spec: &LinkSpec) -> Ending {
+async fn read(
+    mut reader: impl AsyncRead + Unpin,
+    link: LinkId,
+    peer: Option<&Peer>,
+    spec: &LinkSpec,
+) -> Ending {
     let clock = spec.net.clock();
     let counters = spec.net.counters();
     let mut deframer = Deframer::new(spec.framing);
@@ -335,22 +387,19 @@ async fn read(reader: ReadHalf<'_>, link: LinkId, spec: &LinkSpec) -> Ending {
     loop {
         let partial_deadline = partial_since.map(|since| since + spec.limits.partial_frame);
         let idle_deadline = spec.limits.idle.map(|idle| heard_at + idle);
-        let ready = match partial_deadline.into_iter().chain(idle_deadline).min() {
-            None => reader.readable().await,
+        let taken = match partial_deadline.into_iter().chain(idle_deadline).min() {
+            None => take_bytes(&mut reader, &mut deframer).await,
             Some(deadline) => {
                 let deadline = clock.tokio_instant(deadline);
-                match tokio::time::timeout_at(deadline, reader.readable()).await {
-                    Ok(ready) => ready,
+                let taken = take_bytes(&mut reader, &mut deframer);
+                match tokio::time::timeout_at(deadline, taken).await {
+                    Ok(taken) => taken,
                     Err(_elapsed) if partial_since.is_some() => return Ending::PartialFrame,
                     Err(_elapsed) => return Ending::Idle,
                 }
             }
         };
-        if let Err(error) = ready {
-            return Ending::Broken(error.kind());
-        }
-        match take_bytes(&reader, &mut deframer) {
-            Ok(0) => continue,
+        match taken {
             Ok(length) => add(&counters.bytes_in, length),
             Err(ending) => return ending,
         }
@@ -360,6 +409,13 @@ async fn read(reader: ReadHalf<'_>, link: LinkId, spec: &LinkSpec) -> Ending {
                 Ok(Some(frame)) => {
                     framed = true;
                     count(&counters.frames_in);
+                    if let Some(peer) = peer
+                        && spec.framing == Framing::Envelope
+                        && let Some((role, name)) = Message::greeting(&frame)
+                        && let Err(fault) = peer.check_greeting(role, &name)
+                    {
+                        return Ending::Untrusted(fault);
+                    }
                     let frame = LinkEvent::Frame { link, frame };
                     if spec.events.send(frame).await.is_err() {
                         return Ending::Ours;
@@ -379,23 +435,30 @@ async fn read(reader: ReadHalf<'_>, link: LinkId, spec: &LinkSpec) -> Ending {
     }
 }
 
-/// Moves what the socket holds into the deframer; 0 if it was a false alarm.
+/// Waits for bytes and moves them into the deframer; how many they were.
 ///
-/// The chunk lives on the stack of this call, so an idle link costs no buffer.
-fn take_bytes(reader: &ReadHalf<'_>, deframer: &mut Deframer) -> Result<usize, Ending> {
-    let mut chunk = [0; CHUNK];
-    match reader.try_read(&mut chunk) {
-        Ok(0) => Err(Ending::Theirs),
-        Ok(length) => match deframer.push(&chunk[..length]) {
-            Ok(()) => Ok(length),
-            Err(error) => Err(Ending::Malformed(error)),
-        },
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        Err(error) => Err(Ending::Broken(error.kind())),
-    }
+/// The chunk lives on the stack of a poll, so an idle link costs no buffer.
+async fn take_bytes(
+    reader: &mut (impl AsyncRead + Unpin),
+    deframer: &mut Deframer,
+) -> Result<usize, Ending> {
+    std::future::poll_fn(|context| {
+        let mut chunk = [0; CHUNK];
+        let mut buffer = ReadBuf::new(&mut chunk);
+        let read = ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer));
+        Poll::Ready(match read {
+            Ok(()) if buffer.filled().is_empty() => Err(Ending::Theirs),
+            Ok(()) => match deframer.push(buffer.filled()) {
+                Ok(()) => Ok(buffer.filled().len()),
+                Err(error) => Err(Ending::Malformed(error)),
+            },
+            Err(error) => Err(broken(&error)),
+        })
+    })
+    .await
 }
 
-async fn write(mut writer: WriteHalf<'_>, mut queue: Queue, spec: &LinkSpec) -> Ending {
+async fn write(mut writer: impl AsyncWrite + Unpin, mut queue: Queue, spec: &LinkSpec) -> Ending {
     let counters = spec.net.counters();
     let mut batch = Vec::new();
     while let Some(frame) = queue.frames.recv().await {
@@ -409,8 +472,13 @@ async fn write(mut writer: WriteHalf<'_>, mut queue: Queue, spec: &LinkSpec) -> 
                 .then(|| queue.frames.try_recv().ok())
                 .flatten();
         }
-        if let Err(error) = writer.write_all(&batch).await {
-            return Ending::Broken(error.kind());
+        // TLS keeps what the socket does not take; flushing hands it over.
+        let written = match writer.write_all(&batch).await {
+            Ok(()) => writer.flush().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            return broken(&error);
         }
         queue.queued_bytes.fetch_sub(payload, Ordering::Relaxed);
         add(&counters.bytes_out, batch.len());
@@ -420,6 +488,6 @@ async fn write(mut writer: WriteHalf<'_>, mut queue: Queue, spec: &LinkSpec) -> 
     // Says goodbye after the last byte; the peer sees a clean end.
     match writer.shutdown().await {
         Ok(()) => Ending::Ours,
-        Err(error) => Ending::Broken(error.kind()),
+        Err(error) => broken(&error),
     }
 }

@@ -10,6 +10,7 @@ use super::address::Listener;
 use super::counters::{Net, count};
 use super::link::{self, LinkLimits, LinkSpec};
 use crate::framing::Framing;
+use crate::tls::{Admission, Crowd, HANDSHAKES_MAX, Secured, TlsFault};
 
 /// Connections of one listener; one more is closed as soon as it is accepted.
 pub const CONNECTIONS_MAX: usize = 20_000;
@@ -40,20 +41,65 @@ impl ListenOptions {
     }
 }
 
-/// Serves a listener until `stop` turns true.
+/// Serves a listener until `stop` turns true; over TLS where it has an admission.
 pub(crate) async fn listen(
     listener: Listener,
     connections_max: usize,
+    admission: Option<Admission>,
     spec: LinkSpec,
     stop: watch::Receiver<bool>,
 ) {
     let net = spec.net.clone();
     let spec = Arc::new(spec);
+    let stopping = stop.clone();
+    let door = admission.map(|admission| {
+        Arc::new(Door {
+            admission,
+            crowd: Crowd::new(HANDSHAKES_MAX),
+        })
+    });
     accept_each(listener, connections_max, &net, stop, move |stream| {
-        let spec = Arc::clone(&spec);
-        async move { link::run(stream, &spec).await }
+        let (spec, door, stop) = (Arc::clone(&spec), door.clone(), stopping.clone());
+        async move {
+            let Some(door) = door else {
+                link::run(stream, &spec).await;
+                return;
+            };
+            let address = stream.peer_addr().ok();
+            match door.pass(stream, stop).await {
+                Some(Ok(secured)) => {
+                    count(&spec.net.counters().handshakes);
+                    link::run_secured(secured, &spec).await;
+                }
+                Some(Err(fault)) => spec.net.note_tls_fault(address, &fault),
+                None => {}
+            }
+        }
     })
     .await;
+}
+
+struct Door {
+    admission: Admission,
+    crowd: Crowd,
+}
+
+impl Door {
+    /// Shakes hands; `None` if `stop` turns true before.
+    async fn pass(
+        &self,
+        stream: TcpStream,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<Result<Secured, TlsFault>> {
+        let mut place = self.crowd.enter();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => None,
+            () = place.pushed_out() => Some(Err(TlsFault::CrowdedOut)),
+            done = tokio::time::timeout(self.admission.patience(), self.admission.accept(stream)) => {
+                Some(done.unwrap_or(Err(TlsFault::TimedOut)))
+            }
+        }
+    }
 }
 
 /// Accepts connections until `stop` turns true, and spawns what serves each.

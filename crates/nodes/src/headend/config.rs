@@ -1,6 +1,6 @@
 //! What a head-end is told once, and what it finds in its tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use gridloom_headend::command::{CommandConfig, CommandId, Entry};
 use gridloom_headend::registry::Templates;
 use gridloom_headend::schedule::{Recurrence, RetryPolicy, ScheduleConfig};
 use gridloom_headend::vault::{KeyWrapper, Vault};
-use gridloom_headend::{VaultError, campaign};
+use gridloom_headend::{EdgeKey, VaultError, campaign};
 use gridloom_store::{
     CounterRow, DeviceRow, KeyId, KeyRow, MasterRow, OperationsStore, StoreError, WhichWork,
     WorkKind, WorkRow,
@@ -54,6 +54,9 @@ pub struct HeadEndConfig {
     pub link_idle: Duration,
     /// How long readings wait for the utility before their meter is read again.
     pub delivery_timeout: Duration,
+    /// What this head-end shares with the edges that verify its meters' pushes; without it edges
+    /// are not told of changed keys.
+    pub edge_key: Option<EdgeKey>,
     /// Firmware images, by their SHA-256: those of campaigns under way must be among them.
     pub images: BTreeMap<[u8; 32], Arc<[u8]>>,
     /// Of jitter and of the order of campaigns; the same after every start.
@@ -97,6 +100,7 @@ impl HeadEndConfig {
             session_timeout: Duration::from_mins(10),
             link_idle: Duration::from_secs(30),
             delivery_timeout: Duration::from_mins(2),
+            edge_key: None,
             images: BTreeMap::new(),
             seed: Seed::new(0),
         }
@@ -143,6 +147,7 @@ pub struct HeadEndMemory {
     pub(super) entries: Vec<Entry>,
     pub(super) rotations: Vec<WorkRow>,
     pub(super) campaigns: Vec<Vec<WorkRow>>,
+    pub(super) news: Vec<WorkRow>,
 }
 
 impl HeadEndMemory {
@@ -171,7 +176,17 @@ impl HeadEndMemory {
             entries: entries(store)?,
             rotations: store.work(WorkKind::Rotation, WhichWork::Unfinished)?,
             campaigns,
+            news: store.work(WorkKind::KeyNews, WhichWork::Unfinished)?,
         })
+    }
+
+    /// The firmware images of campaigns that are under way, by their SHA-256: give them to
+    /// [`HeadEndConfig::images`].
+    pub fn images_wanted(&self) -> BTreeSet<[u8; 32]> {
+        let campaigns = self.campaigns.iter();
+        campaigns
+            .filter_map(|rows| campaign::Campaign::image_of(rows))
+            .collect()
     }
 
     /// Opens the vault with the holder of the master key. The changes that it wants are for
@@ -194,7 +209,8 @@ impl HeadEndMemory {
             Entry::Confirmed(command) => command.id.0,
             Entry::Sending(id, _) | Entry::Settled(id, ..) | Entry::Cancelled(id) => id.0,
         });
-        let rows = self.rotations.iter().chain(self.campaigns.iter().flatten());
+        let rows = self.rotations.iter().chain(&self.news);
+        let rows = rows.chain(self.campaigns.iter().flatten());
         commands
             .chain(rows.map(|row| row.number))
             .max()

@@ -171,8 +171,10 @@ impl HeadEndNode {
             }
             Saved::Rotation(number) => {
                 if let Some(rotation) = self.rotations.get_mut(&number) {
+                    let meter = rotation.meter();
                     rotation.handle_committed(now);
                     self.drain_rotation(number);
+                    self.tell(meter, now);
                 }
             }
             Saved::Campaign(number) => {

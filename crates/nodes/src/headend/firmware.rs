@@ -5,7 +5,7 @@ use gridloom_dlms::apdu::{ActionResult, AttributeDescriptor};
 use gridloom_dlms::axdr::Data;
 use gridloom_dlms::client::ClientError;
 use gridloom_headend::campaign::{
-    CampaignOutput, ImageAnswer, ImageRequest, ImageStatus, TransferStatus,
+    CampaignOutput, ImageAnswer, ImageRequest, ImageStatus, Phase, TransferStatus,
 };
 use gridloom_headend::profile::integer_of;
 use gridloom_headend::schedule::Lane;
@@ -34,10 +34,10 @@ impl HeadEndNode {
                 if let Some(campaign) = self.campaigns.remove(&number) {
                     let report = campaign.report();
                     let order = OrderId(number);
-                    for (meter, why) in report.failed {
-                        self.set_part(order, meter, Part::Failed(why));
+                    for (meter, phase) in &report.meters {
+                        self.set_part(order, *meter, part_of(phase));
                     }
-                    self.campaign_reports.insert(number, campaign.report());
+                    self.campaign_reports.insert(number, report);
                     self.close_order(order);
                 }
             }
@@ -45,7 +45,7 @@ impl HeadEndNode {
     }
 
     pub(super) fn image_steps(&self, number: u64, request: ImageRequest) -> Option<Vec<Step>> {
-        let (plan_digest, identifier, size) = self.images.get(&number)?;
+        let named = self.images.get(&number)?;
         let image = |method, parameters| invoke(18, IMAGE_TRANSFER, method, parameters);
         Some(match request {
             ImageRequest::ReadVersion => vec![get(1, FIRMWARE_VERSION, 2)],
@@ -58,11 +58,20 @@ impl HeadEndNode {
                     })
                     .to_vec(),
             )],
+            ImageRequest::Enable => vec![Step::Set {
+                attribute: AttributeDescriptor {
+                    class_id: 18,
+                    instance: IMAGE_TRANSFER,
+                    attribute: 5,
+                },
+                access: None,
+                value: Data::Boolean(true),
+            }],
             ImageRequest::Initiate => vec![image(
                 1,
                 Data::Structure(vec![
-                    Data::OctetString(identifier.clone()),
-                    Data::DoubleLongUnsigned(*size),
+                    Data::OctetString(named.identifier.clone()),
+                    Data::DoubleLongUnsigned(named.size),
                 ]),
             )],
             ImageRequest::SendBlocks {
@@ -70,7 +79,7 @@ impl HeadEndNode {
                 count,
                 block_size,
             } => {
-                let bytes = self.config.images.get(plan_digest)?;
+                let bytes = self.config.images.get(&named.digest)?;
                 let blocks = bytes.chunks(block_size.max(1) as usize);
                 let blocks = (0_u32..).zip(blocks).skip(first as usize);
                 let steps = blocks.take(count as usize).map(|(block, bytes)| {
@@ -98,6 +107,20 @@ impl HeadEndNode {
             campaign.handle_answer(meter, answer, now);
             self.drain_campaign(number);
         }
+    }
+}
+
+/// How a meter's part stands once the campaign is over.
+fn part_of(phase: &Phase) -> Part {
+    match phase {
+        Phase::Succeeded => Part::Done,
+        Phase::Failed(why) => Part::Failed(why.clone()),
+        Phase::Waiting
+        | Phase::Begun
+        | Phase::Initiated
+        | Phase::Verified
+        | Phase::Activating
+        | Phase::Cancelled => Part::Failed("left alone: the campaign was aborted".to_owned()),
     }
 }
 
@@ -138,7 +161,7 @@ pub(super) fn image_answer(request: ImageRequest, talked: &Talked) -> ImageAnswe
         (ImageRequest::ReadStatus, Some(Ok(StepValue::List(values)))) => {
             image_status(values).map_or_else(unusable, ImageAnswer::Status)
         }
-        (_, Some(Ok(StepValue::Invoked(_)))) => ImageAnswer::Done,
+        (_, Some(Ok(StepValue::Invoked(_) | StepValue::Written))) => ImageAnswer::Done,
         _ => unusable(),
     }
 }

@@ -1,8 +1,10 @@
 //! What operators call: orders, their reports, the registry and the status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gridloom_core::{MeterId, Now, UtcTime};
+use gridloom_headend::campaign::{CampaignPlan, Image, Reach, StagePlan};
 use gridloom_headend::command::{Command, CommandId};
 use gridloom_headend::registry::By;
 use gridloom_headend::rotation::RotationPlan;
@@ -18,6 +20,9 @@ use super::orders::{Order, OrderError, OrderId, OrderReport, OrderState, Part, W
 use super::rows::encode_command;
 use super::status::{Alarm, HeadEndStatus, LastError};
 use super::{HeadEndNode, Task};
+
+/// Meters that a roll-back works on at a time.
+const ROLL_BACK_CONCURRENCY: usize = 64;
 
 impl HeadEndNode {
     /// Takes an order. A command waits for [`Self::confirm`]; everything else begins.
@@ -158,7 +163,7 @@ impl HeadEndNode {
             return Err(OrderError::Unknown(id));
         }
         if let Some(campaign) = self.campaigns.get_mut(&id.0) {
-            campaign.abort(now);
+            campaign.abort(by, now);
             self.drain_campaign(id.0);
         } else if self.steps.remove(&id).is_some() {
             let open = self.orders.get(&id).map(|report| report.parts.clone());
@@ -200,17 +205,64 @@ impl HeadEndNode {
         running.or_else(|| self.campaign_reports.get(&id.0).cloned())
     }
 
+    /// What a campaign brings, as long as it is known.
+    pub fn campaign_version(&self, id: OrderId) -> Option<&str> {
+        self.images.get(&id.0).map(|image| image.version.as_str())
+    }
+
+    /// Ends a campaign and brings `image` to every meter that may run the new one: all at once,
+    /// because nobody wants to wait then. A campaign of its own.
+    ///
+    /// # Errors
+    ///
+    /// No such campaign, no meter activated anything, or the image is refused.
+    pub fn roll_back(
+        &mut self,
+        id: OrderId,
+        (previous, bytes): (Image, Arc<[u8]>),
+        by: &str,
+        now: Now,
+    ) -> Result<OrderId, OrderError> {
+        let report = self.campaign(id).ok_or(OrderError::Unknown(id))?;
+        let targets: BTreeSet<MeterId> = report.activated().collect();
+        if targets.is_empty() {
+            return Err(OrderError::NothingActivated(id));
+        }
+        if self.campaigns.contains_key(&id.0) {
+            self.cancel(id, by, now)?;
+        }
+        let plan = CampaignPlan {
+            number: 0,
+            image: previous,
+            targets,
+            stages: vec![StagePlan {
+                reach: Reach::Percent(100),
+                success_percent: 0,
+            }],
+            concurrency: ROLL_BACK_CONCURRENCY,
+            activate_at: None,
+            actor: by.to_owned(),
+        };
+        self.submit(Order::Campaign { plan, image: bytes }, by, now)
+    }
+
     /// Stops a campaign for a while, or lets it go on, despite failures if it has halted.
     ///
     /// # Errors
     ///
     /// No such campaign.
-    pub fn set_campaign(&mut self, id: OrderId, paused: Pause, now: Now) -> Result<(), OrderError> {
+    pub fn set_campaign(
+        &mut self,
+        id: OrderId,
+        paused: Pause,
+        by: &str,
+        now: Now,
+    ) -> Result<(), OrderError> {
         let campaign = self.campaigns.get_mut(&id.0);
         let campaign = campaign.ok_or(OrderError::Unknown(id))?;
         match paused {
-            Pause::Paused => campaign.pause(),
-            Pause::Running => campaign.go_on(now),
+            Pause::Paused => campaign.pause(by),
+            Pause::Running => campaign.go_on(by, now),
         }
         self.drain_campaign(id.0);
         self.pump(now);
@@ -355,8 +407,7 @@ impl HeadEndNode {
     pub(super) fn enter_campaign(&mut self, number: u64, campaign: Campaign, now: Now) {
         let plan = campaign.plan();
         let image = &plan.image;
-        let name = (image.digest, image.identifier.clone(), image.size);
-        self.images.insert(number, name);
+        self.images.insert(number, image.clone());
         let (actor, targets) = (plan.actor.clone(), plan.targets.clone());
         self.campaigns.insert(number, campaign);
         let begun = (What::Campaign, OrderState::Running);

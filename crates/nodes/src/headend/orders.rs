@@ -183,6 +183,9 @@ pub enum OrderError {
     /// The campaign's plan.
     #[error(transparent)]
     Plan(#[from] gridloom_headend::campaign::PlanError),
+    /// Nobody to roll back.
+    #[error("campaign {}: no meter has activated its image; abort it instead", .0.0)]
+    NothingActivated(OrderId),
     /// The image is not the plan's.
     #[error("campaign: the image has {got} bytes, the plan says {wanted}; give the right file")]
     Image {

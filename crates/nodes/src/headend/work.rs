@@ -370,7 +370,10 @@ impl HeadEndNode {
         };
         let deadline = now.utc + PATIENCE;
         match output {
-            RotationOutput::Commit(batch) => self.save(batch, Saved::Rotation(number)),
+            RotationOutput::Commit(batch) => {
+                let batch = self.with_tidings(batch, number, now);
+                self.save(batch, Saved::Rotation(number));
+            }
             RotationOutput::Transfer {
                 under,
                 wrapped_by,
@@ -403,6 +406,7 @@ impl HeadEndNode {
                 };
                 self.set_part(OrderId(number), meter, part);
                 self.close_order(OrderId(number));
+                self.rotation_over(meter, now);
             }
         }
     }

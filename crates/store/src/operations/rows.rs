@@ -391,15 +391,18 @@ pub enum WorkKind {
     Campaign,
     /// How far the profile of a meter is read, and what of it is missing. Never finished.
     Collection,
+    /// An edge has yet to learn a meter's new keys; numbered as the key change.
+    KeyNews,
 }
 
 impl WorkKind {
     /// Every kind, in the order of their codes, with its name.
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 5] = [
         (Self::Command, "command"),
         (Self::Rotation, "rotation"),
         (Self::Campaign, "campaign"),
         (Self::Collection, "collection"),
+        (Self::KeyNews, "key news"),
     ];
 }
 

@@ -1,5 +1,8 @@
 //! The head-end's routes over real sockets, with a desk that keeps meters and orders in memory.
 
+mod bodies;
+mod campaigns;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -14,8 +17,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::desk::{
-    Answer, DeskError, Fault, HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView,
-    NewOrder, OrderState, OrderView, Page, PartState, PartView, PushesView,
+    Answer, CampaignAction, CampaignView, DeskError, Fault, HeadEndView, ImportReport, LaneCounts,
+    MeterFault, MeterView, NewCampaign, NewOrder, OrderState, OrderView, Page, PartState, PartView,
+    Previous, PushesView,
 };
 use crate::headend::{BODIES_MAX, IMPORT_MAX, ORDER_MAX};
 use crate::sample;
@@ -242,6 +246,58 @@ impl Desk for SmallDesk {
 
     fn order(&self, id: u64) -> Answer<OrderView> {
         self.answer(|memory| memory.order(id).cloned())
+    }
+
+    fn start_campaign(
+        &self,
+        campaign: NewCampaign,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView> {
+        self.answer(move |memory| {
+            memory.audit.push(format!(
+                "{by} brings {} of {} bytes to {:?}",
+                campaign.version,
+                image.len(),
+                campaign.meters
+            ));
+            Ok(campaign_view(&campaign.version, "running"))
+        })
+    }
+
+    fn campaigns(&self) -> Answer<Vec<CampaignView>> {
+        self.answer(|_| Ok(vec![campaign_view("2.0.1", "paused")]))
+    }
+
+    fn campaign(&self, id: u64) -> Answer<CampaignView> {
+        self.answer(move |_| match id {
+            7 => Ok(campaign_view("2.0.1", "paused")),
+            _ => Err(DeskError::Unknown(format!("campaign {id}: there is none"))),
+        })
+    }
+
+    fn change_campaign(&self, id: u64, action: CampaignAction, by: String) -> Answer<CampaignView> {
+        self.answer(move |memory| {
+            memory.audit.push(format!("{by}: {action:?} {id}"));
+            Ok(campaign_view("2.0.1", "aborted"))
+        })
+    }
+
+    fn roll_back(
+        &self,
+        id: u64,
+        previous: Previous,
+        image: Vec<u8>,
+        by: String,
+    ) -> Answer<CampaignView> {
+        self.answer(move |memory| {
+            let bytes = image.len();
+            memory.audit.push(format!(
+                "{by} rolls {id} back to {}, {bytes}",
+                previous.version
+            ));
+            Ok(campaign_view(&previous.version, "running"))
+        })
     }
 
     fn status(&self) -> Answer<HeadEndView> {
@@ -562,84 +618,6 @@ async fn an_import_is_whole_or_names_its_faults() {
     assert_eq!(desk.memory().meters.len(), 3);
 }
 
-/// A request's head up to its headers, for what the body is not sent of.
-fn head(path: &str, media_type: &str, rest: &str) -> String {
-    format!(
-        "POST {API}/{path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {SECRET}\r\n\
-         content-type: {media_type}\r\n{rest}\r\n\r\n"
-    )
-}
-
-#[tokio::test]
-async fn bodies_are_bounded_and_of_one_kind() {
-    let desk = SmallDesk::with_meters(3);
-    let running = start(Some(Arc::clone(&desk)), Some(SECRET)).await;
-    let over = |max: usize| format!("content-length: {}", max + 1);
-    let cases = [
-        (
-            head("meters/import", "text/csv", &over(IMPORT_MAX)),
-            413,
-            "body_too_long",
-        ),
-        (head("orders", JSON, &over(ORDER_MAX)), 413, "body_too_long"),
-        (
-            head("orders/1/confirm", JSON, "content-length: 2"),
-            413,
-            "body_not_allowed",
-        ),
-        (
-            head("orders/1/cancel", JSON, "transfer-encoding: chunked"),
-            413,
-            "body_not_allowed",
-        ),
-        (
-            head(
-                "orders",
-                "text/plain",
-                "connection: close\r\ncontent-length: 0",
-            ),
-            415,
-            "media_type",
-        ),
-        (
-            head(
-                "meters/import",
-                JSON,
-                "connection: close\r\ncontent-length: 0",
-            ),
-            415,
-            "media_type",
-        ),
-        (
-            head("orders", JSON, "connection: close\r\ncontent-length: 0"),
-            400,
-            "bad_json",
-        ),
-    ];
-    for (request, status, code) in cases {
-        let heard = running.raw(request.as_bytes()).await;
-        assert_eq!((heard.status, heard.code()), (status, code), "{request}");
-    }
-
-    // Nobody announces the length of chunks, so they are counted.
-    let mut chunks = head("orders", JSON, "transfer-encoding: chunked").into_bytes();
-    let chunk = "x".repeat(ORDER_MAX + 1);
-    chunks.extend(format!("{:x}\r\n{chunk}", chunk.len()).bytes());
-    let heard = running.raw(&chunks).await;
-    assert_eq!((heard.status, heard.code()), (413, "body_too_long"));
-
-    let not_utf8 = b"name\nMill Lane\nH\xfcgel\n";
-    let rest = format!("connection: close\r\ncontent-length: {}", not_utf8.len());
-    let mut request = head("meters/import", "text/csv", &rest).into_bytes();
-    request.extend(not_utf8);
-    let heard = running.raw(&request).await;
-    assert_eq!(
-        (heard.status, &heard.body["faults"][0]["line"]),
-        (422, &json!(3))
-    );
-    assert!(desk.memory().audit.is_empty(), "{:?}", desk.memory().audit);
-}
-
 #[tokio::test]
 async fn nothing_is_changed_without_the_token_and_from_elsewhere() {
     let desk = SmallDesk::with_meters(3);
@@ -864,7 +842,11 @@ fn router(desk: Arc<SmallDesk>) -> Router {
     let (_host, snapshots) = watch::channel(Arc::new(sample::full()));
     let (_stop, stopped) = watch::channel(false);
     let (hub, _pace) = Hub::new(snapshots, stopped);
-    routes(hub, Some(desk), options(Some(SECRET)))
+    let desks = Desks {
+        head_end: Some(desk),
+        security: None,
+    };
+    routes(hub, desks, options(Some(SECRET)))
 }
 
 async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
@@ -872,15 +854,6 @@ async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
     (status, String::from_utf8(body.into()).unwrap())
-}
-
-fn post_of(path: &str, media_type: &str, body: Body) -> Request<Body> {
-    Request::post(format!("{API}/{path}"))
-        .header("host", "localhost")
-        .header("authorization", format!("Bearer {SECRET}"))
-        .header("content-type", media_type)
-        .body(body)
-        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -911,32 +884,30 @@ async fn a_head_end_that_hangs_is_given_up() {
     assert!(page.contains("\ngridloom_headend_up 0\n"), "{page}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_is_given_up_and_only_so_many_are_read_at_a_time() {
-    let desk = SmallDesk::with_meters(3);
-    let router = router(Arc::clone(&desk));
-    let begun = Arc::new(Notify::new());
-    let stalled = || {
-        let begun = Arc::clone(&begun);
-        Body::from_stream(futures_util::stream::poll_fn(move |_| {
-            begun.notify_one();
-            std::task::Poll::<Option<io::Result<Bytes>>>::Pending
-        }))
-    };
-    let mut stalling = Vec::new();
-    for _ in 0..BODIES_MAX {
-        let request = post_of("meters/import", "text/csv", stalled());
-        stalling.push(tokio::spawn(ask(router.clone(), request)));
-        begun.notified().await;
+fn post_of(path: &str, media_type: &str, body: Body) -> Request<Body> {
+    Request::post(format!("{API}/{path}"))
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {SECRET}"))
+        .header("content-type", media_type)
+        .body(body)
+        .unwrap()
+}
+
+fn campaign_view(version: &str, state: &str) -> CampaignView {
+    CampaignView {
+        id: 7,
+        by: "anna".to_owned(),
+        at: "2026-03-01T00:00:00Z".to_owned(),
+        version: version.to_owned(),
+        state: state.to_owned(),
+        reason: String::new(),
+        stage: 1,
+        total: 1,
+        waiting: 0,
+        under_way: 1,
+        succeeded: 0,
+        failed: 0,
+        cancelled: 0,
+        meters: Vec::new(),
     }
-    let order = || post_of("orders", JSON, Body::from(order_of("read")));
-    let (status, body) = ask(router.clone(), order()).await;
-    assert_eq!(status, 503, "{body}");
-    assert!(body.contains("\"busy\""), "{body}");
-    for task in stalling {
-        let (status, body) = task.await.unwrap();
-        assert_eq!(status, 408, "{body}");
-    }
-    assert_eq!(ask(router, order()).await.0, 201);
-    assert_eq!(desk.memory().audit, ["night shift ordered 1"]);
 }

@@ -45,19 +45,28 @@ const DONE: Result<SecurityOutcome, ActionResult> = Ok(SecurityOutcome::Done(Non
 fn the_policy_only_grows() {
     let mut setup = setup(METER);
     let cases = [
-        (0x0C, DONE),
-        (0x0C, DONE),
-        (0x04, Err(ActionResult::OtherReason)),
-        (0x6D, Err(ActionResult::OtherReason)),
-        (0x6C, DONE),
-        (0x0C, Err(ActionResult::OtherReason)),
+        (0x0C, true),
+        (0x0C, true),
+        (0x04, false),
+        (0x6D, false),
+        (0x6C, true),
+        (0x0C, false),
     ];
-    for (bits, expected) in cases {
+    for (bits, grows) in cases {
         let done = setup.invoke(1, Some(&Data::Enum(bits)), at());
+        let expected = if grows {
+            let policy = PolicyBits::new(bits).unwrap();
+            setup.handle_policy(policy);
+            Ok(SecurityOutcome::Requested(SecurityRequest::Activate(
+                policy,
+            )))
+        } else {
+            Err(ActionResult::OtherReason)
+        };
         assert_eq!(done, expected, "{bits:#x}");
     }
     assert_eq!(setup.policy(), PolicyBits::AUTHENTICATED_ENCRYPTION);
-    assert_eq!(setup.get(2), Ok(Data::Enum(0x6C)));
+    assert_eq!(setup.get(2, None), Ok(Data::Enum(0x6C)));
     assert_eq!(setup.set(2), Err(DataAccessResult::ReadWriteDenied));
 }
 
@@ -82,7 +91,7 @@ fn only_vouched_certificates_are_taken() {
     assert_eq!(import(&mut setup, SIGN), DONE);
     assert_eq!(import(&mut setup, SIGN), DONE, "in its own place");
     assert_eq!(import(&mut setup, AGREE), DONE);
-    let list = CertificateInfo::list_from_data(&setup.get(6).unwrap()).unwrap();
+    let list = CertificateInfo::list_from_data(&setup.get(6, None).unwrap()).unwrap();
     let entities: Vec<_> = list.iter().map(|info| info.entity).collect();
     use CertificateEntity::{Authority, Client};
     assert_eq!(entities, [Authority, Client, Client]);
@@ -90,6 +99,16 @@ fn only_vouched_certificates_are_taken() {
     assert!(setup.certificate(METER, kind, at()).is_some());
     assert!(setup.certificate(METER, kind, early).is_none());
     assert!(setup.certificate(OTHER, kind, at()).is_none());
+    let peers = setup.peers(at());
+    let key = |der| {
+        Some(Box::new(
+            Certificate::from_der(der).unwrap().public_key().clone(),
+        ))
+    };
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[&METER].signing, key(SIGN));
+    assert_eq!(peers[&METER].agreement, key(AGREE));
+    assert!(setup.peers(early).is_empty(), "not valid yet");
 }
 
 #[test]
@@ -103,7 +122,7 @@ fn a_certificate_of_ours_must_be_about_our_key() {
     let ours = Certificate::from_der(SIGN).unwrap().public_key().clone();
     setup.handle_key_pair(kind, ours);
     assert_eq!(import(&mut setup, SIGN), DONE);
-    let info = CertificateInfo::list_from_data(&setup.get(6).unwrap()).unwrap();
+    let info = CertificateInfo::list_from_data(&setup.get(6, None).unwrap()).unwrap();
     assert_eq!(info[1].entity, CertificateEntity::Server);
     // Another key pair: the certificate is worth nothing.
     setup.handle_key_pair(kind, stranger.public_key());
@@ -167,21 +186,13 @@ fn what_needs_keys_is_handed_out() {
         setup.invoke(5, Some(&pair), at()),
         Ok(SecurityOutcome::Requested(request))
     );
-    let wrapped = Data::Array(vec![Data::Structure(vec![
-        Data::Enum(0),
-        Data::OctetString(vec![7; 24]),
-    ])]);
-    let transfer = KeyTransfer::from_data(&wrapped).unwrap();
-    assert_eq!(
-        setup.invoke(2, Some(&wrapped), at()),
-        Ok(SecurityOutcome::Requested(SecurityRequest::TransferKeys(
-            transfer
-        )))
-    );
-    assert_eq!(
-        setup.invoke(2, Some(&Data::Null), at()),
-        Err(ActionResult::TypeUnmatched)
-    );
+    for method in [2, 3] {
+        assert_eq!(
+            setup.invoke(method, Some(&Data::Null), at()),
+            Err(ActionResult::ObjectUndefined),
+            "the server's business"
+        );
+    }
     assert_eq!(
         setup.invoke(9, Some(&Data::Null), at()),
         Err(ActionResult::ObjectUndefined)
@@ -191,13 +202,12 @@ fn what_needs_keys_is_handed_out() {
         symmetric.invoke(4, Some(&pair), at()),
         Err(ActionResult::ObjectUnavailable)
     );
-    assert!(symmetric.invoke(2, Some(&wrapped), at()).is_ok());
+    assert!(symmetric.invoke(1, Some(&Data::Enum(0x6C)), at()).is_ok());
 }
 
 #[test]
 fn it_survives() {
     let mut setup = setup(OTHER);
-    setup.handle_client(METER);
     let key = PrivateKey::from_bytes(Curve::P256, &[3; 32]).unwrap();
     setup.handle_key_pair(CertificateType::Agreement, key.public_key());
     import(&mut setup, SIGN).unwrap();
@@ -208,8 +218,9 @@ fn it_survives() {
     let mut again = Vec::new();
     restarted.encode(&mut again);
     assert_eq!(again, bytes);
-    assert_eq!(restarted.get(6), setup.get(6));
-    assert_eq!(restarted.get(4), Ok(Data::OctetString(METER.0.to_vec())));
+    assert_eq!(restarted.get(6, None), setup.get(6, None));
+    let seen = restarted.get(4, Some(METER));
+    assert_eq!(seen, Ok(Data::OctetString(METER.0.to_vec())));
     for cut in 0..bytes.len() {
         assert!(SecuritySetup::decode(Arc::clone(&config), &bytes[..cut]).is_err());
     }

@@ -34,7 +34,7 @@ pub(super) fn submit(
     by: &str,
     now: Now,
 ) -> Result<Split, DeskError> {
-    let targets = targets(node, order)?;
+    let targets = targets(node, (&order.meters, &order.groups))?;
     let until = now.utc + Duration::from_secs(order.within_s.into()) * speed;
     let mut split = Split::default();
     let mut orders: Vec<(Vec<MeterId>, Order)> = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn submit(
                 return Err(invalid("meters", problem));
             }
             for meter in targets.iter().copied() {
-                let kinds = BTreeSet::from([KeyKind::UnicastEncryption, KeyKind::Authentication]);
+                let kinds = kinds_of_keys(order)?;
                 orders.push((vec![meter], Order::ChangeKeys { meter, kinds }));
             }
             None
@@ -110,7 +110,28 @@ pub(super) fn submit(
     Ok(split)
 }
 
-fn invalid(column: &str, problem: String) -> DeskError {
+/// The kinds of keys to change.
+fn kinds_of_keys(order: &NewOrder) -> Result<BTreeSet<KeyKind>, DeskError> {
+    if order.keys.is_empty() {
+        return Ok(BTreeSet::from([
+            KeyKind::UnicastEncryption,
+            KeyKind::Authentication,
+        ]));
+    }
+    let kinds = order.keys.iter().map(|name| {
+        let kind = KeyKind::parse(name).filter(|kind| match kind {
+            KeyKind::UnicastEncryption
+            | KeyKind::BroadcastEncryption
+            | KeyKind::Authentication
+            | KeyKind::KeyEncryption => true,
+            KeyKind::LowLevelSecret | KeyKind::HighLevelSecret => false,
+        });
+        kind.ok_or_else(|| invalid("keys", format!("{name:?}; give guek, gak, gbek or kek")))
+    });
+    kinds.collect()
+}
+
+pub(super) fn invalid(column: &str, problem: String) -> DeskError {
     DeskError::Invalid(vec![Fault {
         line: None,
         column: column.to_owned(),
@@ -119,7 +140,10 @@ fn invalid(column: &str, problem: String) -> DeskError {
 }
 
 /// The meters that are named and those of the groups, each once.
-fn targets(node: &HeadEndNode, order: &NewOrder) -> Result<BTreeSet<MeterId>, DeskError> {
+pub(super) fn targets(
+    node: &HeadEndNode,
+    (meters, groups): (&[u32], &[String]),
+) -> Result<BTreeSet<MeterId>, DeskError> {
     let registry = node.registry();
     let mut faults = Vec::new();
     let mut fault = |column: &str, problem: String| {
@@ -130,14 +154,14 @@ fn targets(node: &HeadEndNode, order: &NewOrder) -> Result<BTreeSet<MeterId>, De
         });
     };
     let mut targets = BTreeSet::new();
-    for meter in order.meters.iter().copied().map(MeterId) {
+    for meter in meters.iter().copied().map(MeterId) {
         if registry.meter(meter).is_none() {
             let problem = format!("{meter} is unknown; name registered meters");
             fault("meters", problem);
         }
         targets.insert(meter);
     }
-    for group in &order.groups {
+    for group in groups {
         let members = registry.members([group.as_str()]);
         if members.is_empty() {
             fault("groups", format!("group {group:?} has no meter in service"));
