@@ -400,12 +400,19 @@ mod tests {
 
         let delays_of = delays(&base.with_mean(ms(373), ms(932)).unwrap(), 100);
         let mean = delays_of.iter().sum::<f64>() / delays_of.len() as f64;
-        assert!(near(mean, 0.373) && near(at(&delays_of, 95), 0.932), "{mean}");
+        assert!(
+            near(mean, 0.373) && near(at(&delays_of, 95), 0.932),
+            "{mean}"
+        );
 
         let delays_of = delays(&base.with_median(ms(500), ms(4_000)), 100);
         assert!(near(at(&delays_of, 50), 0.5) && near(at(&delays_of, 95), 4.0));
 
-        assert_eq!(base.with_mean(ms(500), ms(4_000)), None, "no lognormal is so");
+        assert_eq!(
+            base.with_mean(ms(500), ms(4_000)),
+            None,
+            "no lognormal is so"
+        );
         assert!(base.with_mean(ms(100), ms(386)).is_some());
         assert_eq!(base.with_mean(ms(100), ms(90)), None);
     }

@@ -355,14 +355,10 @@ impl Incident {
         let node_fault = |node: NodeIndex| match self.mishap {
             Mishap::Crash => Some((Fault::Crash(node), Some(Fault::Boot(node)))),
             Mishap::CrashWriting => Some((Fault::CrashWriting(node), Some(Fault::Boot(node)))),
-            Mishap::DiskFull => Some((
-                Fault::Disk(node, Trouble::Full),
-                Some(Fault::Room(node)),
-            )),
-            Mishap::DiskFails => Some((
-                Fault::Disk(node, Trouble::Failing),
-                Some(Fault::Room(node)),
-            )),
+            Mishap::DiskFull => Some((Fault::Disk(node, Trouble::Full), Some(Fault::Room(node)))),
+            Mishap::DiskFails => {
+                Some((Fault::Disk(node, Trouble::Failing), Some(Fault::Room(node))))
+            }
             Mishap::Rot => Some((Fault::Rot(node), None)),
             Mishap::ClockStep(by) => Some((Fault::Step(node, by), Some(Fault::Step(node, -by)))),
             Mishap::Cut | Mishap::OneWay(_) | Mishap::Degrade(_) => None,

@@ -30,9 +30,7 @@ use crate::sabotage::Sabotage;
 use crate::town::Town;
 
 use parts::{Cable, End, Event, NodeClock, Place, What};
-pub use parts::{
-    CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan,
-};
+pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
 pub use timeline::Timeline;
 pub use watch::Breaches;
 

@@ -11,7 +11,10 @@ const EVERYTHING: &str = include_str!("../../../scenarios/everything.toml");
 /// The other shipped ones, and for how many seeds each runs here.
 const SHIPPED: [(&str, u64); 5] = [
     (include_str!("../../../scenarios/lossy-feeder.toml"), 1),
-    (include_str!("../../../scenarios/power-line-evening.toml"), 3),
+    (
+        include_str!("../../../scenarios/power-line-evening.toml"),
+        3,
+    ),
     (include_str!("../../../scenarios/mesh-and-radio.toml"), 3),
     (include_str!("../../../scenarios/under-attack.toml"), 2),
     (include_str!("../../../scenarios/disks-and-clocks.toml"), 5),
@@ -131,10 +134,22 @@ fn a_world_that_breaks_an_invariant_is_found() {
 #[test]
 fn a_text_that_is_no_scenario_is_refused_with_its_key_and_the_remedy() {
     let cases = [
-        ("houses = 2", "houses = 0", "town.houses is 0; give 1 to 10000"),
+        (
+            "houses = 2",
+            "houses = 0",
+            "town.houses is 0; give 1 to 10000",
+        ),
         ("houses = 2", "hauses = 2", "unknown field `hauses`"),
-        ("2026-04-30", "2026-04-31", "town.start is 2026-04-31; give a day"),
-        ("bad-mesh", "pigeon", "faults.field.technology is pigeon; give one of wi-sun"),
+        (
+            "2026-04-30",
+            "2026-04-31",
+            "town.start is 2026-04-31; give a day",
+        ),
+        (
+            "bad-mesh",
+            "pigeon",
+            "faults.field.technology is pigeon; give one of wi-sun",
+        ),
         (
             "{ technology = \"bad-mesh\" }",
             "{ technology = \"dmr\", mean_ms = 100, p95_ms = 800 }",

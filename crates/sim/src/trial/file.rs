@@ -178,7 +178,12 @@ impl FromStr for Trial {
         let raw: RawTrial =
             toml::from_str(text).map_err(|error| FileError::Text(error.to_string()))?;
         let town = &raw.town;
-        within("town.houses", town.houses.into(), 1, Self::HOUSES_MAX.into())?;
+        within(
+            "town.houses",
+            town.houses.into(),
+            1,
+            Self::HOUSES_MAX.into(),
+        )?;
         within(
             "town.meters_per_gateway",
             town.meters_per_gateway as u64,
@@ -208,7 +213,11 @@ impl FromStr for Trial {
             None => Ok(default),
         };
         let field = laid(&raw.links.field, "links.field", LinkModel::FIELD)?;
-        let wide_area = laid(&raw.links.wide_area, "links.wide_area", LinkModel::WIDE_AREA)?;
+        let wide_area = laid(
+            &raw.links.wide_area,
+            "links.wide_area",
+            LinkModel::WIDE_AREA,
+        )?;
         let assault = match &raw.attack {
             None => None,
             Some(RawAttack { assault }) => match Assault::parse(assault) {
