@@ -12,7 +12,7 @@ use gridloom_core::{
 };
 use gridloom_edge::{Edge, EdgeMemory, HeldState};
 use gridloom_field::{DayPrices, Meter, profile};
-use gridloom_headend::audit::{AuditRecord, Target};
+use gridloom_headend::audit::{Action, AuditRecord, Target};
 use gridloom_store::audit_log::{AUDIT_READ_MAX, Verifier};
 use gridloom_store::{OperationsStore, PricePoint};
 use serde::Serialize;
@@ -501,7 +501,11 @@ fn check_orders(world: &World) -> Result<(), Violation> {
         for entry in &entries {
             verifier.check(entry).map_err(|fault| broken(&fault))?;
             let record = AuditRecord::decode(&entry.record).map_err(|error| broken(&error))?;
-            if let Target::Meter(meter) = record.target {
+            let asks = matches!(
+                record.action,
+                Action::Command | Action::KeyChange | Action::Campaign
+            );
+            if let (true, Target::Meter(meter)) = (asks, record.target) {
                 *audited.entry(meter).or_default() += 1;
             }
         }

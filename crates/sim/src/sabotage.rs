@@ -36,7 +36,7 @@ impl Sabotage {
     pub const AFTER: Duration = Duration::from_secs(6 * 3_600);
 
     /// Changes what goes up from the edge. Answers what the edge is told at once.
-    pub(crate) fn from_edge(self, frame: &mut Vec<u8>) -> Option<Vec<u8>> {
+    pub(crate) fn above_edge(self, frame: &mut Vec<u8>) -> Option<Vec<u8>> {
         let Ok(Message::Screened(mut readings)) = Message::decode(frame) else {
             return None;
         };
@@ -68,7 +68,7 @@ impl Sabotage {
     }
 
     /// Changes what the utility tells its edge. Whether it did.
-    pub(crate) fn from_utility(self, frame: &mut Vec<u8>) -> bool {
+    pub(crate) fn below_utility(self, frame: &mut Vec<u8>) -> bool {
         let Ok(Message::Prices(mut points)) = Message::decode(frame) else {
             return false;
         };
@@ -91,7 +91,11 @@ impl Sabotage {
                 bill.amount_minor += 1;
                 true
             }
-            _ => false,
+            DiskRequest::Ledger(_)
+            | DiskRequest::Remember { .. }
+            | DiskRequest::Query { .. }
+            | DiskRequest::Archive { .. }
+            | DiskRequest::Operations { .. } => false,
         }
     }
 }

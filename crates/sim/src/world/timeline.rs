@@ -173,7 +173,20 @@ impl fmt::Display for Frame<'_> {
                     Message::Stored(list) => Some(list.len()),
                     Message::Prices(list) => Some(list.len()),
                     Message::Uplinks(list) => Some(list.len()),
-                    _ => None,
+                    Message::Hello { .. }
+                    | Message::Uplink(_)
+                    | Message::Downlink { .. }
+                    | Message::Alarms(_)
+                    | Message::AlarmsStored(_)
+                    | Message::Trust { .. }
+                    | Message::Refusals(_)
+                    | Message::ToMeter { .. }
+                    | Message::FromMeter { .. }
+                    | Message::MeterUnreachable { .. }
+                    | Message::KeysChanged { .. }
+                    | Message::KeysTaken { .. }
+                    | Message::Object { .. }
+                    | Message::ObjectStored { .. } => None,
                 }
             }
             Err(_) => {

@@ -84,7 +84,7 @@ impl World {
         if let Some(sabotage) = self.sabotage.filter(|_| self.is_time_to_break()) {
             match role {
                 Role::Edge if is_up => {
-                    if let Some(answer) = sabotage.from_edge(frame) {
+                    if let Some(answer) = sabotage.above_edge(frame) {
                         self.sabotage = None;
                         if !answer.is_empty() {
                             let to = End::Lower;
@@ -93,7 +93,7 @@ impl World {
                         }
                     }
                 }
-                Role::Utility if sabotage.from_utility(frame) => self.sabotage = None,
+                Role::Utility if sabotage.below_utility(frame) => self.sabotage = None,
                 Role::Gateway(_) if is_up && sabotage == Sabotage::LeakAPacket => {
                     self.sabotage = None;
                     self.judge(Role::Edge, frame);
