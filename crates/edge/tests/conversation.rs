@@ -1,4 +1,6 @@
 //! An edge between scripted meters, forgers and a disk that may fail.
+//!
+//! It is one file because all conversations are held with the same scripted meters and disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -401,9 +401,11 @@ mod tests {
             let sent = give(&mut node, Input::LinkDown { link: METER });
             let told: Vec<Message> = sent
                 .iter()
-                .map(|output| match output {
-                    Output::Send { link: EDGE, frame } => Message::decode(frame).unwrap(),
-                    other => panic!("{other:?}"),
+                .map(|output| {
+                    let Output::Send { link: EDGE, frame } = output else {
+                        panic!("{output:?}");
+                    };
+                    Message::decode(frame).unwrap()
                 })
                 .collect();
             let path = METER.0;

@@ -69,6 +69,7 @@ impl World {
         if let Some(timeline) = &mut self.timeline {
             let words = match input {
                 Input::LinkUp { port, .. } => format!("link up, {port:?}"),
+                Input::LinkFault { closed, .. } => format!("line closed, {closed:?}"),
                 Input::LinkDown { .. } => "link down".to_owned(),
                 Input::Frame { frame, .. } => format!("got  {}", Frame(frame)),
                 Input::DialFailed { .. } => "dial failed".to_owned(),
@@ -176,6 +177,7 @@ impl fmt::Display for Frame<'_> {
                     Message::Hello { .. }
                     | Message::Uplink(_)
                     | Message::Downlink { .. }
+                    | Message::LineGone { .. }
                     | Message::Alarms(_)
                     | Message::AlarmsStored(_)
                     | Message::Trust { .. }
