@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod headend;
 pub mod meter;
 pub mod node;
+pub mod paths;
 pub mod utility;
 
 pub use archive::ArchiveNode;
@@ -28,6 +29,7 @@ pub use meter::MeterNode;
 pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
 };
+pub use paths::{PathAct, Paths, PathsConfig, PathsError, PathsStatus, Rank};
 pub use utility::{
     EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
 };
