@@ -1,14 +1,21 @@
 //! The gateway (data concentrator): carries its meters' frames to an edge and the answers back.
 //! It holds no keys and believes nothing.
+//!
+//! A gateway with a backup edge keeps both links and uses one. What it had sent to an edge that is
+//! gone, and no edge has answered, goes to the next one: a frame that comes twice is refused or
+//! stored once. The next edge also hears whose lines these are, so that commands find their way
+//! before the meters speak.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gridloom_core::{Instant, Now, Wake};
+use gridloom_core::{Instant, Now, SystemTitle, Wake};
+use gridloom_dlms::security::CipheredApdu;
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{ClosedLine, LinkQuality};
 
-use crate::envelope::{Message, Role, Uplink};
+use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{Input, LinkId, Node, Output, Port};
+use crate::paths::{PathAct, Paths, PathsConfig, PathsStatus, Rank};
 
 /// What a gateway has carried since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +32,8 @@ pub struct GatewayCounters {
     pub lines_closed: u64,
     /// Envelopes from the edge that could not be read.
     pub malformed: u64,
+    /// Frames that were sent once more, to another edge.
+    pub sent_again: u64,
 }
 
 /// How long a meter takes to answer. A client of an association asks and waits for the answer, so
@@ -39,6 +48,12 @@ struct Talk {
     has_spoken: bool,
     /// What the host closed the line for.
     closed: Option<ClosedLine>,
+    /// What it pushed, and no edge has answered; only where there is a backup edge.
+    unanswered: VecDeque<Uplink>,
+    /// The title in its last push, which proves nothing.
+    claims: Option<SystemTitle>,
+    /// The title that it claimed when an edge answered it, which edges do only where they believe.
+    is_known_as: Option<SystemTitle>,
 }
 
 impl Talk {
@@ -65,6 +80,11 @@ impl Talk {
 pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
+    paths: Paths,
+    /// Whether it was told of a backup edge.
+    has_backup: bool,
+    /// Of all lines together.
+    unanswered: usize,
     meters: BTreeMap<LinkId, Talk>,
     backlog: VecDeque<Uplink>,
     counters: GatewayCounters,
@@ -81,16 +101,48 @@ impl GatewayNode {
     const TOGETHER_MAX: usize = 256;
     const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 
+    /// Pushes of one line that are kept until an edge answers: as many as a meter has under way.
+    /// Beyond it the oldest is forgotten; its meter pushes it again.
+    pub const UNANSWERED_PER_LINE_MAX: usize = 8;
+
+    /// Pushes of all lines together. Further ones are not kept; their meters push them again.
+    pub const UNANSWERED_MAX: usize = 16_384;
+
     /// A gateway called `name`.
     pub fn new(name: String) -> Self {
+        // Of one edge nothing is asked: its link stands or does not.
+        let alone = PathsConfig {
+            heartbeat_every: None,
+            ..PathsConfig::TIERS
+        };
         Self {
             name,
             uplink: None,
+            paths: Paths::new(alone),
+            has_backup: false,
+            unanswered: 0,
             meters: BTreeMap::new(),
             backlog: VecDeque::new(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Knows a backup edge too, on [`Port::Backup`].
+    ///
+    /// # Panics
+    ///
+    /// If the configuration does not pass [`PathsConfig::check`].
+    #[must_use]
+    pub fn with_backup(mut self, config: PathsConfig) -> Self {
+        self.paths = Paths::new(config);
+        self.has_backup = true;
+        self
+    }
+
+    /// Which of its ways up it uses.
+    pub fn paths(&self) -> PathsStatus {
+        self.paths.status()
     }
 
     /// What it has carried.
@@ -121,13 +173,101 @@ impl GatewayNode {
         }
     }
 
+    /// A push that is sent up is kept until an edge answers it.
+    fn keep(&mut self, uplink: &Uplink) {
+        let line = LinkId(uplink.path);
+        let Some(talk) = self.meters.get_mut(&line).filter(|_| self.has_backup) else {
+            return;
+        };
+        let Ok(frame) = wrapper::Frame::decode(&uplink.frame) else {
+            return;
+        };
+        if frame.destination != WPort::PRE_ESTABLISHED_CLIENT {
+            return;
+        }
+        talk.claims = CipheredApdu::decode(frame.apdu).ok().map(|it| it.title);
+        if talk.unanswered.len() >= Self::UNANSWERED_PER_LINE_MAX {
+            talk.unanswered.pop_front();
+            self.unanswered -= 1;
+        }
+        if self.unanswered < Self::UNANSWERED_MAX {
+            talk.unanswered.push_back(uplink.clone());
+            self.unanswered += 1;
+        }
+    }
+
+    /// Another edge has the meters now, or none: it hears whose lines they are, and gets what
+    /// the one before did not answer.
+    fn move_to(&mut self, from: Option<LinkId>, to: Option<LinkId>) {
+        self.uplink = to;
+        if let Some(link) = from {
+            self.send(link, &Message::Duty { is_active: false });
+        }
+        let Some(link) = to else {
+            return;
+        };
+        if self.has_backup {
+            self.send(link, &Message::Duty { is_active: true });
+            let lines = self.meters.iter();
+            let lines: Vec<(u64, SystemTitle)> = lines
+                .filter_map(|(line, talk)| Some((line.0, talk.is_known_as?)))
+                .collect();
+            for some in lines.chunks(LIST_MAX) {
+                self.send(link, &Message::Lines(some.to_vec()));
+            }
+            let again: Vec<Uplink> = self
+                .meters
+                .values()
+                .flat_map(|talk| talk.unanswered.iter().cloned())
+                .collect();
+            self.counters.sent_again += again.len() as u64;
+            self.send_together(link, again);
+        }
+        self.carry_backlog_up(link);
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        self.outbox.push_back(Output::Send {
+            link,
+            frame: message.encode(),
+        });
+    }
+
+    /// A way up stands: both of them hear who this is, and one that it has the meters.
+    fn greet(&mut self, rank: Rank, link: LinkId, now: Instant) {
+        self.send(link, &Message::hello(Role::Gateway, &self.name));
+        if self.has_backup {
+            // Until it is told otherwise.
+            self.send(link, &Message::Duty { is_active: false });
+        }
+        self.paths.handle_up(rank, link, now);
+    }
+
+    fn follow_paths(&mut self) {
+        while let Some(act) = self.paths.poll_act() {
+            match act {
+                PathAct::Heartbeat { link, number } => {
+                    let every = self.paths.config().heartbeat_every.unwrap_or_default();
+                    let every_ms = u32::try_from(every.as_millis()).unwrap_or(u32::MAX);
+                    self.send(link, &Message::Heartbeat { number, every_ms });
+                }
+                PathAct::Close { link } => {
+                    let reason = "the edge does not answer heartbeats";
+                    self.outbox.push_back(Output::Close { link, reason });
+                }
+                PathAct::Moved { from, to } => {
+                    tracing::info!(gateway = %self.name, paths = ?self.paths.status(), "way up");
+                    self.move_to(from, to);
+                }
+            }
+        }
+    }
+
     fn carry_up(&mut self, uplink: Uplink) {
         if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
-            self.outbox.push_back(Output::Send {
-                link,
-                frame: Message::Uplink(uplink).encode(),
-            });
+            self.keep(&uplink);
+            self.send(link, &Message::Uplink(uplink));
             return;
         }
         if self.backlog.len() >= Self::BACKLOG_MAX {
@@ -139,7 +279,16 @@ impl GatewayNode {
 
     /// What waited goes up, several frames in one envelope.
     fn carry_backlog_up(&mut self, link: LinkId) {
-        let mut waiting = std::mem::take(&mut self.backlog).into_iter().peekable();
+        let waiting = std::mem::take(&mut self.backlog);
+        self.counters.carried_up += waiting.len() as u64;
+        for uplink in &waiting {
+            self.keep(uplink);
+        }
+        self.send_together(link, waiting);
+    }
+
+    fn send_together(&mut self, link: LinkId, waiting: impl IntoIterator<Item = Uplink>) {
+        let mut waiting = waiting.into_iter().peekable();
         while waiting.peek().is_some() {
             let (mut some, mut bytes) = (Vec::new(), 0);
             while some.len() < Self::TOGETHER_MAX
@@ -150,11 +299,7 @@ impl GatewayNode {
                 bytes += uplink.frame.len();
                 some.push(uplink);
             }
-            self.counters.carried_up += some.len() as u64;
-            self.outbox.push_back(Output::Send {
-                link,
-                frame: Message::Uplinks(some).encode(),
-            });
+            self.send(link, &Message::Uplinks(some));
         }
     }
 
@@ -182,12 +327,17 @@ impl GatewayNode {
                 let link = LinkId(path);
                 if let Some(talk) = self.meters.get_mut(&link) {
                     talk.asked(&frame, now);
+                    if self.has_backup && is_of_edge(&frame) {
+                        talk.is_known_as = talk.claims.or(talk.is_known_as);
+                        self.unanswered -= usize::from(talk.unanswered.pop_front().is_some());
+                    }
                     self.counters.carried_down += 1;
                     self.outbox.push_back(Output::Send { link, frame });
                 } else {
                     self.counters.undeliverable += 1;
                 }
             }
+            Ok(Message::Alive { .. }) => self.paths.handle_alive(edge, now),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
                 self.counters.malformed += 1;
@@ -198,6 +348,12 @@ impl GatewayNode {
             }
         }
     }
+}
+
+/// Whether a frame for a meter is the edge's own, and no client's that it carries.
+fn is_of_edge(frame: &[u8]) -> bool {
+    wrapper::Frame::decode(frame)
+        .is_ok_and(|frame| frame.source == WPort::PRE_ESTABLISHED_CLIENT)
 }
 
 impl Node for GatewayNode {
@@ -216,14 +372,11 @@ impl Node for GatewayNode {
             Input::LinkUp {
                 link,
                 port: Port::Up,
-            } => {
-                self.uplink = Some(link);
-                self.outbox.push_back(Output::Send {
-                    link,
-                    frame: Message::hello(Role::Gateway, &self.name).encode(),
-                });
-                self.carry_backlog_up(link);
-            }
+            } => self.greet(Rank::Primary, link, now.instant),
+            Input::LinkUp {
+                link,
+                port: Port::Backup,
+            } => self.greet(Rank::Backup, link, now.instant),
             // It dials nobody by itself.
             Input::LinkUp {
                 port: Port::Dialled(_) | Port::Push(_),
@@ -237,26 +390,33 @@ impl Node for GatewayNode {
             }
             Input::LinkDown { link } => {
                 if let Some(talk) = self.meters.remove(&link) {
+                    self.unanswered -= talk.unanswered.len();
                     self.tell_gone(link, &talk);
                 }
-                if self.uplink == Some(link) {
-                    self.uplink = None;
-                }
+                self.paths.handle_down(link, now.instant);
             }
-            Input::Frame { link, frame } if self.uplink == Some(link) => {
+            // An edge that had the meters until now may still answer them.
+            Input::Frame { link, frame } if self.paths.knows(link) => {
                 self.carry_down(link, &frame, now.instant);
             }
             Input::Frame { link, frame } => {
+                if !self.meters.contains_key(&link) {
+                    // From an edge whose link was given up.
+                    return;
+                }
                 let known = self.note_answer(link, &frame, now.instant);
-                self.carry_up(Uplink {
+                let uplink = Uplink {
                     path: link.0,
                     received: now.utc,
                     link: known,
                     frame,
-                });
+                };
+                self.carry_up(uplink);
             }
-            Input::Disk(_) | Input::Timeout => {}
+            Input::Disk(_) => {}
+            Input::Timeout => self.paths.handle_timeout(now.instant),
         }
+        self.follow_paths();
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -264,7 +424,7 @@ impl Node for GatewayNode {
     }
 
     fn wake(&self) -> Wake {
-        Wake::default()
+        self.paths.wake()
     }
 }
 

@@ -344,6 +344,13 @@ impl UtilityNode {
                     self.send(head_end, &answer);
                 }
             }
+            Ok(Message::Reached(meters)) if self.edges.contains(&link) => {
+                for meter in meters {
+                    if self.meters.contains_key(&meter) {
+                        self.edge_of.insert(meter, link);
+                    }
+                }
+            }
             // A meter roams between edges, and each may have to verify it.
             Ok(news @ Message::KeysChanged { .. }) if self.head_end == Some(link) => {
                 for edge in self.edges.clone() {
@@ -733,7 +740,7 @@ impl Node for UtilityNode {
             } => {}
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_) | Port::Push(_),
+                port: Port::Backup | Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. }
