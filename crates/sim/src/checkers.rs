@@ -446,24 +446,30 @@ enum Holding {
     Given,
 }
 
-/// What the quarantine holds, as its disk has it.
+/// What the quarantines hold, as their disks have it.
 fn held(world: &World) -> Result<BTreeMap<(MeterId, UtcTime), Holding>, Violation> {
-    let disk = world.disk(Role::Edge).expect("every world has an edge");
-    let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
-    let memory = EdgeMemory::read(cell).map_err(|error| Violation::Down(error.to_string()))?;
     let town = world.town();
-    let edge = Edge::new(town.edge(), town.registry(), &memory);
-    let packets = edge.quarantine().packets();
-    Ok(packets
-        .map(|packet| {
+    let mut held = BTreeMap::new();
+    for (role, config) in [
+        (Role::Edge, town.edge()),
+        (Role::BackupEdge, town.backup_edge()),
+    ] {
+        let Some(disk) = world.disk(role) else {
+            continue;
+        };
+        let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
+        let memory = EdgeMemory::read(cell).map_err(|error| Violation::Down(error.to_string()))?;
+        let edge = Edge::new(config, town.registry(), &memory);
+        for packet in edge.quarantine().packets() {
             let reading = &packet.said.reading;
             let holding = match packet.state {
                 HeldState::Open | HeldState::Released { .. } => Holding::Held,
                 HeldState::Rejected { .. } => Holding::Given,
             };
-            ((reading.meter, reading.end), holding)
-        })
-        .collect())
+            held.entry((reading.meter, reading.end)).or_insert(holding);
+        }
+    }
+    Ok(held)
 }
 
 /// Bounds, and what may leave an edge, as the cables show it.

@@ -337,6 +337,14 @@ impl Town {
         }
     }
 
+    /// The other edge, where there is one: of the same meters, under its own title.
+    pub fn backup_edge(&self) -> EdgeConfig {
+        EdgeConfig {
+            title: SystemTitle::new(*b"GLE", 2),
+            ..self.edge()
+        }
+    }
+
     /// The utility, with standard times: it waits five minutes for the readings of an interval,
     /// two hours for those of a day, and a day for those of a month.
     pub fn utility(&self, name: &str) -> UtilityConfig {

@@ -23,7 +23,7 @@ use crate::link::LinkModel;
 use crate::sabotage::Sabotage;
 use crate::town::{Homes, Town, TownError, TownPlan, seeded_keys, standard_response};
 use crate::world::{
-    CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
+    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
 };
 
 pub use file::FileError;
@@ -47,6 +47,8 @@ pub struct Trial {
     pub response: Response,
     /// Whether a head-end stands above the utility, and reads every hour.
     pub has_head_end: bool,
+    /// Whether there is a second edge, and a second way up for every gateway and meter.
+    pub has_alternates: bool,
     /// Bytes of a journal segment: so few that some are finished, dropped and torn within a day.
     pub segment_bytes: u64,
     /// Links between meters and gateways as they are laid.
@@ -205,6 +207,7 @@ impl Trial {
             start: Day::from_ymd(2026, 4, 30).expect("a date"),
             response: Response::Off,
             has_head_end: false,
+            has_alternates: false,
             segment_bytes: 4_096,
             field: LinkModel::FIELD,
             wide_area: LinkModel::WIDE_AREA,
@@ -330,6 +333,7 @@ impl Trial {
                 ..LedgerConfig::default()
             },
             head_end: self.has_head_end.then(HeadEndPlan::hourly),
+            alternates: self.has_alternates.then(Alternates::default),
         };
         let meters = town.meters();
         let liars = self.assault.map_or(&[][..], Assault::liars);

@@ -70,6 +70,8 @@ struct RawTown {
     answers_prices: bool,
     #[serde(default)]
     head_end: bool,
+    #[serde(default)]
+    alternates: bool,
     #[serde(default = "small_segment")]
     segment_bytes: u64,
 }
@@ -250,6 +252,7 @@ impl FromStr for Trial {
                 Response::Off
             },
             has_head_end: town.head_end,
+            has_alternates: town.alternates,
             segment_bytes: town.segment_bytes,
             field,
             wide_area,

@@ -28,6 +28,7 @@ impl World {
             }
             Fault::Mute(cable, way) => {
                 self.cables[cable.0].muted[way as usize] = true;
+                self.notice_mute(cable.0);
                 None
             }
             Fault::Unmute(cable) => {

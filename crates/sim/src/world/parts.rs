@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gridloom_core::{Seed, UtcTime};
-use gridloom_nodes::{DialId, LinkId};
+use gridloom_nodes::{DialId, LinkId, PathsConfig, Port};
 use gridloom_store::LedgerConfig;
 use serde::Serialize;
 
@@ -25,6 +25,30 @@ pub struct WorldPlan {
     pub ledger: LedgerConfig,
     /// The head-end above the utility, if there is one.
     pub head_end: Option<HeadEndPlan>,
+    /// A second edge, and a second way up for every gateway and meter, if there are any.
+    pub alternates: Option<Alternates>,
+}
+
+/// A second way up for whoever has one. Every other gateway has the second edge for its primary
+/// one; the alternate of a meter is the gateway after its own, the first after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alternates {
+    /// How patient gateways are with their edges.
+    pub gateway: PathsConfig,
+    /// How patient meters are with their gateways.
+    pub meter: PathsConfig,
+    /// After so long both ends of a meter's line notice that it carries nothing in one direction.
+    pub keepalive: Duration,
+}
+
+impl Default for Alternates {
+    fn default() -> Self {
+        Self {
+            gateway: PathsConfig::TIERS,
+            meter: PathsConfig::METER,
+            keepalive: Duration::from_millis(1_500),
+        }
+    }
 }
 
 impl Default for WorldPlan {
@@ -35,6 +59,7 @@ impl Default for WorldPlan {
             meters_per_gateway: 250,
             ledger: LedgerConfig::default(),
             head_end: None,
+            alternates: None,
         }
     }
 }
@@ -182,6 +207,8 @@ impl NodeClock {
 pub(super) struct Cable {
     pub(super) lower: usize,
     pub(super) upper: usize,
+    /// What it is to the lower end.
+    pub(super) port: Port,
     pub(super) model: LinkModel,
     /// What it was laid as.
     pub(super) healthy: LinkModel,

@@ -174,7 +174,12 @@ impl fmt::Display for Frame<'_> {
                     Message::Stored(list) => Some(list.len()),
                     Message::Prices(list) => Some(list.len()),
                     Message::Uplinks(list) => Some(list.len()),
+                    Message::Lines(list) => Some(list.len()),
+                    Message::Reached(list) => Some(list.len()),
                     Message::Hello { .. }
+                    | Message::Heartbeat { .. }
+                    | Message::Alive { .. }
+                    | Message::Duty { .. }
                     | Message::Uplink(_)
                     | Message::Downlink { .. }
                     | Message::LineGone { .. }
