@@ -863,7 +863,10 @@ mod tests {
             },
             Message::Alive { number: 7 },
             Message::Duty { is_active: true },
-            Message::Lines(vec![(8, SystemTitle(*b"GLMABCDE")), (9, SystemTitle([0; 8]))]),
+            Message::Lines(vec![
+                (8, SystemTitle(*b"GLMABCDE")),
+                (9, SystemTitle([0; 8])),
+            ]),
             Message::Reached(vec![MeterId(3), MeterId(4)]),
             Message::LineGone {
                 path: 8,

@@ -7,6 +7,7 @@
 //! before the meters speak.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use gridloom_core::{Instant, Now, SystemTitle, Wake};
 use gridloom_dlms::security::CipheredApdu;
@@ -85,6 +86,12 @@ pub struct GatewayNode {
     has_backup: bool,
     /// Of all lines together.
     unanswered: usize,
+    /// After so long without an edge its meters are sent to their alternate gateway.
+    releases_after: Option<Duration>,
+    /// When that is.
+    released_at: Option<Instant>,
+    /// It takes no meters, because it has no edge for them.
+    has_released: bool,
     meters: BTreeMap<LinkId, Talk>,
     backlog: VecDeque<Uplink>,
     counters: GatewayCounters,
@@ -121,6 +128,9 @@ impl GatewayNode {
             paths: Paths::new(alone),
             has_backup: false,
             unanswered: 0,
+            releases_after: None,
+            released_at: None,
+            has_released: false,
             meters: BTreeMap::new(),
             backlog: VecDeque::new(),
             counters: GatewayCounters::default(),
@@ -137,6 +147,14 @@ impl GatewayNode {
     pub fn with_backup(mut self, config: PathsConfig) -> Self {
         self.paths = Paths::new(config);
         self.has_backup = true;
+        self
+    }
+
+    /// Its meters have alternate gateways: after so long without any edge it closes their lines,
+    /// and closes every further one at once until an edge is there again. Without this it buffers.
+    #[must_use]
+    pub fn releasing_after(mut self, alone: Duration) -> Self {
+        self.releases_after = Some(alone);
         self
     }
 
@@ -224,6 +242,28 @@ impl GatewayNode {
             self.send_together(link, again);
         }
         self.carry_backlog_up(link);
+    }
+
+    /// Notes since when there is no edge, and lets the meters go in time.
+    fn release(&mut self, now: Instant) {
+        let Some(after) = self.releases_after else {
+            return;
+        };
+        if self.uplink.is_some() {
+            self.released_at = None;
+            self.has_released = false;
+        } else if *self.released_at.get_or_insert(now + after) <= now && !self.has_released {
+            self.has_released = true;
+            let lines: Vec<LinkId> = self.meters.keys().copied().collect();
+            for link in lines {
+                self.close_line(link);
+            }
+        }
+    }
+
+    fn close_line(&mut self, link: LinkId) {
+        let reason = "no edge is reachable; the meter has another gateway";
+        self.outbox.push_back(Output::Close { link, reason });
     }
 
     fn send(&mut self, link: LinkId, message: &Message) {
@@ -352,8 +392,7 @@ impl GatewayNode {
 
 /// Whether a frame for a meter is the edge's own, and no client's that it carries.
 fn is_of_edge(frame: &[u8]) -> bool {
-    wrapper::Frame::decode(frame)
-        .is_ok_and(|frame| frame.source == WPort::PRE_ESTABLISHED_CLIENT)
+    wrapper::Frame::decode(frame).is_ok_and(|frame| frame.source == WPort::PRE_ESTABLISHED_CLIENT)
 }
 
 impl Node for GatewayNode {
@@ -368,6 +407,9 @@ impl Node for GatewayNode {
                 port: Port::Down,
             } => {
                 self.meters.insert(link, Talk::default());
+                if self.has_released {
+                    self.close_line(link);
+                }
             }
             Input::LinkUp {
                 link,
@@ -417,6 +459,7 @@ impl Node for GatewayNode {
             Input::Timeout => self.paths.handle_timeout(now.instant),
         }
         self.follow_paths();
+        self.release(now.instant);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -424,7 +467,11 @@ impl Node for GatewayNode {
     }
 
     fn wake(&self) -> Wake {
-        self.paths.wake()
+        let release = self.released_at.filter(|_| !self.has_released);
+        self.paths.wake().earliest(Wake {
+            instant: release.map(|at| (at, "let the meters go")),
+            utc: None,
+        })
     }
 }
 

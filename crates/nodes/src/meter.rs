@@ -68,7 +68,10 @@ impl MeterNode {
     /// speaks no language that a gateway would answer.
     #[must_use]
     pub fn with_paths(mut self, config: PathsConfig) -> Self {
-        assert!(config.heartbeat_every.is_none(), "meters have no heartbeats");
+        assert!(
+            config.heartbeat_every.is_none(),
+            "meters have no heartbeats"
+        );
         self.paths = Paths::new(config);
         self
     }

@@ -120,7 +120,9 @@ impl Blueprint {
             Role::Gateway(number) => {
                 let mut node = GatewayNode::new(name);
                 if let Some(alternates) = self.alternates {
-                    node = node.with_backup(alternates.gateway);
+                    node = node
+                        .with_backup(alternates.gateway)
+                        .releasing_after(alternates.release_after);
                 }
                 match self.attack.in_gateway(&self.town, number) {
                     Some(attack) => {

@@ -29,8 +29,10 @@ use crate::link::{Lane, LinkModel, Passage, below, nanos};
 use crate::sabotage::Sabotage;
 use crate::town::Town;
 
+pub use parts::{
+    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan,
+};
 use parts::{Cable, End, Event, NodeClock, Place, What};
-pub use parts::{Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
 pub use timeline::Timeline;
 pub use watch::Breaches;
 
@@ -145,7 +147,10 @@ impl World {
             pairs.extend(lines.take(if gateways > 1 { houses } else { 0 }));
         }
         let backups = with_primaries..pairs.len();
-        pairs.extend(plan.alternates.map(|_| (backup_edge, utility, plan.wide_area)));
+        pairs.extend(
+            plan.alternates
+                .map(|_| (backup_edge, utility, plan.wide_area)),
+        );
         let mut taps = BTreeMap::new();
         for (attacker, beside) in (first_attacker..).zip(attack.beside()) {
             assert!(
@@ -603,7 +608,9 @@ impl World {
         if self.places[from].role == Role::HeadEnd {
             self.heard.listen(&frame);
         }
-        let frame = if self.withheld.is_empty() || !matches!(self.places[from].role, Role::Edge | Role::BackupEdge) {
+        let frame = if self.withheld.is_empty()
+            || !matches!(self.places[from].role, Role::Edge | Role::BackupEdge)
+        {
             frame
         } else {
             without(&self.withheld, frame)

@@ -39,6 +39,8 @@ pub struct Alternates {
     pub meter: PathsConfig,
     /// After so long both ends of a meter's line notice that it carries nothing in one direction.
     pub keepalive: Duration,
+    /// How long a gateway that has no edge keeps its meters.
+    pub release_after: Duration,
 }
 
 impl Default for Alternates {
@@ -47,6 +49,7 @@ impl Default for Alternates {
             gateway: PathsConfig::TIERS,
             meter: PathsConfig::METER,
             keepalive: Duration::from_millis(1_500),
+            release_after: Duration::from_secs(1),
         }
     }
 }

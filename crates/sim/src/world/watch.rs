@@ -46,7 +46,12 @@ impl World {
         place.map(NodeIndex)
     }
 
-    /// The cable between a node and its neighbour above.
+    /// The upper end of a cable.
+    pub fn upper_end(&self, cable: CableIndex) -> NodeIndex {
+        NodeIndex(self.cables[cable.0].upper)
+    }
+
+    /// The cable between a node and its neighbour above, the first where it has two.
     pub fn cable_above(&self, node: NodeIndex) -> Option<CableIndex> {
         let cable = self.cables.iter().position(|cable| cable.lower == node.0);
         cable.map(CableIndex)
@@ -66,7 +71,13 @@ impl World {
             nodes.push(NodeIndex(self.cables[cable.0].upper));
         }
         if nodes.is_empty() {
-            let above = [Role::Edge, Role::BackupEdge, Role::Utility, Role::Archive, Role::HeadEnd];
+            let above = [
+                Role::Edge,
+                Role::BackupEdge,
+                Role::Utility,
+                Role::Archive,
+                Role::HeadEnd,
+            ];
             nodes.extend(above.into_iter().filter_map(|role| self.node(role)));
         }
         nodes
