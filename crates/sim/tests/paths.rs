@@ -243,3 +243,32 @@ fn nine_in_ten_are_back_within_five_seconds_1() {
 fn nine_in_ten_are_back_within_five_seconds_2() {
     within_five_seconds(6..LOSSES.len());
 }
+
+/// A link that comes and goes does not take the meters with it: a way that is lost is left, and
+/// taken up again a bounded number of times.
+#[test]
+fn a_flapping_link_is_left_alone() {
+    // The seconds that it stands, and that it does not.
+    for (up_s, down_s) in [(20, 10), (75, 10), (200, 5)] {
+        let mut world = world(7);
+        let begin = start() + Duration::from_mins(10);
+        run(&mut world, begin);
+        let cable = world.cable_above(node(&world, Role::Gateway(1))).unwrap();
+        let (mut at, until) = (begin, begin + Duration::from_hours(1));
+        while at < until {
+            world.schedule(at, Fault::Cut(cable));
+            world.schedule(at + Duration::from_secs(down_s), Fault::Mend(cable));
+            at = at + Duration::from_secs(down_s + up_s);
+        }
+        run(&mut world, until);
+        let status = world.gateways().next().unwrap().paths();
+        assert!(status.homecomings <= 4, "{up_s}/{down_s}: {status:?}");
+        assert!(status.switches <= 1 + 2 * status.homecomings, "{status:?}");
+        assert_eq!(
+            status.homecomings == 0,
+            up_s < 60,
+            "{up_s}/{down_s}: {status:?}"
+        );
+        eprintln!("{up_s} s up, {down_s} s down: {status:?}");
+    }
+}
