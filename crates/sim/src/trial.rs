@@ -333,7 +333,7 @@ impl Trial {
                 ..LedgerConfig::default()
             },
             head_end: self.has_head_end.then(HeadEndPlan::hourly),
-            alternates: self.has_alternates.then(Alternates::default),
+            alternates: self.has_alternates.then(Alternates::unhurried),
         };
         let meters = town.meters();
         let liars = self.assault.map_or(&[][..], Assault::liars);

@@ -206,8 +206,20 @@ impl Nodes {
         let gateway = ports.gateway.map(|port| {
             let mut runner = Runner::new(net.clone());
             let name = &tiers.gateway;
-            let node = runner.add(name, GatewayNode::new(name.clone()));
+            let backup = tiers.gateway_backup.as_ref();
+            let mut gateway = GatewayNode::new(name.clone());
+            if let Some(backup) = backup {
+                gateway = gateway.with_backup(backup.paths);
+                if let Some(after) = backup.release_after {
+                    gateway = gateway.releasing_after(after);
+                }
+            }
+            let node = runner.add(name, gateway);
             runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
+            if let Some(backup) = backup {
+                let edge = backup.edge.clone();
+                links.dial_backup(&mut runner, node, NodeRole::Gateway, edge);
+            }
             if let Some(edge) = dial_address(&tiers.gateway_to_edge, at_edge) {
                 links.dial(&mut runner, node, NodeRole::Gateway, edge);
             }

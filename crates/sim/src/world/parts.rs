@@ -43,6 +43,21 @@ pub struct Alternates {
     pub release_after: Duration,
 }
 
+impl Alternates {
+    /// As deployed, but with a heartbeat each ten seconds: for runs of days, of which heartbeats
+    /// would be most.
+    pub fn unhurried() -> Self {
+        let usual = Self::default();
+        Self {
+            gateway: PathsConfig {
+                heartbeat_every: Some(Duration::from_secs(10)),
+                ..usual.gateway
+            },
+            ..usual
+        }
+    }
+}
+
 impl Default for Alternates {
     fn default() -> Self {
         Self {
