@@ -636,4 +636,146 @@ mod tests {
         ));
         assert_eq!(node.counters().malformed, 1);
     }
+
+    const BACKUP: LinkId = LinkId(10);
+
+    fn push(byte: u8) -> Vec<u8> {
+        let mut apdu = Vec::new();
+        let title = SystemTitle(*b"GLMmetr1");
+        let keys = gridloom_dlms::security::Keys::new([1; 16], [2; 16]);
+        let context = gridloom_dlms::security::CipherContext::new(&keys);
+        context.protect(
+            context.full_protection(title, byte.into()),
+            &[byte],
+            &mut apdu,
+        );
+        wrapper::Frame {
+            source: WPort::MANAGEMENT,
+            destination: WPort::PRE_ESTABLISHED_CLIENT,
+            apdu: &apdu,
+        }
+        .to_bytes()
+    }
+
+    /// What is said on a link, without heartbeats.
+    fn said(outputs: &[Output], on: LinkId) -> Vec<Message> {
+        let sent = outputs.iter().filter_map(|output| match output {
+            Output::Send { link, frame } if *link == on => Message::decode(frame).ok(),
+            _ => None,
+        });
+        sent.filter(|it| !matches!(it, Message::Heartbeat { .. }))
+            .collect()
+    }
+
+    fn frames(messages: &[Message]) -> Vec<Vec<u8>> {
+        let uplinks = messages.iter().flat_map(|message| match message {
+            Message::Uplink(uplink) => vec![uplink.clone()],
+            Message::Uplinks(uplinks) => uplinks.clone(),
+            _ => Vec::new(),
+        });
+        uplinks.map(|uplink| uplink.frame).collect()
+    }
+
+    fn answer(edge: LinkId) -> Input {
+        let frame = wrapper::Frame {
+            source: WPort::PRE_ESTABLISHED_CLIENT,
+            destination: WPort::MANAGEMENT,
+            apdu: &[1],
+        }
+        .to_bytes();
+        let path = METER.0;
+        Input::Frame {
+            link: edge,
+            frame: Message::Downlink { path, frame }.encode(),
+        }
+    }
+
+    #[test]
+    fn the_next_edge_hears_whose_lines_it_has_and_gets_what_nobody_answered() {
+        let duty = |is_active| Message::Duty { is_active };
+        let mut node = GatewayNode::new("gw-1".into()).with_backup(PathsConfig::TIERS);
+        let hello = Message::hello(Role::Gateway, "gw-1");
+        let sent = give(&mut node, up(EDGE, Port::Up));
+        assert_eq!(said(&sent, EDGE), [hello.clone(), duty(false), duty(true)]);
+        let sent = give(&mut node, up(BACKUP, Port::Backup));
+        assert_eq!(said(&sent, BACKUP), [hello, duty(false)]);
+        give(&mut node, up(METER, Port::Down));
+        for byte in 1..=3 {
+            let frame = push(byte);
+            let sent = give(&mut node, Input::Frame { link: METER, frame });
+            assert_eq!(frames(&said(&sent, EDGE)), [push(byte)]);
+            assert_eq!(said(&sent, BACKUP), []);
+        }
+        // The first is answered, so the edge believes its title.
+        assert_eq!(give(&mut node, answer(EDGE)).len(), 1);
+        let sent = said(&give(&mut node, Input::LinkDown { link: EDGE }), BACKUP);
+        let lines = Message::Lines(vec![(METER.0, SystemTitle(*b"GLMmetr1"))]);
+        assert_eq!(sent[..2], [duty(true), lines]);
+        assert_eq!(frames(&sent), [push(2), push(3)]);
+        assert_eq!(node.counters().sent_again, 2);
+        // And once more the same way back.
+        give(&mut node, answer(BACKUP));
+        let later = Now {
+            instant: Instant::ZERO + Duration::from_secs(70),
+            ..NOW
+        };
+        give(&mut node, up(EDGE, Port::Up));
+        let alive = Message::Alive { number: 1 }.encode();
+        for link in [EDGE, BACKUP] {
+            let frame = alive.clone();
+            node.handle(Input::Frame { link, frame }, later);
+            drain(&mut node);
+        }
+        node.handle(Input::Timeout, later);
+        let sent = drain(&mut node);
+        assert_eq!(said(&sent, BACKUP), [duty(false)]);
+        assert_eq!(said(&sent, EDGE)[0], duty(true));
+        assert_eq!(frames(&said(&sent, EDGE)), [push(3)]);
+        // The edge before may still answer.
+        assert_eq!(give(&mut node, answer(BACKUP)).len(), 1);
+    }
+
+    #[test]
+    fn a_title_that_no_edge_answered_is_told_to_nobody() {
+        let mut node = GatewayNode::new("gw-1".into()).with_backup(PathsConfig::TIERS);
+        give(&mut node, up(EDGE, Port::Up));
+        give(&mut node, up(BACKUP, Port::Backup));
+        give(&mut node, up(METER, Port::Down));
+        give(
+            &mut node,
+            Input::Frame {
+                link: METER,
+                frame: push(1),
+            },
+        );
+        let sent = said(&give(&mut node, Input::LinkDown { link: EDGE }), BACKUP);
+        assert!(
+            !sent.iter().any(|it| matches!(it, Message::Lines(_))),
+            "{sent:?}"
+        );
+    }
+
+    #[test]
+    fn a_gateway_without_an_edge_lets_its_meters_go_and_takes_none() {
+        let after = Duration::from_secs(1);
+        let mut node = GatewayNode::new("gw-1".into())
+            .with_backup(PathsConfig::TIERS)
+            .releasing_after(after);
+        give(&mut node, up(EDGE, Port::Up));
+        give(&mut node, up(METER, Port::Down));
+        assert_eq!(give(&mut node, Input::LinkDown { link: EDGE }), []);
+        let (at, _) = node.wake().instant.unwrap();
+        assert_eq!(at, Instant::ZERO + after);
+        let now = Now { instant: at, ..NOW };
+        node.handle(Input::Timeout, now);
+        let closed = |link, outputs: &[Output]| matches!(outputs, [Output::Close { link: it, .. }] if *it == link);
+        assert!(closed(METER, &drain(&mut node)));
+        assert_eq!(node.wake(), Wake::default());
+        assert!(closed(
+            LinkId(8),
+            &give(&mut node, up(LinkId(8), Port::Down))
+        ));
+        give(&mut node, up(BACKUP, Port::Backup));
+        assert_eq!(give(&mut node, up(LinkId(11), Port::Down)), []);
+    }
 }
