@@ -10,11 +10,13 @@ use std::time::Duration;
 use gridloom_core::{Currency, Day, Period, Seed, UtcTime};
 use gridloom_edge::Reason;
 use gridloom_grid::Response;
+use gridloom_headend::session::Step;
 use gridloom_nodes::Rank;
+use gridloom_nodes::headend::{Order, Part};
 use gridloom_sim::hosted::Role;
 use gridloom_sim::town::seeded_keys;
 use gridloom_sim::world::{CableIndex, Fault, NodeIndex, Way};
-use gridloom_sim::{Alternates, Homes, StoreView, Town, TownPlan, World, WorldPlan};
+use gridloom_sim::{Alternates, HeadEndPlan, Homes, StoreView, Town, TownPlan, World, WorldPlan};
 
 const HOUSES: u32 = 24;
 const GATEWAYS: usize = 4;
@@ -29,6 +31,10 @@ fn start() -> UtcTime {
 }
 
 fn world(seed: u64) -> World {
+    world_with(seed, None)
+}
+
+fn world_with(seed: u64, head_end: Option<HeadEndPlan>) -> World {
     let seed = Seed::new(seed);
     let plan = TownPlan {
         seed,
@@ -44,6 +50,7 @@ fn world(seed: u64) -> World {
     let plan = WorldPlan {
         meters_per_gateway: HOUSES as usize / GATEWAYS,
         alternates: Some(Alternates::default()),
+        head_end,
         ..WorldPlan::default()
     };
     World::new(seed, Arc::new(town), plan).unwrap()
@@ -242,6 +249,36 @@ fn nine_in_ten_are_back_within_five_seconds_1() {
 #[test]
 fn nine_in_ten_are_back_within_five_seconds_2() {
     within_five_seconds(6..LOSSES.len());
+}
+
+/// The next edge knows whose lines it has: an order goes through before the meter speaks again.
+#[test]
+fn an_order_finds_its_meter_at_the_other_edge_at_once() {
+    for lost in [Role::Edge, Role::BackupEdge] {
+        let mut world = world_with(3, Some(HeadEndPlan::hourly()));
+        let spoken = end() + Duration::from_secs(30);
+        run(&mut world, spoken);
+        let fault = Fault::Crash(node(&world, lost));
+        world.schedule(spoken, fault);
+        let ordered = spoken + Duration::from_secs(5);
+        run(&mut world, ordered);
+        let order = Order::Read {
+            targets: world.town().meters(),
+            steps: vec![Step::ReadSupply],
+            deadline: ordered + Duration::from_hours(1),
+        };
+        let submitted = world.operate(|node, now| node.submit(order, "anna", now));
+        let id = submitted.unwrap().unwrap().unwrap();
+        // Half an interval after the last one, and well before the next.
+        run(&mut world, ordered + Duration::from_mins(3));
+        let report = world.head_end().unwrap().order(id).unwrap();
+        for (meter, part) in &report.parts {
+            assert!(
+                matches!(part, Part::Read { .. }),
+                "{lost:?}, {meter}: {part:?}"
+            );
+        }
+    }
 }
 
 /// A link that comes and goes does not take the meters with it: a way that is lost is left, and
