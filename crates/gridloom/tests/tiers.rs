@@ -352,6 +352,10 @@ fn five_processes_lose_nothing_when_each_is_killed() {
 /// Two gateways, each with two edges: one of each is killed while readings flow, and the meters
 /// and the gateways take their other way.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long it took is told, and nothing depends on it"
+)]
 fn meters_and_gateways_take_another_way() {
     const ANY: &str = "127.0.0.1:0";
     let mut site = Site {

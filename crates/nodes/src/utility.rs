@@ -379,10 +379,17 @@ impl UtilityNode {
         }
     }
 
-    /// A reading came by this edge, so its meter is there; how far it is trusted is kept by meter.
+    /// A reading came by this edge, so its meter is there, unless a newer one came by another; how
+    /// far it is trusted is kept by meter.
     fn note_trust(&mut self, link: LinkId, screened: &ScreenedReading) {
-        let meter = screened.accepted.reading.meter;
-        self.edge_of.insert(meter, link);
+        let reading = &screened.accepted.reading;
+        let meter = reading.meter;
+        let newest = self.newest.get(&meter);
+        if newest.is_none_or(|newest| newest.end <= reading.end) {
+            self.edge_of.insert(meter, link);
+        } else {
+            self.edge_of.entry(meter).or_insert(link);
+        }
         if self.meters.contains_key(&meter) {
             let trust = ReadingTrust {
                 scores: screened.scores,
@@ -397,8 +404,9 @@ impl UtilityNode {
     /// Alarms go to the head-end, which alone makes them durable. Without one they stay with the
     /// edge, which sends them again.
     fn pass_alarms(&mut self, link: LinkId, alarms: Vec<MeterAlarm>) {
+        // An edge repeats an alarm for as long as nobody has it, wherever its meter is by then.
         for alarm in &alarms {
-            self.edge_of.insert(alarm.key.meter, link);
+            self.edge_of.entry(alarm.key.meter).or_insert(link);
         }
         match self.head_end {
             Some(head_end) => self.send(head_end, &Message::Alarms(alarms)),
@@ -406,15 +414,10 @@ impl UtilityNode {
         }
     }
 
+    /// To every edge: the meter may have come over from the one that has the alarm.
     fn pass_stored_alarms(&mut self, keys: &[AlarmKey]) {
-        let mut by_edge: BTreeMap<LinkId, Vec<AlarmKey>> = BTreeMap::new();
-        for key in keys {
-            if let Some(edge) = self.edge_of.get(&key.meter) {
-                by_edge.entry(*edge).or_default().push(*key);
-            }
-        }
-        for (edge, keys) in by_edge {
-            self.send(edge, &Message::AlarmsStored(keys));
+        for edge in self.edges.clone() {
+            self.send(edge, &Message::AlarmsStored(keys.to_vec()));
         }
     }
 
