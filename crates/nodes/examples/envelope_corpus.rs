@@ -98,7 +98,7 @@ fn main() -> std::io::Result<()> {
         ),
         (
             "uplinks",
-            Message::Uplinks(vec![Uplink {
+            Message::Spooled { first: 1, uplinks: vec![Uplink {
                 path: 4,
                 received: END,
                 link: LinkQuality {
@@ -106,8 +106,9 @@ fn main() -> std::io::Result<()> {
                     ..LinkQuality::default()
                 },
                 frame: vec![0xDB, 8, 0x47],
-            }]),
+            }]},
         ),
+        ("taken", Message::Taken { first: 1, count: 1 }),
         (
             "downlink",
             Message::Downlink {

@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod attacker;
 pub mod edge;
+mod edge_keeping;
 mod edge_keys;
 pub mod envelope;
 pub mod gateway;

@@ -581,7 +581,7 @@ impl UtilityNode {
                 }
             },
             // The head-end's tables are its own.
-            DiskReply::Operations { .. } => {}
+            DiskReply::Operations { .. } | DiskReply::Spool(_) => {}
             DiskReply::Done { result, .. } => {
                 if let Err(error) = result {
                     tracing::error!(%error, "the utility's memory was not written");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gridloom_core::{Currency, Day, Period, Seed, UtcTime};
 use gridloom_grid::Response;
-use gridloom_store::LedgerConfig;
+use gridloom_store::{LedgerConfig, SpoolConfig};
 
 use crate::checkers::{Checker, Violation};
 use crate::faults::FaultPlan;
@@ -111,6 +111,12 @@ impl LossyFeeder {
             ledger: LedgerConfig {
                 segment_bytes: 4_096,
                 ..LedgerConfig::default()
+            },
+            // So small that segments are finished, dropped and torn here too.
+            spool: SpoolConfig {
+                segment_bytes: 2_048,
+                in_flight_max: 64,
+                ..SpoolConfig::default()
             },
             ..WorldPlan::default()
         };

@@ -97,7 +97,7 @@ impl Default for SpoolConfig {
         Self {
             bytes_max: 256 * 1024 * 1024,
             segment_bytes: 1024 * 1024,
-            in_flight_max: 4_096,
+            in_flight_max: 16_384,
         }
     }
 }
@@ -383,6 +383,28 @@ impl Spool {
         }
         self.due.clear();
         self.again.clear();
+    }
+
+    /// The tier below brought an entry again: if it was sent and not answered, it goes out again.
+    pub fn nudge(&mut self, lane: Lane, number: u64) {
+        let slot = self.logs[lane as usize].window.get(number);
+        if slot.is_some_and(|slot| slot.tries > 0) && !self.again.contains(&(lane, number)) {
+            self.again.push_back((lane, number));
+        }
+    }
+
+    /// Whether an entry waits to be answered.
+    pub fn holds(&self, lane: Lane, number: u64) -> bool {
+        let log = &self.logs[lane as usize];
+        match number < log.window.end() {
+            true => log.window.get(number).is_some(),
+            false => number < log.next,
+        }
+    }
+
+    /// Whether the disk refused, and is given a rest.
+    pub const fn is_failing(&self) -> bool {
+        self.retry_at.is_some()
     }
 
     /// The next effect to carry out; `None` if there is none now.

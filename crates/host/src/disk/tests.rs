@@ -95,6 +95,7 @@ fn failure(reply: &DiskReply) -> &str {
         DiskReply::Done { .. }
         | DiskReply::Answer { .. }
         | DiskReply::Ledger(_)
+        | DiskReply::Spool(_)
         | DiskReply::Operations { .. } => {
             panic!("{reply:?} is no failure")
         }
@@ -452,6 +453,7 @@ fn changes_of_the_head_ends_tables_are_kept_or_refused_one_by_one() {
             DiskReply::Done { ticket, result } => (*ticket, result.is_ok()),
             DiskReply::Operations { result: Err(_), .. }
             | DiskReply::Ledger(_)
+        | DiskReply::Spool(_)
             | DiskReply::Answer { .. } => panic!("{reply:?}"),
         })
         .collect();

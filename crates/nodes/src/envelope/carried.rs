@@ -1,5 +1,6 @@
 //! What is carried, with what is known about it: frames, readings with their scores, alarms.
 
+use gridloom_core::bytes::Reader;
 use gridloom_core::{MeterId, SystemTitle};
 use gridloom_dlms::apdu::LongInvokeId;
 use gridloom_edge::{
@@ -20,6 +21,41 @@ mod known {
     pub(super) const RESPONSE: u8 = 8;
     pub(super) const SIGNAL: u8 = 16;
     pub(super) const ALL: u8 = 31;
+}
+
+/// An uplink as it stands in an envelope.
+pub(crate) fn encode_uplink(uplink: &Uplink) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(uplink.frame.len() + 32));
+    out.uplink(uplink);
+    out.0
+}
+
+/// A screened reading as it stands in an envelope.
+pub(crate) fn encode_screened(reading: &ScreenedReading) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(256));
+    out.screened(reading);
+    out.0
+}
+
+/// An alarm as it stands in an envelope.
+pub(crate) fn encode_alarm(alarm: &MeterAlarm) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(alarm.apdu.len() + 64));
+    out.alarm(alarm);
+    out.0
+}
+
+/// Reads what [`encode_screened`] wrote.
+pub(crate) fn decode_screened(bytes: &[u8]) -> Result<ScreenedReading, EnvelopeError> {
+    let mut from = Source(Reader::new(bytes));
+    let reading = from.screened()?;
+    from.whole(reading)
+}
+
+/// Reads what [`encode_alarm`] wrote.
+pub(crate) fn decode_alarm(bytes: &[u8]) -> Result<MeterAlarm, EnvelopeError> {
+    let mut from = Source(Reader::new(bytes));
+    let alarm = from.alarm()?;
+    from.whole(alarm)
 }
 
 impl Writer {
@@ -112,6 +148,14 @@ impl Writer {
 }
 
 impl Source<'_> {
+    /// The value that was read, if nothing follows it.
+    fn whole<T>(&self, value: T) -> Result<T, EnvelopeError> {
+        match self.0.rest().len() {
+            0 => Ok(value),
+            left => Err(EnvelopeError::TooLong(left)),
+        }
+    }
+
     pub(super) fn scores(&mut self) -> Result<Scores, EnvelopeError> {
         let mut scores = [0; 5];
         for score in &mut scores {
