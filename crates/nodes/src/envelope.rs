@@ -21,14 +21,14 @@ use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
 
 /// The version this program speaks. A peer of another version is refused by name.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 2;
 
 /// The kind of a greeting.
 const HELLO: u8 = 1;
 /// Kinds of messages that are put together from encoded elements.
 const SCREENED: u8 = 13;
 const ALARMS: u8 = 14;
-const SPOOLED: u8 = 30;
+const SPOOLED: u8 = 17;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -410,7 +410,7 @@ impl Message {
                 first: from.number()?,
                 uplinks: from.list(Source::uplink)?,
             },
-            31 => Self::Taken {
+            18 => Self::Taken {
                 first: from.number()?,
                 count: from.0.u16()?,
             },
@@ -457,7 +457,7 @@ impl Message {
             Self::AlarmsStored(_) => 15,
             Self::Trust { .. } => 16,
             Self::Spooled { .. } => SPOOLED,
-            Self::Taken { .. } => 31,
+            Self::Taken { .. } => 18,
             Self::KeysChanged { .. } => 20,
             Self::KeysTaken { .. } => 21,
         }

@@ -13,6 +13,7 @@ pub(super) struct Window {
     /// The next number that was never sent on this connection.
     next_send: u64,
     bytes: usize,
+    open: usize,
     in_flight: usize,
 }
 
@@ -45,6 +46,7 @@ impl Window {
             slots: VecDeque::new(),
             next_send: first,
             bytes: 0,
+            open: 0,
             in_flight: 0,
         }
     }
@@ -68,13 +70,14 @@ impl Window {
     }
 
     /// Entries that are not acknowledged.
-    pub(super) fn open(&self) -> usize {
-        self.slots.iter().flatten().count()
+    pub(super) const fn open(&self) -> usize {
+        self.open
     }
 
     /// Appends the entry at [`Self::end`]; `None` is a number that nobody waits for.
     pub(super) fn push(&mut self, slot: Option<Slot>) {
         self.bytes += slot.as_ref().map_or(0, |slot| slot.bytes.len());
+        self.open += usize::from(slot.is_some());
         self.slots.push_back(slot);
         self.settle();
     }
@@ -104,6 +107,7 @@ impl Window {
         let index = self.index(number)?;
         let slot = self.slots.get_mut(index)?.take()?;
         self.bytes -= slot.bytes.len();
+        self.open -= 1;
         self.in_flight -= usize::from(slot.is_sent);
         self.settle();
         Some(slot)
