@@ -218,6 +218,161 @@ export interface ReadRateView {
   succeeded: number;
 }
 
+export interface SecurityView {
+  accepted: number;
+  behaviour_floor: number;
+  edge: string;
+  heard: number;
+  incidents: number;
+  incidents_lost: number;
+  memory_failures: number;
+  queue: QueueView;
+  registered: number;
+  steps: StepView[];
+  strangers: StrangerView[];
+  threshold: number;
+  trust: ScoresView;
+  verdicts: VerdictsView;
+}
+
+export interface ScoresView {
+  b: number;
+  h: number;
+  i: number;
+  p: number;
+  q: number;
+}
+
+export interface VerdictsView {
+  dropped: number;
+  forwarded: number;
+  quarantined: number;
+}
+
+export interface StepView {
+  reasons: ReasonCount[];
+  step: string;
+  total: number;
+}
+
+export interface ReasonCount {
+  count: number;
+  reason: string;
+}
+
+export interface QueueView {
+  bytes: number;
+  bytes_max: number;
+  packets: number;
+  packets_max: number;
+  turned_away: number;
+}
+
+export interface StrangerView {
+  packets: number;
+  title: string;
+}
+
+export interface IncidentDetail {
+  evidence: EvidenceView[];
+  incident: IncidentView;
+}
+
+export interface IncidentView {
+  count: number;
+  first: string;
+  held: number;
+  id: number;
+  kind: 'imbalance' | 'packets' | 'shift';
+  last: string;
+  step: string | null;
+  subject: SubjectView;
+  what: string;
+}
+
+export interface SubjectView {
+  kind: 'device' | 'edge' | 'gateway' | 'path' | 'transformer';
+  meter: number | null;
+  name: string;
+}
+
+export interface EvidenceView {
+  fields: FieldView[];
+  hex: string | null;
+  kind: 'imbalance' | 'packet';
+  path: string | null;
+}
+
+export interface FieldView {
+  name: string;
+  value: string;
+}
+
+export interface HeldDetail {
+  fields: FieldView[];
+  frame: string;
+  incident: number | null;
+  packet: HeldView;
+  plain: string;
+}
+
+export interface HeldView {
+  by: string | null;
+  id: number;
+  interval_end: string;
+  meter: number;
+  path: string;
+  reasons: ReasonView[];
+  received: string;
+  scores: ScoresView;
+  state: 'open' | 'rejected' | 'released';
+  title: string;
+}
+
+export interface ReasonView {
+  reason: string;
+  step: string;
+}
+
+export interface DecisionView {
+  at: string;
+  by: string;
+  decision: 'reject' | 'release';
+  detail: string;
+  is_done: boolean;
+  packet: number;
+  reason: string;
+}
+
+export interface TrustView {
+  gateway: string | null;
+  home: string | null;
+  is_revoked: boolean;
+  meter: number | null;
+  name: string;
+  packets: number | null;
+  scores: ScoresView;
+}
+
+export interface CertificatesView {
+  certificates: CertificateView[];
+  is_protected: boolean;
+}
+
+export interface CertificateView {
+  hosts: string[];
+  name: string;
+  not_after: string | null;
+  not_before: string | null;
+  reason: string | null;
+  revoked_at: string | null;
+  role: string;
+  seen_at: string | null;
+  seen_from: string | null;
+  serial: string;
+  standing: string;
+}
+
 export type Frame =
   | { type: 'snapshot'; snapshot: Snapshot }
   | { type: 'delta'; delta: Delta }

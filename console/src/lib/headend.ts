@@ -24,11 +24,16 @@ interface Refused {
 
 async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   const answer = await fetch(`/api/v1/headend/${path}`, init);
-  if (answer.ok) return (await answer.json()) as T;
+  if (!answer.ok) throw await refusal(answer);
+  return (await answer.json()) as T;
+}
+
+/** What an answer that refuses says. */
+export async function refusal(answer: Response): Promise<Refusal> {
   const body = (await answer.json().catch(() => ({}))) as Refused;
   const places = (body.faults ?? []).map(fault => `${fault.column}: ${fault.problem}`);
   const words = places.length ? places.join('; ') : (body.error ?? `${answer.status}`);
-  throw new Refusal(body.code ?? String(answer.status), words);
+  return new Refusal(body.code ?? String(answer.status), words);
 }
 
 /** All meters that match, page by page, up to `METERS_MAX`. */

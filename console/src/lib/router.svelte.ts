@@ -1,4 +1,5 @@
-/* Three addresses: `/`, `/houses/ID` and `/meters`. Plain anchors stay anchors. */
+/* The addresses: `/`, `/houses/ID`, `/meters`, `/security` and below it `/incidents/N` and
+   `/packets/N`. Plain anchors stay anchors. */
 export const route = $state({ path: location.pathname });
 
 const sync = () => {
@@ -22,6 +23,18 @@ export const houseOf = (path: string): string | null => {
   }
 };
 export const isMeters = (path: string): boolean => path === '/meters';
+export const isSecurity = (path: string): boolean => path === '/security' || path.startsWith('/security/');
+
+/** What the page of security has open. */
+export interface Opened {
+  kind: 'incidents' | 'packets';
+  id: number;
+}
+export const openedOf = (path: string): Opened | null => {
+  const match = /^\/security\/(incidents|packets)\/(\d{1,15})$/.exec(path);
+  return match ? { kind: match[1] as Opened['kind'], id: Number(match[2]) } : null;
+};
+export const open = (what: Opened | null): void => go(what ? `/security/${what.kind}/${what.id}` : '/security');
 export const select = (id: string | null): void =>
   go(id === null ? '/' : `/houses/${encodeURIComponent(id)}`);
 

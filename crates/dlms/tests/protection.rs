@@ -1,6 +1,8 @@
 //! general-ciphering and general-signing between a client and a server: every kind of key, every
 //! suite, and everything that must not be believed; and key agreement.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod link;
 
 use std::collections::BTreeMap;
@@ -524,7 +526,8 @@ fn no_key_is_agreed_on_with_strangers() {
     let own = [(KeyId::Unicast, private(curve, 0x51))];
     let good = offer(&own, &private(curve, CLIENT));
     let refused = |result| Err(ClientError::Method(result, KEY_AGREEMENT));
-    let cases: [(&str, Data, fn(&mut Link), ActionResult); 5] = [
+    type Spoil = fn(&mut Link);
+    let cases: [(&str, Data, Spoil, ActionResult); 5] = [
         (
             "signed by another",
             offer(&own, &private(curve, STRANGER)),

@@ -401,6 +401,12 @@ impl Edge {
         self.screen.gateways()
     }
 
+    /// The meter with this title.
+    pub fn meter_of(&self, title: SystemTitle) -> Option<MeterId> {
+        let registry = self.screen.registry();
+        registry.find(title).map(|device| registry.meter(device))
+    }
+
     /// The unknown titles that were used most, with an estimate of how often, loudest first.
     pub fn strangers(&self) -> Vec<(SystemTitle, u32)> {
         self.screen.strangers()

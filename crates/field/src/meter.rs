@@ -169,7 +169,7 @@ pub struct Meter {
     /// Another image runs once every client has its answer.
     restarting: bool,
     supervision: Supervision,
-    survey: Survey,
+    survey: Box<Survey>,
     /// Nobody has heard of the latest alarm.
     alert_due: bool,
     /// While the limiter watches: when the load changes next, in true time.

@@ -56,7 +56,7 @@ impl Protection {
         }
         for certificate in factory.certificates.iter().take(STORED_CERTIFICATES_MAX) {
             // One about a key that the meter does not have is of no use to anybody.
-            let _ = setup.install(certificate.clone());
+            setup.install(certificate.clone());
         }
         Self {
             setup,

@@ -1,5 +1,7 @@
 //! The companion profile's list of objects, row by row, over associations of the three clients.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -226,12 +228,14 @@ fn shown(session: &mut Session, bench: &mut Bench) -> Shown {
         };
         rights
             .iter()
-            .map(|right| match right {
-                Data::Structure(members) => match members.as_slice() {
-                    [Data::Integer(id), Data::Enum(mode), ..] => (*id, *mode),
-                    other => panic!("no right: {other:?}"),
-                },
-                other => panic!("no right: {other:?}"),
+            .map(|right| {
+                let Data::Structure(members) = right else {
+                    panic!("no right: {right:?}");
+                };
+                let [Data::Integer(id), Data::Enum(mode), ..] = members.as_slice() else {
+                    panic!("no right: {members:?}");
+                };
+                (*id, *mode)
             })
             .collect()
     };

@@ -1,6 +1,8 @@
 //! The security setup over real associations: every method, what outlives a restart, and who
 //! gets in by which proof.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -237,9 +239,11 @@ fn key_pairs_and_certificates_outlive_a_restart() {
     let mut bench = bench(Mechanism::Ecdsa);
     let mut session = opened(&mut bench, Signing::None, Counters::new());
     let pair = CertificateType::Agreement.to_key_pair_data();
-    let der = |data| match data {
-        Data::OctetString(der) => der,
-        other => panic!("no certificate: {other:?}"),
+    let der = |data: Data| {
+        let Data::OctetString(der) = data else {
+            panic!("no certificate: {data:?}");
+        };
+        der
     };
     let of_factory = private(METER_SIDE + 1).public_key();
     let request = der(returned(session.invoke(

@@ -1,5 +1,7 @@
 //! What management sets in a meter, and what the meter then does.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 mod support;
 
 use std::net::SocketAddr;
@@ -41,10 +43,10 @@ fn set(session: &mut Session, bench: &mut Bench, what: (u16, [u8; 6]), number: i
 }
 
 fn number(data: &Data) -> u32 {
-    match data {
-        Data::DoubleLongUnsigned(value) => *value,
-        other => panic!("no number: {other:?}"),
-    }
+    let Data::DoubleLongUnsigned(value) = data else {
+        panic!("no number: {data:?}");
+    };
+    *value
 }
 
 /// Ends, statuses, imports of the interval and totals of the block load profile.

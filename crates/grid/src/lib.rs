@@ -1,4 +1,5 @@
-//! The electrical model: power triangle, appliances, households, generating stations.
+//! The electrical model: power triangle, appliances, households, generating stations, and the
+//! network between them with its power flow.
 //!
 //! Invariants:
 //!
@@ -7,6 +8,7 @@
 //! - What a meter integrates is integer: milliwatts and millivars over milliseconds.
 //! - The segments of a day cover it without holes or overlaps.
 //! - Stations are dispatched in whole watts and exact money: output + shortfall = demand + surplus.
+//! - A solved network obeys its elements: what does not converge is an error that names the node.
 //! - A replayed trace spends exactly the published watt-hours, and its gaps stay gaps.
 
 pub mod appliance;
@@ -14,6 +16,8 @@ mod draw;
 mod habit;
 pub mod household;
 pub mod load;
+pub mod network;
+pub mod opendss;
 pub mod power;
 pub mod response;
 mod season;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use gridloom_host::{Listener, NetError};
-use gridloom_web::{Desk, OperatorToken, Options, Snapshot};
+use gridloom_web::{Desks, OperatorToken, Options, Snapshot};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -50,14 +50,9 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Serves the console, beginning with the picture `first`; without a desk the head-end's part
-    /// of the API is answered 404.
-    pub(crate) fn start(
-        port: ConsolePort,
-        token: Token,
-        desk: Option<Arc<dyn Desk>>,
-        first: Snapshot,
-    ) -> Self {
+    /// Serves the console, beginning with the picture `first`; the part of the API that has no
+    /// desk is answered 404.
+    pub(crate) fn start(port: ConsolePort, token: Token, desks: Desks, first: Snapshot) -> Self {
         let (publish, snapshots) = watch::channel(Arc::new(first));
         let (stop, mut stopped) = watch::channel(false);
         let until = async move {
@@ -68,8 +63,8 @@ impl Console {
             ..Options::default()
         };
         let socket = port.0.into_socket();
-        let web = tokio::spawn(gridloom_web::serve_with(
-            socket, snapshots, options, desk, until,
+        let web = tokio::spawn(gridloom_web::serve_desks(
+            socket, snapshots, options, desks, until,
         ));
         Self { publish, stop, web }
     }

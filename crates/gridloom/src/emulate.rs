@@ -8,7 +8,6 @@ mod pcapng;
 mod security;
 
 pub(crate) use fleet::Fleet;
-pub(crate) use meter::Transport;
 
 use std::io::Write;
 

@@ -110,6 +110,11 @@ impl Links {
         runner.dial_over(node, neighbour, options, seeking);
     }
 
+    /// Whether they are over TLS.
+    pub(crate) fn is_protected(&self) -> bool {
+        !self.tls.is_empty()
+    }
+
     /// Every certificate that this machine knows of, with the peers that this process has seen;
     /// none where links are in the clear.
     pub(crate) fn certificates(&self) -> anyhow::Result<Vec<pki::CertificateRow>> {

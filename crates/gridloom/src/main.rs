@@ -17,14 +17,18 @@ mod emulate;
 mod founding;
 mod headend;
 mod hex;
+mod incident;
 mod links;
 mod manage;
 mod meters;
 mod obis_names;
 mod order;
 mod pki;
+mod powerflow;
 mod profiles;
+mod quarantine;
 mod read;
+mod security;
 mod serve;
 mod show;
 mod signals;
@@ -32,6 +36,7 @@ mod sim;
 mod sms;
 mod snapshot;
 mod table;
+mod transport;
 mod usage;
 
 use std::io::Write;
@@ -67,12 +72,18 @@ enum Command {
     Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Lists what an edge finds odd, and shows the evidence
+    Incident(incident::Incident),
     /// Registers meters, shows them, and takes them out of service
     Meters(Box<meters::Meters>),
     /// Orders meters something through a running head-end
     Order(Box<order::Order>),
     /// Issues certificates for the utility's nodes, and takes them back
     Pki(pki::Pki),
+    /// Lists readings that an edge holds back, and releases or rejects them
+    Quarantine(quarantine::Quarantine),
+    /// Solves the power flow of a distribution feeder
+    Powerflow(powerflow::PowerFlowCommand),
     /// Reads any object of any DLMS meter
     Read(Box<read::Read>),
     /// Writes an attribute of a DLMS meter
@@ -116,9 +127,12 @@ fn main() -> ExitCode {
         Command::Decode(command) => command.run(&mut out),
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Incident(command) => command.run(&mut out),
         Command::Meters(command) => command.run(&mut out),
         Command::Order(command) => command.run(&mut out),
         Command::Pki(command) => command.run(&mut out),
+        Command::Quarantine(command) => command.run(&mut out),
+        Command::Powerflow(command) => command.run(&mut out),
         Command::Read(command) => command.run(&mut out),
         Command::Write(command) => command.run(&mut out),
         Command::Invoke(command) => command.run(&mut out),

@@ -57,11 +57,13 @@ pub enum Action {
     Campaign,
     /// A meter told of an event.
     Event,
+    /// An analyst decided about a packet that the edge holds.
+    Quarantine,
 }
 
 impl Action {
     /// Every action, in the order of their codes, with its name.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Import, "import"),
         (Self::MeterChange, "meter change"),
         (Self::StateChange, "state change"),
@@ -72,6 +74,7 @@ impl Action {
         (Self::Command, "command"),
         (Self::Campaign, "campaign"),
         (Self::Event, "event"),
+        (Self::Quarantine, "quarantine decision"),
     ];
 }
 

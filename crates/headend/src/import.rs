@@ -28,7 +28,7 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 pub const FAULTS_MAX: usize = 1_000;
 
 /// Every column: its name, and whether it must be there.
-pub const COLUMNS: [(&str, Presence); 22] = [
+pub const COLUMNS: [(&str, Presence); 23] = [
     ("meter", Presence::Optional),
     ("title", Presence::Required),
     ("serial", Presence::Required),
@@ -46,6 +46,7 @@ pub const COLUMNS: [(&str, Presence); 22] = [
     ("fuse_a", Presence::Optional),
     ("voltage_v", Presence::Optional),
     ("guek", Presence::Secret),
+    ("gbek", Presence::Secret),
     ("gak", Presence::Secret),
     ("kek", Presence::Secret),
     ("lls", Presence::Secret),
@@ -536,6 +537,7 @@ impl Cells<'_> {
         let mut keys = Vec::new();
         for kind in [
             KeyKind::UnicastEncryption,
+            KeyKind::BroadcastEncryption,
             KeyKind::Authentication,
             KeyKind::KeyEncryption,
             KeyKind::LowLevelSecret,

@@ -129,6 +129,11 @@ impl EdgeNode {
         self.edge.status_page(page)
     }
 
+    /// Its edge, for whoever looks and changes nothing.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
     /// What became of frames for other clients.
     pub fn tunnel(&self) -> TunnelCounters {
         self.tunnel

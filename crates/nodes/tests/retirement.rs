@@ -11,7 +11,7 @@ use gridloom_core::{
     Now, Period, Price, ReadingStatus, Seed, SystemTitle, UtcTime, Watts,
 };
 use gridloom_dlms::push::BillingStatus;
-use gridloom_edge::AcceptedReading;
+use gridloom_edge::{AcceptedReading, LinkQuality, Path, Reasons, Scores, ScreenedReading};
 use gridloom_grid::station::Fleet;
 use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan};
 use gridloom_nodes::envelope::{Message, Role};
@@ -104,6 +104,20 @@ fn reading(meter: MeterId, from: UtcTime, end: UtcTime) -> AcceptedReading {
         },
         power: Watts::new(1_000),
         billing: BillingStatus::default(),
+    }
+}
+
+/// As its edge passes it on.
+fn screened(accepted: AcceptedReading) -> ScreenedReading {
+    ScreenedReading {
+        accepted,
+        scores: Scores::FULL,
+        reasons: Reasons::NONE,
+        path: Path {
+            gateway: 1,
+            down: 1,
+        },
+        link: LinkQuality::default(),
     }
 }
 
@@ -201,7 +215,8 @@ fn the_last_bill_ends_with_service_and_names_its_gap() {
         stranger.title = title(MeterId(9));
         readings.push(stranger);
         sent[0] += 1;
-        bench.give(send(&Message::Readings(readings)), now(end));
+        let screened = readings.into_iter().map(screened).collect();
+        bench.give(send(&Message::Screened(screened)), now(end));
         bench.give(Input::Timeout, now(end + Duration::from_secs(61)));
         end = end + PERIOD.duration();
     }

@@ -1,9 +1,5 @@
 //! Where attackers stand in a simulated town, and how each is made.
 
-mod assault;
-mod outcome;
-mod study;
-
 use std::time::Duration;
 
 use gridloom_core::{MeterId, Seed, SystemTitle};
@@ -15,10 +11,6 @@ use gridloom_field::attack::{
 use gridloom_nodes::attacker::{Intruder, IntruderPlan, IntruderRole};
 
 use crate::town::{House, Town};
-
-pub use assault::{Assault, Class};
-pub use outcome::{AttackError, AttackOutcome, Deeds, Refusal};
-pub use study::{AttackRow, AttackStudy};
 
 /// The attackers of a run, all at work in one window.
 #[derive(Debug, Clone)]

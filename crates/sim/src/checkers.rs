@@ -14,7 +14,7 @@ use gridloom_field::{DayPrices, Meter, profile};
 use gridloom_store::PricePoint;
 
 use crate::disk::DiskError;
-use crate::hosted::Role;
+use crate::role::Role;
 use crate::store_view::StoreView;
 use crate::town::House;
 use crate::world::World;

@@ -15,26 +15,8 @@ use gridloom_store::{LedgerConfig, SpoolConfig};
 use crate::attack::AttackPlan;
 use crate::disk::Disk;
 use crate::head_end::{self, HeadEndPlan};
+pub use crate::role::Role;
 use crate::town::Town;
-
-/// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The meter of the house with this index, from 0.
-    Meter(usize),
-    /// The gateway with this number, from 1.
-    Gateway(usize),
-    /// The edge.
-    Edge,
-    /// The utility.
-    Utility,
-    /// The archive.
-    Archive,
-    /// The head-end.
-    HeadEnd,
-    /// The attacker beside the network with this number, from 0.
-    Attacker(usize),
-}
 
 /// A running node.
 #[derive(Debug)]

@@ -12,6 +12,7 @@
 //! - What a run reports is read back from the utility's store.
 
 mod area;
+pub mod assault;
 pub mod attack;
 pub mod checkers;
 pub mod disk;
@@ -22,12 +23,14 @@ pub mod hosted;
 pub mod link;
 pub mod outcome;
 pub mod planning;
+mod role;
 pub mod scenario;
 pub mod store_view;
 pub mod town;
 pub mod world;
 
-pub use attack::{Assault, AttackPlan, AttackStudy};
+pub use assault::{Assault, AttackStudy};
+pub use attack::AttackPlan;
 pub use checkers::{Checker, Violation};
 pub use faults::FaultPlan;
 pub use feeder::{FeederError, LossyFeeder};

@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 use gridloom_sim::Assault;
-use gridloom_sim::attack::AttackOutcome;
+use gridloom_sim::assault::AttackOutcome;
 
 /// Runs an assault over its seeds, or only `GRIDLOOM_SEED` when set.
 fn runs(assault: Assault) -> Vec<AttackOutcome> {

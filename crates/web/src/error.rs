@@ -34,6 +34,8 @@ pub(crate) enum ApiError {
     Json(String),
     #[error("the query is not one that this takes: {0}; it has after, limit, group, text")]
     Query(String),
+    #[error("the query is not one that this takes: {error}; it has {fields}")]
+    SecurityQuery { error: String, fields: &'static str },
     #[error(
         "the query is not one that this takes: {0}; it has version, identifier, meters, groups, \
          stages, success, concurrency, activate_at, signature"
@@ -56,6 +58,8 @@ pub(crate) enum ApiError {
     Busy { max: usize },
     #[error("this console has no head-end; ask the one that `gridloom serve` runs")]
     NoDesk,
+    #[error("this console has no edge: what it holds and finds is shown where the edge runs")]
+    NoEdge,
     #[error("nothing can be changed here: no operator token is configured; start with one")]
     NoOperator,
     #[error("show the operator token: one header `Authorization: Bearer TOKEN`")]
@@ -71,7 +75,9 @@ pub(crate) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath(_) | Self::UnknownHouse(_) | Self::NoDesk => StatusCode::NOT_FOUND,
+            Self::UnknownPath(_) | Self::UnknownHouse(_) | Self::NoDesk | Self::NoEdge => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method(_) | Self::MethodHere(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::LongUri { .. } => StatusCode::URI_TOO_LONG,
             Self::Body | Self::LongBody { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -82,7 +88,8 @@ impl ApiError {
             | Self::BrokenBody(_)
             | Self::Json(_)
             | Self::Query(_)
-            | Self::CampaignQuery(_) => StatusCode::BAD_REQUEST,
+            | Self::CampaignQuery(_)
+            | Self::SecurityQuery { .. } => StatusCode::BAD_REQUEST,
             Self::ForeignHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::ForeignOrigin(_) | Self::NoOperator => StatusCode::FORBIDDEN,
             Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
@@ -107,7 +114,7 @@ impl ApiError {
             Self::BrokenBody(_) => "body_broken",
             Self::MediaType(_) => "media_type",
             Self::Json(_) => "bad_json",
-            Self::Query(_) | Self::CampaignQuery(_) => "bad_query",
+            Self::Query(_) | Self::CampaignQuery(_) | Self::SecurityQuery { .. } => "bad_query",
             Self::NoHost => "no_host",
             Self::ForeignHost(_) => "foreign_host",
             Self::ForeignOrigin(_) => "foreign_origin",
@@ -115,6 +122,7 @@ impl ApiError {
             Self::Full { .. } => "full",
             Self::Busy { .. } => "busy",
             Self::NoDesk => "no_headend",
+            Self::NoEdge => "no_edge",
             Self::NoOperator => "no_operator",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
@@ -145,12 +153,14 @@ impl ApiError {
             | Self::MediaType(_)
             | Self::Json(_)
             | Self::Query(_)
+            | Self::SecurityQuery { .. }
             | Self::CampaignQuery(_)
             | Self::NoHost
             | Self::ForeignHost(_)
             | Self::ForeignOrigin(_)
             | Self::NotWebSocket(_)
             | Self::NoDesk
+            | Self::NoEdge
             | Self::NoOperator
             | Self::Desk(DeskError::Unknown(_) | DeskError::Refused(_) | DeskError::Invalid(_)) => {
                 None

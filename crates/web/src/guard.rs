@@ -16,6 +16,9 @@ pub(crate) const URI_MAX: usize = 2_048;
 /// Below this path something can be changed, with POST and the operator's token.
 const CHANGING: &str = "/api/v1/headend/";
 
+/// Here too, and each such request says why.
+const DECIDING: &str = "/api/v1/security/quarantine/";
+
 /// Of those, the requests that carry something; the route bounds it.
 const WITH_BODY: [&str; 3] = [
     "/api/v1/headend/meters/import",
@@ -71,7 +74,8 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
         return Err(ApiError::ForeignHost(host.chars().take(100).collect()));
     }
     let path = request.uri().path();
-    let is_change = *request.method() == Method::POST && path.starts_with(CHANGING);
+    let is_change = *request.method() == Method::POST
+        && (path.starts_with(CHANGING) || path.starts_with(DECIDING));
     if is_change {
         check_origin(request.uri(), request.headers())?;
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -99,7 +103,7 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
 
 fn takes_body(path: &str) -> bool {
     let is_roll_back = || path.starts_with(CAMPAIGNS) && path.ends_with("/rollback");
-    WITH_BODY.contains(&path) || is_roll_back()
+    WITH_BODY.contains(&path) || path.starts_with(DECIDING) || is_roll_back()
 }
 
 /// The authority that the client meant: of an absolute request target, else the one `Host` header

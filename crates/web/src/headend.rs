@@ -232,14 +232,19 @@ impl FromRequestParts<Arc<Office>> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, office: &Arc<Office>) -> Result<Self, ApiError> {
         office.desk()?;
-        let token = office.token.as_ref().ok_or(ApiError::NoOperator)?;
-        let shown = bearer(&parts.headers).ok_or(ApiError::NoToken)?;
-        if !token.admits(shown) {
-            tracing::warn!(path = parts.uri.path(), "a wrong operator token was shown");
-            return Err(ApiError::WrongToken);
-        }
-        Ok(Self(token.name().to_owned()))
+        operator(office.token.as_ref(), parts).map(Self)
     }
+}
+
+/// The name of the token that a request shows, if it is the right one.
+pub(crate) fn operator(token: Option<&OperatorToken>, parts: &Parts) -> Result<String, ApiError> {
+    let token = token.ok_or(ApiError::NoOperator)?;
+    let shown = bearer(&parts.headers).ok_or(ApiError::NoToken)?;
+    if !token.admits(shown) {
+        tracing::warn!(path = parts.uri.path(), "a wrong operator token was shown");
+        return Err(ApiError::WrongToken);
+    }
+    Ok(token.name().to_owned())
 }
 
 /// The credentials of the one `Authorization` header (RFC 6750 §2.1).
@@ -401,10 +406,10 @@ fn check_object(order: &NewOrder, faults: &mut Faults) {
 }
 
 #[derive(Default)]
-struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, field: &str, problem: String) {
+    pub(crate) fn add(&mut self, field: &str, problem: String) {
         self.0.push(Fault {
             line: None,
             column: field.to_owned(),
@@ -412,14 +417,14 @@ impl Faults {
         });
     }
 
-    fn check_len(&mut self, field: &str, text: Option<&str>, max: usize) {
+    pub(crate) fn check_len(&mut self, field: &str, text: Option<&str>, max: usize) {
         let len = text.map_or(0, str::len);
         if len > max {
             self.add(field, format!("{len} bytes; give it at most {max}"));
         }
     }
 
-    fn none(self) -> Result<(), ApiError> {
+    pub(crate) fn none(self) -> Result<(), ApiError> {
         if self.0.is_empty() {
             Ok(())
         } else {

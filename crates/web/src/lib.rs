@@ -3,7 +3,8 @@
 //! Invariants:
 //!
 //! - Nothing here decides: it serves the latest [`Snapshot`] that the host published, and passes on
-//!   to the [`Desk`] what an operator asks of the head-end.
+//!   to the [`Desk`] what an operator asks of the head-end, to the [`SecurityDesk`] what one asks
+//!   of the edge.
 //! - Nothing is changed without the operator's token; its name reaches the audit, its secret nothing.
 //! - A slow client never queues: what it missed is coalesced into its next frame.
 //! - Clients, request sizes and frames are bounded; past a bound the answer says so in words.
@@ -22,6 +23,8 @@ mod metrics;
 mod model;
 #[cfg(test)]
 mod sample;
+mod screening;
+mod security;
 mod server;
 mod token;
 #[cfg(test)]
@@ -36,5 +39,12 @@ pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
-pub use server::{Options, serve, serve_with};
+pub use screening::{
+    CertificateView, CertificatesView, Decision, DecisionView, EvidenceKind, EvidenceView,
+    FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind, IncidentView,
+    QueuePage, QueueView, ReasonCount, ReasonView, ScoresView, SecurityDesk, SecurityView,
+    StepView, StrangerView, SubjectKind, SubjectView, TrustKind, TrustPage, TrustView,
+    VerdictsView,
+};
+pub use server::{Desks, Options, serve, serve_desks, serve_with};
 pub use token::{OperatorToken, TokenError};

@@ -1,5 +1,7 @@
 //! One snapshot with every field filled, and one with everything unknown, for the tests.
 
+pub(crate) mod security;
+
 use gridloom_core::{Currency, Millivolts, Money, Month, Price, UtcTime};
 
 use crate::desk::{

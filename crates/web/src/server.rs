@@ -26,6 +26,8 @@ use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
 use crate::metrics::{self, HeadEnd};
 use crate::model::{NodeState, Snapshot};
+use crate::screening::SecurityDesk;
+use crate::security::{self, Guardroom};
 use crate::token::OperatorToken;
 
 /// Requests under way at shutdown are given up after so long.
@@ -60,6 +62,15 @@ pub async fn serve(
     serve_with(listener, snapshots, Options::default(), None, shutdown).await
 }
 
+/// Whom the API asks.
+#[derive(Clone, Default)]
+pub struct Desks {
+    /// A head-end; without one everything below `/api/v1/headend` is answered 404, in words.
+    pub head_end: Option<Arc<dyn Desk>>,
+    /// An edge; without one everything below `/api/v1/security` is answered 404, in words.
+    pub security: Option<Arc<dyn SecurityDesk>>,
+}
+
 /// Serves the console with `options` and, if there is a head-end, its desk; otherwise like [`serve`].
 ///
 /// Without a desk everything below `/api/v1/headend` is answered 404, in words.
@@ -74,9 +85,28 @@ pub async fn serve_with(
     desk: Option<Arc<dyn Desk>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let desks = Desks {
+        head_end: desk,
+        security: None,
+    };
+    serve_desks(listener, snapshots, options, desks, shutdown).await
+}
+
+/// Serves the console with `options` and whatever desks there are; otherwise like [`serve`].
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve_desks(
+    listener: TcpListener,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    options: Options,
+    desks: Desks,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let (hub, pace) = Hub::new(snapshots, stopped.clone());
-    let server = axum::serve(BoundedListener::new(listener), routes(hub, desk, options))
+    let server = axum::serve(BoundedListener::new(listener), routes(hub, desks, options))
         .with_graceful_shutdown(stopping(stopped.clone()));
 
     let pace = tokio::spawn(pace);
@@ -116,8 +146,13 @@ impl FromRef<Sources> for Hub {
     }
 }
 
-fn routes(hub: Hub, desk: Option<Arc<dyn Desk>>, options: Options) -> Router {
+fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
+    let Desks {
+        head_end: desk,
+        security,
+    } = desks;
     let host_names: Arc<[String]> = options.host_names.into();
+    let guardroom = Guardroom::new(security, options.operator_token.clone());
     let office = Arc::new(Office::new(desk.clone(), options.operator_token));
     Router::new()
         .route("/api/v1/snapshot", get(snapshot))
@@ -128,6 +163,7 @@ fn routes(hub: Hub, desk: Option<Arc<dyn Desk>>, options: Options) -> Router {
         .with_state(Sources { hub, desk })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
+        .merge(security::routes(guardroom))
         .fallback(assets::asset)
         .layer(middleware::from_fn_with_state(host_names, guard))
 }
@@ -206,5 +242,7 @@ async fn metrics_page(State(sources): State<Sources>) -> Response {
 
 #[cfg(test)]
 mod headend_tests;
+#[cfg(test)]
+mod security_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::sample;
 
 /// Objects that have a name in TypeScript, by the path of one place where they occur.
 /// An object that is found elsewhere with the same fields has the same name.
-const NAMES: [(&str, &str); 22] = [
+const NAMES: [(&str, &str); 41] = [
     ("Snapshot", "Snapshot"),
     ("Snapshot.tariff", "Tariff"),
     ("Snapshot.stations[]", "Station"),
@@ -35,10 +35,29 @@ const NAMES: [(&str, &str); 22] = [
     ("HeadEndView.queued_by_lane", "LaneCounts"),
     ("HeadEndView.pushes", "PushesView"),
     ("HeadEndView.read_rate", "ReadRateView"),
+    ("SecurityView", "SecurityView"),
+    ("SecurityView.trust", "ScoresView"),
+    ("SecurityView.verdicts", "VerdictsView"),
+    ("SecurityView.steps[]", "StepView"),
+    ("SecurityView.steps[].reasons[]", "ReasonCount"),
+    ("SecurityView.queue", "QueueView"),
+    ("SecurityView.strangers[]", "StrangerView"),
+    ("IncidentDetail", "IncidentDetail"),
+    ("IncidentDetail.incident", "IncidentView"),
+    ("IncidentDetail.incident.subject", "SubjectView"),
+    ("IncidentDetail.evidence[]", "EvidenceView"),
+    ("IncidentDetail.evidence[].fields[]", "FieldView"),
+    ("HeldDetail", "HeldDetail"),
+    ("HeldDetail.packet", "HeldView"),
+    ("HeldDetail.packet.reasons[]", "ReasonView"),
+    ("DecisionView", "DecisionView"),
+    ("TrustView", "TrustView"),
+    ("CertificatesView", "CertificatesView"),
+    ("CertificatesView.certificates[]", "CertificateView"),
 ];
 
 /// Strings that are one of a few words, by the field's name.
-const WORDS: [&str; 2] = ["state", "kind"];
+const WORDS: [&str; 3] = ["state", "kind", "decision"];
 
 /// Where a field of such a name holds any text: the host's word for a meter's life.
 const FREE: [&str; 1] = ["MeterView.state"];
@@ -155,6 +174,22 @@ fn roots() -> BTreeMap<&'static str, Shape> {
     for view in sample::headends() {
         values.push(("HeadEndView", json(serde_json::to_value(view))));
     }
+    let status = sample::security::status();
+    values.push(("SecurityView", json(serde_json::to_value(status))));
+    for incident in sample::security::incidents() {
+        values.push(("IncidentDetail", json(serde_json::to_value(incident))));
+    }
+    for packet in sample::security::packets() {
+        values.push(("HeldDetail", json(serde_json::to_value(packet))));
+    }
+    for decision in sample::security::decisions() {
+        values.push(("DecisionView", json(serde_json::to_value(decision))));
+    }
+    for subject in sample::security::trust() {
+        values.push(("TrustView", json(serde_json::to_value(subject))));
+    }
+    let certificates = sample::security::certificates();
+    values.push(("CertificatesView", json(serde_json::to_value(certificates))));
     let mut roots: BTreeMap<&str, BTreeSet<Shape>> = BTreeMap::new();
     for (name, value) in values {
         assert!(value.is_object(), "{name}: {value}");

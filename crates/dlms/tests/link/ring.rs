@@ -1,5 +1,7 @@
 //! Clients and meters that have all keys of each other: key pairs by number, in every suite.
 
+#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+
 use std::collections::BTreeMap;
 
 use gridloom_dlms::association::{Mechanism, Secret};

@@ -31,7 +31,6 @@ use crate::profile::{Delivery, Entry, Profile};
 use crate::protection::Protection;
 use crate::status::Counters;
 use crate::supervision::Supervision;
-use crate::survey::Survey;
 use crate::upgrade::Upgrade;
 
 /// Why a meter does not start.
@@ -214,7 +213,7 @@ impl Meter {
             meter.supervision = decode_supervision(bytes, &meter.config.quality())?;
         }
         if let Some(bytes) = cells.get(SURVEY_CELL) {
-            meter.survey = decode_survey(bytes, meter.config.profile_days)?;
+            meter.survey = Box::new(decode_survey(bytes, meter.config.profile_days)?);
             let mut rows = Vec::new();
             for (place, name) in SURVEY_CELLS.iter().enumerate() {
                 if let Some(bytes) = cells.get(*name) {
@@ -286,7 +285,7 @@ impl Meter {
             protection,
             restarting: false,
             supervision: Supervision::default(),
-            survey: Survey::default(),
+            survey: Box::default(),
             alert_due: false,
             load_changes: None,
             periods: BillingPeriods::default(),

@@ -112,15 +112,12 @@ impl SecuritySetup {
         });
     }
 
-    /// Takes over a certificate that was installed by hand: nobody verifies it.
-    ///
-    /// # Errors
-    ///
-    /// The certificate, if there is no room for it, or it is one of ours about another key.
-    pub fn install(&mut self, certificate: Certificate) -> Result<(), Certificate> {
+    /// Takes over a certificate that was installed by hand: nobody verifies it. Says whether it
+    /// did: not one for which there is no room, nor one of ours about another key.
+    pub fn install(&mut self, certificate: Certificate) -> bool {
         match self.entity_of(&certificate) {
             Some(entity) => self.store(entity, certificate),
-            None => Err(certificate),
+            None => false,
         }
     }
 
@@ -291,9 +288,11 @@ impl SecuritySetup {
         }
         let entity = self.entity_of(&certificate);
         let entity = entity.ok_or(ActionResult::OtherReason)?;
-        self.store(entity, certificate)
-            .map_err(|_| ActionResult::OtherReason)?;
-        Ok(SecurityOutcome::Done(None))
+        if self.store(entity, certificate) {
+            Ok(SecurityOutcome::Done(None))
+        } else {
+            Err(ActionResult::OtherReason)
+        }
     }
 
     /// Whose certificate it is; `None` for one of ours that is about a key that we do not have.
@@ -317,12 +316,8 @@ impl SecuritySetup {
         })
     }
 
-    /// A newer one takes the place of its predecessor. It comes back if there is no room.
-    fn store(
-        &mut self,
-        entity: CertificateEntity,
-        certificate: Certificate,
-    ) -> Result<(), Certificate> {
+    /// A newer one takes the place of its predecessor. Says whether there was room.
+    fn store(&mut self, entity: CertificateEntity, certificate: Certificate) -> bool {
         let kind = CertificateType::of(&certificate);
         self.stored.retain(|stored| {
             stored.entity != entity
@@ -330,13 +325,13 @@ impl SecuritySetup {
                 || stored.certificate.subject_der() != certificate.subject_der()
         });
         if self.stored.len() == STORED_CERTIFICATES_MAX {
-            return Err(certificate);
+            return false;
         }
         self.stored.push(Stored {
             entity,
             certificate,
         });
-        Ok(())
+        true
     }
 
     fn own_key(&self, kind: CertificateType) -> Option<&PublicKey> {

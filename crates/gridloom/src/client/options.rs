@@ -17,8 +17,8 @@ use gridloom_host::{ClientRoute, DialAddress};
 use serde::Deserialize;
 
 use super::protection::{ProtectionOptions, signing_pair};
-use crate::emulate::Transport;
 use crate::hex;
+use crate::transport::Transport;
 
 /// The most that a file of secrets may hold.
 const SECRETS_BYTES_MAX: u64 = 64 * 1024;

@@ -30,6 +30,8 @@ pub(super) struct Beside {
 #[derive(Debug, Clone)]
 pub(crate) struct Listen {
     pub(crate) console: String,
+    /// Whether somebody named the console's address, or it is the usual one.
+    pub(crate) is_console_named: bool,
     pub(crate) gateway: String,
     pub(crate) edge: String,
     pub(crate) utility: String,
@@ -73,6 +75,7 @@ impl Listen {
             "127.0.0.1:4062",
         )?;
         Ok(Self {
+            is_console_named: flags.console.is_some() || console.is_some(),
             console: address(p, "listen.console", flags.console, console, usual)?,
             gateway,
             edge,

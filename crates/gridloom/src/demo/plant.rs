@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
@@ -20,7 +21,7 @@ use gridloom_nodes::{
 };
 use gridloom_sim::town::{self, Homes, Town, TownPlan};
 use gridloom_store::{Ledger, LedgerConfig};
-use gridloom_web::Snapshot;
+use gridloom_web::{Desks, Snapshot};
 
 use super::keys::{self, Applicant};
 use super::texting::Texting;
@@ -30,6 +31,7 @@ use crate::founding::Founding;
 use crate::headend::{self, HeadEnd, Reads, Work};
 use crate::links::Links;
 use crate::pki;
+use crate::security::EdgeDesk;
 use crate::snapshot::{self, Sources};
 
 const FIRST: NodeIndex = NodeIndex(0);
@@ -46,6 +48,7 @@ pub(super) struct Plant {
     head_end: HeadEnd,
     disks: Vec<Disk>,
     console: Option<ConsolePort>,
+    security: EdgeDesk,
     addresses: [(&'static str, SocketAddr); 5],
     texting: Option<Texting>,
     links: String,
@@ -124,6 +127,7 @@ impl Plant {
             ]),
             ..town.edge()
         };
+        let screening = edge_config.screening;
         let edge = Edge::new(edge_config, town.registry(), &edge_memory);
         // Keys that were changed stand in the edge's own memory, over those of the registry.
         let edge_node = EdgeNode::new("edge-1".into(), edge).with_edge_key(
@@ -220,13 +224,22 @@ impl Plant {
         };
         let utility = utility_runner.start();
         let head_end = HeadEnd::start(office, addresses[2].1.into(), work, &net, &links, now)?;
+        let edge = edge_runner.start();
+        let security = EdgeDesk::open(
+            edge.handle(),
+            "edge-1",
+            &screening,
+            links.clone(),
+            directory,
+        )?;
         Ok(Self {
             speed,
             clock,
             head_end,
             archive: archive.start(),
             utility,
-            edge: edge_runner.start(),
+            edge,
+            security,
             gateway: gateway.start(),
             meters: meters.start(),
             disks: vec![field_disk, utility_disk, archive_disk],
@@ -264,8 +277,11 @@ impl Plant {
     /// Serves the console.
     pub(super) fn serve_console(&mut self, token: Token, first: Snapshot) -> Console {
         let port = self.console.take().expect("the console is served once");
-        let desk = self.head_end.desk(Some(self.utility.handle()));
-        Console::start(port, token, Some(desk), first)
+        let desks = Desks {
+            head_end: Some(self.head_end.desk(Some(self.utility.handle()))),
+            security: Some(Arc::new(self.security.clone())),
+        };
+        Console::start(port, token, desks, first)
     }
 
     /// A picture of everything.

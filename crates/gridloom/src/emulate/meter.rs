@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::ValueEnum;
 use gridloom_core::{Currency, Now, Period, Seed, SystemTitle, UtcTime};
 use gridloom_dlms::security::{Keys, SecuritySuite, SymmetricKey};
 use gridloom_field::meter::{Boot, Meter, Output};
@@ -27,6 +26,7 @@ use super::security::{MeterSecurity, SecurityOptions};
 use crate::hex;
 use crate::signals::stop_asked;
 use crate::table::listing;
+use crate::transport::Transport;
 use crate::usage::usage;
 
 /// The keys of the standard's own examples: everybody knows them.
@@ -42,17 +42,6 @@ const ROWS_MAX: u32 = 20;
 
 /// Days of profile that can be filled before the start: what a meter keeps.
 const DAYS_MAX: u32 = 35;
-
-/// How frames lie on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Transport {
-    /// The wrapper over TCP (IEC 62056-47)
-    Wrapper,
-    /// HDLC over TCP (IEC 62056-46)
-    Hdlc,
-    /// The wrapper over UDP
-    Udp,
-}
 
 /// Meters that clients connect to
 #[derive(clap::Args)]

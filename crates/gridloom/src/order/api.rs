@@ -24,11 +24,44 @@ const JSON: &str = "application/json";
 /// Where the API is, and who asks.
 pub(crate) struct Api {
     host: String,
-    token: Zeroizing<String>,
+    /// Which part of the API.
+    area: Area,
+    token: Option<Zeroizing<String>>,
+}
+
+/// A part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Area {
+    HeadEnd,
+    Security,
+}
+
+impl Area {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::HeadEnd => "headend",
+            Self::Security => "security",
+        }
+    }
 }
 
 impl Api {
+    /// A head-end, and who orders.
     pub(crate) fn new(url: &str, token_file: &Path) -> anyhow::Result<Self> {
+        Self::of(url, Area::HeadEnd, Some(token_file))
+    }
+
+    /// An edge's screening, and who decides.
+    pub(crate) fn of_security(url: &str, token_file: &Path) -> anyhow::Result<Self> {
+        Self::of(url, Area::Security, Some(token_file))
+    }
+
+    /// An edge's screening, for whoever looks.
+    pub(crate) fn reader(url: &str) -> anyhow::Result<Self> {
+        Self::of(url, Area::Security, None)
+    }
+
+    fn of(url: &str, area: Area, token_file: Option<&Path>) -> anyhow::Result<Self> {
         let host = url
             .strip_prefix("http://")
             .map(|rest| rest.trim_end_matches('/'));
@@ -40,15 +73,10 @@ impl Api {
         });
         let host = host
             .with_context(|| format!("--url {url:?}: give http://HOST:PORT as serve prints it"))?;
-        let token = Zeroizing::new(read_secret(token_file)?);
-        ensure!(
-            token.bytes().all(|byte| byte.is_ascii_graphic()),
-            "{} holds no operator's token: name the file that gridloom serve prints",
-            token_file.display()
-        );
         Ok(Self {
             host: host.to_owned(),
-            token,
+            area,
+            token: token_file.map(read_token).transpose()?,
         })
     }
 
@@ -81,12 +109,16 @@ impl Api {
         media_type: &str,
         body: &[u8],
     ) -> anyhow::Result<T> {
+        let authorization = Zeroizing::new(match &self.token {
+            Some(token) => format!("Authorization: Bearer {}\r\n", **token),
+            None => String::new(),
+        });
         let head = Zeroizing::new(format!(
-            "{method} /api/v1/headend/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Authorization: Bearer {}\r\nContent-Type: {media_type}\r\n\
-             Content-Length: {}\r\n\r\n",
+            "{method} /api/v1/{}/{path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             {}Content-Type: {media_type}\r\nContent-Length: {}\r\n\r\n",
+            self.area.word(),
             self.host,
-            *self.token,
+            *authorization,
             body.len()
         ));
         let talk = async {
@@ -113,6 +145,16 @@ impl Api {
         }
         bail!("{status}: {}", words(body))
     }
+}
+
+fn read_token(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let token = Zeroizing::new(read_secret(file)?);
+    ensure!(
+        token.bytes().all(|byte| byte.is_ascii_graphic()),
+        "{} holds no operator's token: name the file that gridloom serve prints",
+        file.display()
+    );
+    Ok(token)
 }
 
 /// Status and body of a whole answer.

@@ -10,20 +10,19 @@ use gridloom_edge::{
 };
 use gridloom_headend::{Templates, Vault};
 use gridloom_host::{
-    CellDisk, DataDirectory, Disk, DiskParts, Listener, Net, OperationsDisk, Runner, Running,
-    entropy,
+    CellDisk, DataDirectory, DialAddress, Disk, DiskParts, Listener, Net, OperationsDisk, Runner,
+    Running, entropy,
 };
 use gridloom_nodes::EdgeNode;
 use gridloom_nodes::envelope::Role;
 use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, Transport};
 use serde::Deserialize;
 
-use super::neighbours::dial_address;
 use crate::area;
-use crate::config::Upper;
 use crate::founding::write_durably;
 use crate::headend::{MasterKeyOption, edge_key};
 use crate::links::Links;
+use crate::security::EdgeDesk;
 
 /// Prices travel in steps of 0.0001 per kWh, to which the tariff rounds them.
 const PRICE_SCALE: i8 = -4;
@@ -42,6 +41,8 @@ pub(super) struct EdgeTier {
 pub(super) struct RunningEdge {
     pub(super) node: Running<EdgeNode>,
     disk: Disk,
+    name: String,
+    screening: ScreeningConfig,
 }
 
 impl EdgeTier {
@@ -103,8 +104,7 @@ impl EdgeTier {
         self,
         directory: &DataDirectory,
         port: Listener,
-        utility: &Upper,
-        here: Option<std::net::SocketAddr>,
+        utility: Option<DialAddress>,
         net: &Net,
         links: &Links,
         now: Now,
@@ -112,10 +112,11 @@ impl EdgeTier {
         let cells = CellDisk::open(directory)?;
         let kept = cells.all_of(&self.name)?;
         let memory = EdgeMemory::read(|cell: &str| kept.get(cell).map(Vec::as_slice))?;
+        let screening = ScreeningConfig::default();
         let config = EdgeConfig {
             title: self.title,
             price_scale: PRICE_SCALE,
-            screening: ScreeningConfig::default(),
+            screening,
             hash_key: HashKey::new([
                 u64::from_be_bytes(entropy::bytes()?),
                 u64::from_be_bytes(entropy::bytes()?),
@@ -139,18 +140,26 @@ impl EdgeTier {
         )?;
         let node = runner.add(&self.name, node);
         links.listen(&mut runner, node, Role::Edge, port);
-        if let Some(utility) = dial_address(utility, here) {
+        if let Some(utility) = utility {
             links.dial(&mut runner, node, Role::Edge, utility);
         }
         runner.disk(disk.handle());
         Ok(RunningEdge {
             node: runner.start(),
             disk,
+            name: self.name,
+            screening,
         })
     }
 }
 
 impl RunningEdge {
+    /// Where the API looks and decides.
+    pub(super) fn desk(&self, links: &Links, data: &DataDirectory) -> anyhow::Result<EdgeDesk> {
+        let (handle, links) = (self.node.handle(), links.clone());
+        EdgeDesk::open(handle, &self.name, &self.screening, links, data)
+    }
+
     /// Ends it; what it wants remembered is written.
     pub(super) async fn stop(self) {
         self.node.stop().await;

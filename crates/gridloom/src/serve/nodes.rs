@@ -12,7 +12,7 @@ use gridloom_host::{
 use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
 use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
-use gridloom_web::{Desk, Snapshot};
+use gridloom_web::{Desk, Desks, SecurityDesk, Snapshot};
 
 use super::edge::{EdgeTier, RunningEdge};
 use super::neighbours::dial_address;
@@ -50,6 +50,7 @@ pub(super) struct Nodes {
     head_end: Option<HeadEnd>,
     archive: Option<(Running<ArchiveNode>, Disk)>,
     console: Option<ConsolePort>,
+    links: Links,
     /// What the console shows of a utility that runs elsewhere.
     elsewhere: UtilityStatus,
     /// Said at the start, as heading and text.
@@ -71,7 +72,10 @@ struct Ports {
 impl Ports {
     async fn bind(config: &Config, tiers: &Tiers) -> anyhow::Result<Self> {
         let listen = &config.listen;
-        let has_console = tiers.has_any(&[Role::Utility, Role::Headend]);
+        // An edge alone has one only where its place is named: on one machine with others the usual
+        // place is theirs.
+        let has_console = tiers.has_any(&[Role::Utility, Role::Headend])
+            || (tiers.has(Role::Edge) && listen.is_console_named);
         Ok(Self {
             console: match has_console {
                 true => Some(ConsolePort::bind(&listen.console).await?),
@@ -190,8 +194,8 @@ impl Nodes {
                 let warnings = tier.warnings.iter().cloned();
                 lines.extend(warnings.map(|words| ("warning", words)));
                 let (title, meters) = (tier.title, tier.meters());
-                let upper = &tiers.edge_to_utility;
-                let edge = tier.start(directory()?, port, upper, at_utility, &net, &links, now)?;
+                let utility = dial_address(&tiers.edge_to_utility, at_utility);
+                let edge = tier.start(directory()?, port, utility, &net, &links, now)?;
                 if let Some(at) = at_edge {
                     lines.push(("edge", format!("{at} as {title}, {meters} meters")));
                 }
@@ -241,6 +245,7 @@ impl Nodes {
             head_end,
             archive,
             console: ports.console,
+            links,
             lines,
         })
     }
@@ -316,10 +321,22 @@ impl Nodes {
             let desk: std::sync::Arc<dyn Desk> = head_end.desk(utility);
             desk
         });
+        let security = match &self.edge {
+            Some(edge) => {
+                let desk: std::sync::Arc<dyn SecurityDesk> =
+                    std::sync::Arc::new(edge.desk(&self.links, data)?);
+                Some(desk)
+            }
+            None => None,
+        };
+        let desks = Desks {
+            head_end: desk,
+            security,
+        };
         Ok(Some(Console::start(
             port,
             token,
-            desk,
+            desks,
             self.snapshot().await?,
         )))
     }

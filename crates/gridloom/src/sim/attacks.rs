@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, ensure};
-use gridloom_sim::attack::{Assault, AttackRow, AttackStudy, Refusal};
+use gridloom_sim::assault::{Assault, AttackRow, AttackStudy, Refusal};
 
 use crate::table;
 use crate::usage::usage;

@@ -12,9 +12,9 @@ const BY: By<'_> = By {
 const OWN: SystemTitle = SystemTitle(*b"GLH00001");
 
 const GOOD: &str = "\
-title,serial,name,transport,address,server,physical,roles,template,groups,service_point,phases,fuse_a,voltage_v,guek,gak,lls,counter
-474C4D0000000001,S1,\"House 1, left\",tcp,10.0.0.1:4059,1,,16:none 17:lls 1:hls5/0,standard,north pilot,SP 1,3,35,240,000102030405060708090A0B0C0D0E0F,D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF,secret,77
-474C4D0000000002,S2,House 2,hdlc-tcp,10.0.0.2:4060,1,17,,standard,,SP 2,,,,,,,
+title,serial,name,transport,address,server,physical,roles,template,groups,service_point,phases,fuse_a,voltage_v,guek,gbek,gak,lls,counter
+474C4D0000000001,S1,\"House 1, left\",tcp,10.0.0.1:4059,1,,16:none 17:lls 1:hls5/0,standard,north pilot,SP 1,3,35,240,000102030405060708090A0B0C0D0E0F,A0A1A2A3A4A5A6A7A8A9AAABACADAEAF,D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF,secret,77
+474C4D0000000002,S2,House 2,hdlc-tcp,10.0.0.2:4060,1,17,,standard,,SP 2,,,,,,,,
 ";
 
 fn templates() -> Templates {
@@ -69,11 +69,12 @@ fn a_file_becomes_meters_keys_and_one_audit_record() {
         kinds,
         [
             (KeyKind::UnicastEncryption, 0),
+            (KeyKind::BroadcastEncryption, 0),
             (KeyKind::Authentication, 0),
             (KeyKind::LowLevelSecret, 17)
         ]
     );
-    let secret = vault().0.unseal(&keys[2]).unwrap();
+    let secret = vault().0.unseal(&keys[3]).unwrap();
     assert_eq!(secret, Secret::new(b"secret"));
     let counters = store.counters(None).unwrap();
     assert_eq!((counters[0].key, counters[0].value), (keys[0].key, 77));
@@ -81,7 +82,7 @@ fn a_file_becomes_meters_keys_and_one_audit_record() {
     let log = store.audit_log(0, 10).unwrap();
     assert_eq!(log.len(), 1);
     let record = AuditRecord::decode(&log[0].record).unwrap();
-    assert_eq!(record.after, "2 meters, 3 keys, 0 faults");
+    assert_eq!(record.after, "2 meters, 4 keys, 0 faults");
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn every_fault_is_listed_by_line_and_column() {
 
 #[test]
 fn a_partial_import_takes_the_good_rows() {
-    let text = format!("{GOOD}474C4D0000000001,S3,x,tcp,10.0.0.3:1,1,,,standard,,s,1,,,,,,\n");
+    let text = format!("{GOOD}474C4D0000000001,S3,x,tcp,10.0.0.3:1,1,,,standard,,s,1,,,,,,,\n");
     let registry = Registry::default();
     let faults = parse(&text, &registry, OnFault::RefuseAll).unwrap_err();
     assert_eq!(faults.listed.len(), 1);

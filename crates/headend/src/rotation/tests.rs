@@ -274,7 +274,9 @@ impl World {
             KeyKind::UnicastEncryption => takes_encryption,
             KeyKind::Authentication | KeyKind::KeyEncryption => takes_authentication,
             // Its word is all that there is.
-            _ => true,
+            KeyKind::BroadcastEncryption | KeyKind::LowLevelSecret | KeyKind::HighLevelSecret => {
+                true
+            }
         });
         if self.happens(8) {
             return if self.happens(2) {

@@ -1,5 +1,8 @@
 //! The head-end's routes over real sockets, with a desk that keeps meters and orders in memory.
 
+mod bodies;
+mod campaigns;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -615,84 +618,6 @@ async fn an_import_is_whole_or_names_its_faults() {
     assert_eq!(desk.memory().meters.len(), 3);
 }
 
-/// A request's head up to its headers, for what the body is not sent of.
-fn head(path: &str, media_type: &str, rest: &str) -> String {
-    format!(
-        "POST {API}/{path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {SECRET}\r\n\
-         content-type: {media_type}\r\n{rest}\r\n\r\n"
-    )
-}
-
-#[tokio::test]
-async fn bodies_are_bounded_and_of_one_kind() {
-    let desk = SmallDesk::with_meters(3);
-    let running = start(Some(Arc::clone(&desk)), Some(SECRET)).await;
-    let over = |max: usize| format!("content-length: {}", max + 1);
-    let cases = [
-        (
-            head("meters/import", "text/csv", &over(IMPORT_MAX)),
-            413,
-            "body_too_long",
-        ),
-        (head("orders", JSON, &over(ORDER_MAX)), 413, "body_too_long"),
-        (
-            head("orders/1/confirm", JSON, "content-length: 2"),
-            413,
-            "body_not_allowed",
-        ),
-        (
-            head("orders/1/cancel", JSON, "transfer-encoding: chunked"),
-            413,
-            "body_not_allowed",
-        ),
-        (
-            head(
-                "orders",
-                "text/plain",
-                "connection: close\r\ncontent-length: 0",
-            ),
-            415,
-            "media_type",
-        ),
-        (
-            head(
-                "meters/import",
-                JSON,
-                "connection: close\r\ncontent-length: 0",
-            ),
-            415,
-            "media_type",
-        ),
-        (
-            head("orders", JSON, "connection: close\r\ncontent-length: 0"),
-            400,
-            "bad_json",
-        ),
-    ];
-    for (request, status, code) in cases {
-        let heard = running.raw(request.as_bytes()).await;
-        assert_eq!((heard.status, heard.code()), (status, code), "{request}");
-    }
-
-    // Nobody announces the length of chunks, so they are counted.
-    let mut chunks = head("orders", JSON, "transfer-encoding: chunked").into_bytes();
-    let chunk = "x".repeat(ORDER_MAX + 1);
-    chunks.extend(format!("{:x}\r\n{chunk}", chunk.len()).bytes());
-    let heard = running.raw(&chunks).await;
-    assert_eq!((heard.status, heard.code()), (413, "body_too_long"));
-
-    let not_utf8 = b"name\nMill Lane\nH\xfcgel\n";
-    let rest = format!("connection: close\r\ncontent-length: {}", not_utf8.len());
-    let mut request = head("meters/import", "text/csv", &rest).into_bytes();
-    request.extend(not_utf8);
-    let heard = running.raw(&request).await;
-    assert_eq!(
-        (heard.status, &heard.body["faults"][0]["line"]),
-        (422, &json!(3))
-    );
-    assert!(desk.memory().audit.is_empty(), "{:?}", desk.memory().audit);
-}
-
 #[tokio::test]
 async fn nothing_is_changed_without_the_token_and_from_elsewhere() {
     let desk = SmallDesk::with_meters(3);
@@ -917,7 +842,11 @@ fn router(desk: Arc<SmallDesk>) -> Router {
     let (_host, snapshots) = watch::channel(Arc::new(sample::full()));
     let (_stop, stopped) = watch::channel(false);
     let (hub, _pace) = Hub::new(snapshots, stopped);
-    routes(hub, Some(desk), options(Some(SECRET)))
+    let desks = Desks {
+        head_end: Some(desk),
+        security: None,
+    };
+    routes(hub, desks, options(Some(SECRET)))
 }
 
 async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
@@ -925,15 +854,6 @@ async fn ask(router: Router, request: Request<Body>) -> (u16, String) {
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
     (status, String::from_utf8(body.into()).unwrap())
-}
-
-fn post_of(path: &str, media_type: &str, body: Body) -> Request<Body> {
-    Request::post(format!("{API}/{path}"))
-        .header("host", "localhost")
-        .header("authorization", format!("Bearer {SECRET}"))
-        .header("content-type", media_type)
-        .body(body)
-        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -964,34 +884,13 @@ async fn a_head_end_that_hangs_is_given_up() {
     assert!(page.contains("\ngridloom_headend_up 0\n"), "{page}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_is_given_up_and_only_so_many_are_read_at_a_time() {
-    let desk = SmallDesk::with_meters(3);
-    let router = router(Arc::clone(&desk));
-    let begun = Arc::new(Notify::new());
-    let stalled = || {
-        let begun = Arc::clone(&begun);
-        Body::from_stream(futures_util::stream::poll_fn(move |_| {
-            begun.notify_one();
-            std::task::Poll::<Option<io::Result<Bytes>>>::Pending
-        }))
-    };
-    let mut stalling = Vec::new();
-    for _ in 0..BODIES_MAX {
-        let request = post_of("meters/import", "text/csv", stalled());
-        stalling.push(tokio::spawn(ask(router.clone(), request)));
-        begun.notified().await;
-    }
-    let order = || post_of("orders", JSON, Body::from(order_of("read")));
-    let (status, body) = ask(router.clone(), order()).await;
-    assert_eq!(status, 503, "{body}");
-    assert!(body.contains("\"busy\""), "{body}");
-    for task in stalling {
-        let (status, body) = task.await.unwrap();
-        assert_eq!(status, 408, "{body}");
-    }
-    assert_eq!(ask(router, order()).await.0, 201);
-    assert_eq!(desk.memory().audit, ["night shift ordered 1"]);
+fn post_of(path: &str, media_type: &str, body: Body) -> Request<Body> {
+    Request::post(format!("{API}/{path}"))
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {SECRET}"))
+        .header("content-type", media_type)
+        .body(body)
+        .unwrap()
 }
 
 fn campaign_view(version: &str, state: &str) -> CampaignView {
@@ -1011,69 +910,4 @@ fn campaign_view(version: &str, state: &str) -> CampaignView {
         cancelled: 0,
         meters: Vec::new(),
     }
-}
-
-#[tokio::test]
-async fn campaigns_are_begun_followed_and_changed_by_operators_only() {
-    const IMAGE: &str = "application/octet-stream";
-    let desk = SmallDesk::with_meters(3);
-    let running = start(Some(Arc::clone(&desk)), Some(SECRET)).await;
-    let path = format!("{API}/campaigns");
-    let begin = format!("{path}?version=2.0.1&meters=1,2&stages=1,100%25");
-    let begun = running.post(&begin, IMAGE, "an image").await;
-    assert_eq!(
-        (begun.status, &begun.body["state"]),
-        (201, &json!("running"))
-    );
-    assert!(begun.head.contains("location: /api/v1/headend/campaigns/7"));
-    assert_eq!(running.get(&path).await.body[0]["version"], "2.0.1");
-    assert_eq!(running.get(&format!("{path}/7")).await.body["id"], 7);
-    for action in ["pause", "resume", "abort"] {
-        let changed = running.post(&format!("{path}/7/{action}"), IMAGE, "").await;
-        assert_eq!(changed.status, 200, "{action}: {}", changed.body);
-    }
-    let back = format!("{path}/7/rollback?version=1.9.9");
-    assert_eq!(running.post(&back, IMAGE, "old image").await.status, 201);
-    let done = [
-        "night shift brings 2.0.1 of 8 bytes to Some(\"1,2\")",
-        "night shift: Pause 7",
-        "night shift: Resume 7",
-        "night shift: Abort 7",
-        "night shift rolls 7 back to 1.9.9, 9",
-    ];
-    assert_eq!(desk.memory().audit, done);
-    let cases = [
-        (running.post(&path, IMAGE, "x").await, 400, "bad_query"),
-        (
-            running.post(&format!("{begin}&speed=1"), IMAGE, "x").await,
-            400,
-            "bad_query",
-        ),
-        (running.post(&begin, JSON, "{}").await, 415, "media_type"),
-        (
-            running.post_with(&begin, "", IMAGE, "x").await,
-            401,
-            "no_token",
-        ),
-        (running.get(&format!("{path}/8")).await, 404, "unknown"),
-        (running.get(&format!("{path}/07")).await, 404, "unknown"),
-        (
-            running.get(&format!("{path}/7/pause")).await,
-            405,
-            "method_not_allowed",
-        ),
-    ];
-    for (heard, status, code) in cases {
-        assert_eq!(
-            (heard.status, heard.code()),
-            (status, code),
-            "{}",
-            heard.body
-        );
-    }
-    assert_eq!(
-        desk.memory().audit.len(),
-        done.len(),
-        "nothing else was done"
-    );
 }

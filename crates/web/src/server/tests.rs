@@ -29,7 +29,10 @@ async fn ask(request: Request<Body>) -> Answer {
         host_names: vec!["console.example".to_owned()],
         operator_token: None,
     };
-    let response = routes(hub, None, options).oneshot(request).await.unwrap();
+    let response = routes(hub, Desks::default(), options)
+        .oneshot(request)
+        .await
+        .unwrap();
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
     Answer {

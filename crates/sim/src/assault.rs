@@ -1,11 +1,17 @@
 //! The assaults that the network is put to: one attacker each among honest meters.
 
+mod outcome;
+mod study;
+
 use std::time::Duration;
 
 use gridloom_core::UtcTime;
 use gridloom_field::attack::{Excess, Kind, Lie, Meddling, Theft, Window};
 
-use super::{AttackPlan, Beside, LoadLie, OnLine, Stand};
+use crate::attack::{AttackPlan, Beside, LoadLie, OnLine, Stand};
+
+pub use outcome::{AttackError, AttackOutcome, Deeds, Refusal};
+pub use study::{AttackRow, AttackStudy};
 
 /// Whose attack it is, which decides what may be asked of the defence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,7 +12,8 @@ use gridloom_field::profile;
 use gridloom_grid::Response;
 use serde::Serialize;
 
-use super::{Assault, Class, Stand};
+use super::{Assault, Class};
+use crate::attack::Stand;
 use crate::checkers::{Checker, Violation};
 use crate::town::{Homes, Town, TownError, TownPlan, seeded_keys};
 use crate::world::{World, WorldError, WorldPlan};

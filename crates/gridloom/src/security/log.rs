@@ -1,0 +1,41 @@
+//! The audit log of a data directory, for whoever decides about held packets.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gridloom_headend::AuditRecord;
+use gridloom_host::{DataDirectory, OperationsDisk};
+use gridloom_store::Batch;
+use gridloom_web::DeskError;
+
+/// A connection of its own to the hash-chained log: an edge's host may have no head-end, and then
+/// nobody else writes there. Where there is one, the database puts the entries of both in a row.
+#[derive(Clone)]
+pub(super) struct DecisionLog(Arc<Mutex<OperationsDisk>>);
+
+impl DecisionLog {
+    pub(super) fn open(directory: &DataDirectory) -> anyhow::Result<Self> {
+        let disk = OperationsDisk::open(directory)?;
+        Ok(Self(Arc::new(Mutex::new(disk))))
+    }
+
+    /// Returns once the record is durable.
+    pub(super) async fn write(&self, record: AuditRecord) -> Result<(), DeskError> {
+        let disk = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
+            let answers = disk
+                .store_mut()
+                .commit(&[Batch::new(vec![record.to_change()])]);
+            answers
+                .map_err(|error| error.to_string())?
+                .into_iter()
+                .try_for_each(|answer| answer.map_err(|refused| refused.to_string()))
+        });
+        let written = written.await.map_err(super::broken)?;
+        written.map_err(|words| {
+            DeskError::Down(format!(
+                "the audit log was not written: {words}; look at the packet before you decide again"
+            ))
+        })
+    }
+}
