@@ -98,15 +98,18 @@ fn main() -> std::io::Result<()> {
         ),
         (
             "uplinks",
-            Message::Spooled { first: 1, uplinks: vec![Uplink {
-                path: 4,
-                received: END,
-                link: LinkQuality {
-                    response_ms: Some(250),
-                    ..LinkQuality::default()
-                },
-                frame: vec![0xDB, 8, 0x47],
-            }]},
+            Message::Spooled {
+                first: 1,
+                uplinks: vec![Uplink {
+                    path: 4,
+                    received: END,
+                    link: LinkQuality {
+                        response_ms: Some(250),
+                        ..LinkQuality::default()
+                    },
+                    frame: vec![0xDB, 8, 0x47],
+                }],
+            },
         ),
         ("taken", Message::Taken { first: 1, count: 1 }),
         (

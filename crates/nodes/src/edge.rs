@@ -14,8 +14,8 @@ use gridloom_store::spool::{SpoolConfig, SpoolStatus};
 
 use gridloom_headend::EdgeKey;
 
-use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::edge_keeping::Keeping;
+use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 

@@ -509,7 +509,10 @@ impl Writer {
     }
 
     fn elements(mut self, elements: &[Arc<[u8]>]) -> Vec<u8> {
-        assert!(elements.len() <= LIST_MAX, "a list is split before it is sent");
+        assert!(
+            elements.len() <= LIST_MAX,
+            "a list is split before it is sent"
+        );
         self.u16(u16::try_from(elements.len()).expect("LIST_MAX fits u16"));
         for element in elements {
             self.0.extend_from_slice(element);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use gridloom_core::{Instant, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::LinkQuality;
-use gridloom_store::spool::{About, Delivery, Lane, SpoolConfig, SpoolOutcome, SpoolStatus};
 use gridloom_store::Spool;
+use gridloom_store::spool::{About, Delivery, Lane, SpoolConfig, SpoolOutcome, SpoolStatus};
 
 use crate::envelope::carried::encode_uplink;
 use crate::envelope::{Message, Role, Uplink};

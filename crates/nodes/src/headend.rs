@@ -517,7 +517,10 @@ impl Node for HeadEndNode {
                 self.handle_saved(ticket, result, now);
             }
             Input::Disk(
-                DiskReply::Done { .. } | DiskReply::Ledger(_) | DiskReply::Spool(_) | DiskReply::Answer { .. },
+                DiskReply::Done { .. }
+                | DiskReply::Ledger(_)
+                | DiskReply::Spool(_)
+                | DiskReply::Answer { .. },
             ) => {}
             Input::Timeout => self.keep_time(now),
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use gridloom_core::seed;
 use gridloom_nodes::{Answer, DiskReply, DiskRequest, Query};
 use gridloom_store::spool::{SegmentFile, SegmentWrite, SpoolEffect, SpoolOutcome};
-use gridloom_store::{Lane, Spool, SpoolConfig};
 use gridloom_store::{Backend, Effect, MemoryBackend, Outcome, RecoverError, StoreError};
+use gridloom_store::{Lane, Spool, SpoolConfig};
 use gridloom_store::{Ledger, LedgerConfig, MemoryOperations, OperationsStore};
 
 use crate::link::{below, nanos};

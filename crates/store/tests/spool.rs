@@ -200,7 +200,9 @@ fn what_was_answered_does_not_come_again_once_it_is_marked() {
     disk.settle(&mut spool);
     let mut spool = disk.recover(SMALL);
     assert!(drain(&mut spool, &mut disk).is_empty());
-    let last = spool.append(Lane::Readings, about(1, 1), &text(20)).unwrap();
+    let last = spool
+        .append(Lane::Readings, about(1, 1), &text(20))
+        .unwrap();
     assert!(last > 20, "{last}: a number is not used again");
     // Finished segments are gone.
     assert!(disk.files.len() <= 2, "{:?}", disk.files.keys());
@@ -239,7 +241,9 @@ fn in_flight_is_bounded_and_a_new_connection_resumes_after_the_last_answer() {
 #[test]
 fn what_nobody_answers_is_sent_again_and_in_the_end_named() {
     let mut spool = Spool::in_memory(SMALL);
-    spool.append(Lane::Readings, about(7, 30), b"poison").unwrap();
+    spool
+        .append(Lane::Readings, about(7, 30), b"poison")
+        .unwrap();
     let (mut now, mut sent) = (NOW, 0);
     for _ in 0..2 * TRIES_MAX {
         sent += u32::from(spool.next(Lane::Readings, now).is_some());
@@ -436,7 +440,10 @@ fn no_crash_loses_what_was_durable() {
                     let meter = u32::try_from(below(&mut rng, 3)).unwrap();
                     let entry = text(number);
                     number += 1;
-                    if spool.append(lane, about(meter, i64::from(number)), &entry).is_ok() {
+                    if spool
+                        .append(lane, about(meter, i64::from(number)), &entry)
+                        .is_ok()
+                    {
                         order.push(entry);
                     }
                 }
@@ -480,7 +487,10 @@ fn no_crash_loses_what_was_durable() {
             .iter()
             .filter(|entry| !came.contains(*entry) && !answered.contains(*entry));
         let missing = missing.count() as u64;
-        assert!(missing <= lost, "seed {seed}: {missing} missing, {lost} named");
+        assert!(
+            missing <= lost,
+            "seed {seed}: {missing} missing, {lost} named"
+        );
         if lost == 0 {
             assert_eq!(missing, 0, "seed {seed}");
         }

@@ -454,7 +454,7 @@ fn changes_of_the_head_ends_tables_are_kept_or_refused_one_by_one() {
             DiskReply::Done { ticket, result } => (*ticket, result.is_ok()),
             DiskReply::Operations { result: Err(_), .. }
             | DiskReply::Ledger(_)
-        | DiskReply::Spool(_)
+            | DiskReply::Spool(_)
             | DiskReply::Answer { .. } => panic!("{reply:?}"),
         })
         .collect();
@@ -658,6 +658,9 @@ fn a_spool_survives_on_a_real_disk() {
     let expected: Vec<String> = (0..99).map(|number| format!("entry {number}")).collect();
     assert_eq!(came, expected);
     assert_eq!(spool.take_gaps(), []);
-    assert!(std::fs::read_dir(&path).unwrap().count() <= 2, "finished segments are gone");
+    assert!(
+        std::fs::read_dir(&path).unwrap().count() <= 2,
+        "finished segments are gone"
+    );
     disk.close();
 }

@@ -64,7 +64,9 @@ impl Spool {
 }
 
 fn recover_log(lane: Lane, files: &[&SegmentFile], recovery: &mut SpoolRecovery) -> Log {
-    let mut acknowledged = files.first().map_or(0, |file| file.segment.saturating_sub(1));
+    let mut acknowledged = files
+        .first()
+        .map_or(0, |file| file.segment.saturating_sub(1));
     let mut next = 1;
     let mut segments = Vec::new();
     for (index, file) in files.iter().enumerate() {

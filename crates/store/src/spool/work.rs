@@ -178,8 +178,8 @@ impl Spool {
             let end = item.number + 1;
             if let Content::Entry { about, bytes } = item.content {
                 self.pending_bytes -= bytes.len();
-                let is_open = item.number >= log.window.end()
-                    || log.window.remove(item.number).is_some();
+                let is_open =
+                    item.number >= log.window.end() || log.window.remove(item.number).is_some();
                 log.window.skip_to(end);
                 if is_open {
                     self.lose(lane, GapCause::Full, Some(about));
@@ -233,9 +233,7 @@ impl Spool {
         loop {
             let log = &mut self.logs[lane as usize];
             let (wanted, durable_end) = (log.window.end(), log.durable_end());
-            if log.is_reading
-                || wanted >= durable_end
-                || log.window.bytes() >= WINDOW_BYTES_MAX / 2
+            if log.is_reading || wanted >= durable_end || log.window.bytes() >= WINDOW_BYTES_MAX / 2
             {
                 return None;
             }
