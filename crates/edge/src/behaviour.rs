@@ -77,6 +77,72 @@ pub(crate) struct Trail {
     spread_wh: u32,
 }
 
+/// A run of held readings whose registers could be true and whose energies could not: the next
+/// interval is measured by the last register of the run, or every second lie would follow a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    /// The end of the first interval of the run, in seconds since 1970.
+    from_s: u32,
+    /// The end of the last one.
+    end_s: u32,
+    /// The import register at that end, in watt-hours, as it rolls over. Nothing proves it.
+    register_wh: u32,
+}
+
+impl Anchor {
+    /// The anchor after a reading was held for what `found` says; what it was before if that says
+    /// more than that register and energy disagree: a register that cannot be true proves nothing.
+    pub(crate) fn after(before: Option<Self>, push: &IntervalPush, found: Reasons) -> Option<Self> {
+        let physics = Reason::ALL
+            .into_iter()
+            .filter(|reason| cost(*reason) == Score::FULL.get() && found.contains(*reason));
+        if !physics.eq([Reason::RegisterMismatch]) || found.contains(Reason::Cloned) {
+            return before;
+        }
+        let (end_s, register_wh) = position(push);
+        match before {
+            Some(before) if end_s <= before.end_s => Some(before),
+            Some(before) if end_s - before.end_s == push.period.as_secs() => Some(Self {
+                end_s,
+                register_wh,
+                ..before
+            }),
+            Some(_) | None => Some(Self {
+                from_s: end_s,
+                end_s,
+                register_wh,
+            }),
+        }
+    }
+
+    /// Whether an interval disagrees with the run: it is one of it, or the one after it and its
+    /// energy is not what the register grew by.
+    fn is_contradicted_by(&self, push: &IntervalPush) -> bool {
+        let (end_s, register_wh) = position(push);
+        if (self.from_s..=self.end_s).contains(&end_s) {
+            return true;
+        }
+        if end_s.checked_sub(self.end_s) != Some(push.period.as_secs()) {
+            return false;
+        }
+        let grown = i64::from(register_wh.wrapping_sub(self.register_wh));
+        let rest = grown - push.values.import.get() / 1_000;
+        rest < -1 || (is_whole(push) && rest > 1)
+    }
+
+    /// Whether the device was believed about a later interval.
+    pub(crate) const fn is_passed(&self, trail: &Trail) -> bool {
+        trail.end_s >= self.end_s
+    }
+}
+
+/// Whether no outage and no change of the clock cut the interval: then no energy of it is a
+/// neighbour's.
+fn is_whole(push: &IntervalPush) -> bool {
+    !push.status.contains(ReadingStatus::POWER_DOWN)
+        && !push.status.contains(ReadingStatus::CLOCK_ADJUSTED)
+}
+
 /// Each reason's price, in ten-thousandths of B. What physics forbids costs everything.
 fn cost(reason: Reason) -> u16 {
     match reason {
@@ -115,7 +181,7 @@ fn cost(reason: Reason) -> u16 {
 pub(crate) fn judge(
     push: &IntervalPush,
     site: &Site,
-    trail: &Trail,
+    (trail, anchor): (&Trail, Option<&Anchor>),
     settings: &ScreeningSettings,
     now: UtcTime,
 ) -> (Score, Reasons) {
@@ -136,6 +202,9 @@ pub(crate) fn judge(
         found.add(Reason::Stale);
     }
     trail.judge(push, site, &mut found);
+    if anchor.is_some_and(|anchor| !anchor.is_passed(trail) && anchor.is_contradicted_by(push)) {
+        found.add(Reason::RegisterMismatch);
+    }
     let score = found
         .iter()
         .fold(Score::FULL, |score, reason| score.less(cost(reason)));
@@ -237,9 +306,7 @@ impl Trail {
         // One interval further the register grew by its energy; further on by that at least. A
         // step for meters that cut the two apart. An interval cut by an outage or a clock change
         // may have given energy to its neighbour.
-        let whole = !push.status.contains(ReadingStatus::POWER_DOWN)
-            && !push.status.contains(ReadingStatus::CLOCK_ADJUSTED);
-        if rest < -1 || (whole && apart == push.period.as_secs() && rest > 1) {
+        if rest < -1 || (is_whole(push) && apart == push.period.as_secs() && rest > 1) {
             found.add(Reason::RegisterMismatch);
         }
     }
@@ -368,7 +435,7 @@ mod tests {
             phases: Phases::One,
             ..Site::default()
         };
-        let (score, reasons) = judge(&push, &site, &trail(), &settings, NOW);
+        let (score, reasons) = judge(&push, &site, (&trail(), None), &settings, NOW);
         (score.get(), reasons.iter().collect())
     }
 
@@ -683,7 +750,8 @@ mod tests {
         next.import_register = MilliwattHours::new(299_000);
         let settings = ScreeningSettings::default();
         let site = Site::default();
-        let judged = |trail: &Trail, it: &IntervalPush| judge(it, &site, trail, &settings, NOW).1;
+        let judged =
+            |trail: &Trail, it: &IntervalPush| judge(it, &site, (trail, None), &settings, NOW).1;
         assert_eq!(judged(&trail, &next), Reasons::NONE);
         trail.follow(&next);
         trail.follow(&push); // Late, and no reason to go back.

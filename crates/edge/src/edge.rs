@@ -5,7 +5,7 @@ mod held;
 mod packets;
 mod remember;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Now, SystemTitle, Wake};
@@ -27,11 +27,12 @@ use crate::rekeying::Until;
 use crate::score::Scores;
 use crate::screen::Screen;
 use crate::shards::Shards;
+use crate::silence::Silences;
 use crate::snapshot::{Snapshots, Urgency};
 use crate::status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage};
 use crate::tariff::{PriceCache, PriceDelivery};
 
-use down::Delivery;
+use down::{Delivery, Newcomer};
 use remember::Writing;
 
 /// What an edge is told once.
@@ -86,8 +87,11 @@ pub struct Edge {
     deliveries: Vec<Delivery>,
     /// Each [`Delivery::path`], the other way round.
     by_path: SlotTable,
+    /// Meters that were heard on another path than theirs, which has not proved itself yet.
+    newcomers: BTreeMap<DeviceIndex, Newcomer>,
     prices: PriceCache,
     balances: Balances,
+    silences: Silences,
     quarantine: Quarantine,
     incidents: Incidents,
     alarms: Alarms,
@@ -99,9 +103,9 @@ pub struct Edge {
     writing: BTreeMap<u64, Writing>,
     /// A reservation whose write failed, to be written again with what else is due.
     reserve_again: Option<u32>,
-    /// Meters that owe the answer to a SET, in the order of its deadline. An entry whose answer
-    /// came stays until then.
-    awaiting_answer: VecDeque<(Instant, DeviceIndex)>,
+    /// Meters that owe the answer to a SET, by its deadline. An entry whose answer came stays until
+    /// then.
+    awaiting_answer: BTreeSet<(Instant, DeviceIndex)>,
     believed: Shards,
     states: Snapshots,
     /// When changed memory is written next; `None` when it is unchanged.
@@ -159,8 +163,10 @@ impl Edge {
                 })
                 .collect(),
             by_path: SlotTable::for_count(registered),
+            newcomers: BTreeMap::new(),
             prices: PriceCache::default(),
             balances,
+            silences: Silences::default(),
             quarantine: Quarantine::resume(memory.packets, &memory.pages),
             incidents: Incidents::default(),
             alarms: Alarms::default(),
@@ -168,7 +174,7 @@ impl Edge {
             waiting: VecDeque::new(),
             writing: BTreeMap::new(),
             reserve_again: None,
-            awaiting_answer: VecDeque::new(),
+            awaiting_answer: BTreeSet::new(),
             states: Snapshots::new(believed.count()),
             believed,
             remember_at: None,
@@ -246,7 +252,7 @@ impl Edge {
 
     /// A gateway's link stands, and the gateway has told its name.
     pub fn handle_gateway_up(&mut self, gateway: u64, name: &str, now: Instant) {
-        if self.screen.handle_gateway_up(gateway, name) {
+        if self.screen.handle_gateway_up(gateway, name, now) {
             self.states.mark_gateways();
             self.remember_soon(now);
         }
@@ -255,13 +261,20 @@ impl Edge {
     /// A gateway's link is gone: nothing goes down that way any more.
     pub fn handle_gateway_gone(&mut self, gateway: u64) {
         self.screen.handle_gateway_gone(gateway);
+        self.newcomers.retain(|_, it| it.path.gateway != gateway);
         for device in self.screen.registry().devices() {
             let path = self.deliveries[device.at()].path();
             if path.is_some_and(|path| path.gateway == gateway) {
-                self.forget_path(device);
-                self.deliveries[device.at()].path = Delivery::NOWHERE;
-                self.status.heard -= 1;
+                self.leave(device);
             }
+        }
+    }
+
+    /// A gateway says that a path of its own is gone: nothing goes down that way any more.
+    pub fn handle_path_gone(&mut self, path: Path) {
+        self.newcomers.retain(|_, it| it.path != path);
+        if let Some(device) = self.on_path(path) {
+            self.leave(device);
         }
     }
 
@@ -280,13 +293,14 @@ impl Edge {
             self.hand_up_again(now.instant);
         }
         self.balances.handle_timeout(now.instant);
+        self.close_silences(now);
         for alarm in self.alarms.due(now.instant) {
             self.outbox.push_back(Effect::Alarm(Box::new(alarm)));
         }
-        while let Some((_, device)) = self
-            .awaiting_answer
-            .pop_front_if(|(at, _)| *at <= now.instant)
+        while let Some((at, device)) = self.awaiting_answer.first().copied()
+            && at <= now.instant
         {
+            self.awaiting_answer.pop_first();
             self.offer_prices(device, now.instant);
         }
     }
@@ -299,8 +313,9 @@ impl Edge {
             self.states.wake().map(|at| (at, "snapshot of trust")),
             self.alarms.wake().map(|at| (at, "hand up alarms")),
             self.balances.wake().map(|at| (at, "close a balance")),
+            self.silences.wake().map(|at| (at, "count missing meters")),
             self.awaiting_answer
-                .front()
+                .first()
                 .map(|(at, _)| (*at, "repeat a price")),
         ];
         Wake {

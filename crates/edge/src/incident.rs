@@ -2,14 +2,17 @@
 //! per packet.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use gridloom_core::{SystemTitle, UtcTime};
 
 use crate::balance::{Imbalance, ImbalanceKind};
 use crate::identity::Path;
+use crate::line::{ClosedLine, LineFault};
 use crate::reason::Reason;
 use crate::registry::TransformerId;
+use crate::silence::Silence;
 
 /// Whom an incident is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +23,13 @@ pub enum Subject {
     Path(Path),
     /// A gateway's link.
     Gateway(u64),
+    /// An address from which lines came; nothing proves it.
+    Address {
+        /// The gateway's link; `None` if they came to the edge itself.
+        gateway: Option<u64>,
+        /// The address.
+        address: IpAddr,
+    },
     /// A transformer.
     Transformer(TransformerId),
     /// This edge as a whole.
@@ -35,6 +45,11 @@ pub enum IncidentKind {
     Shift,
     /// Intervals that do not balance.
     Imbalance(ImbalanceKind),
+    /// Lines that a gateway's host closed for this.
+    Line(LineFault),
+    /// More of a gateway's meters are missing than of the others', and than ever before: it
+    /// withholds what it should carry, or they are cut off from it.
+    Silence,
 }
 
 /// An incident's number, counted from the edge's start.
@@ -53,6 +68,15 @@ pub enum Evidence {
     },
     /// An interval that does not balance.
     Imbalance(Imbalance),
+    /// A line that was closed.
+    Line {
+        /// By which path its frames would have come; `None` if it came to the edge itself.
+        path: Option<Path>,
+        /// Why, and whose it was.
+        line: ClosedLine,
+    },
+    /// An interval in which meters were missing.
+    Silence(Silence),
 }
 
 /// Related events of one subject.
@@ -64,6 +88,9 @@ pub struct Incident {
     pub subject: Subject,
     /// What it is about.
     pub kind: IncidentKind,
+    /// The name of the gateway that it is about, or by which its first packet came, if that told
+    /// one.
+    pub gateway: Option<String>,
     /// When it began.
     pub first: UtcTime,
     /// When it was seen last.
@@ -79,6 +106,19 @@ pub struct Incident {
 }
 
 impl Incident {
+    /// The link of the gateway that it is about, or by which its first packet came.
+    pub(crate) fn link(&self) -> Option<u64> {
+        match (&self.subject, self.evidence.first()) {
+            (Subject::Gateway(link), _) => Some(*link),
+            (Subject::Address { gateway, .. }, _) => *gateway,
+            (Subject::Path(path), _)
+            | (Subject::Device(_) | Subject::Edge, Some(Evidence::Packet { path, .. })) => {
+                Some(path.gateway)
+            }
+            (Subject::Device(_) | Subject::Transformer(_) | Subject::Edge, _) => None,
+        }
+    }
+
     /// Events kept of one incident: the first ones, and in the last place the newest.
     pub const EVIDENCE_MAX: usize = 4;
     /// Bytes kept of a packet.
@@ -118,7 +158,7 @@ impl Incidents {
         kind: IncidentKind,
         now: UtcTime,
         evidence: impl FnOnce() -> Evidence,
-    ) -> Option<&Incident> {
+    ) -> Option<&mut Incident> {
         let id = self
             .find(subject, kind, now)
             .or_else(|| self.open_within_minute(subject, kind, now))?;
@@ -136,7 +176,7 @@ impl Incidents {
         if is_due {
             incident.told = now;
         }
-        is_due.then_some(&*incident)
+        is_due.then_some(incident)
     }
 
     /// The running incident of a subject.
@@ -182,6 +222,7 @@ impl Incidents {
                 id,
                 subject,
                 kind,
+                gateway: None,
                 first: now,
                 last: now,
                 count: 0,

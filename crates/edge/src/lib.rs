@@ -10,8 +10,9 @@
 //!   heard whatever is sent in its name from elsewhere.
 //! - A reading goes to the utility, or into the quarantine, or its meter is not told that it is
 //!   kept. It is told so only when the reading is durable, there or here.
-//! - An answer goes to the path that last carried a verified and forwarded packet of that meter,
-//!   so a forger cannot pull a meter's answers to himself.
+//! - An answer goes to the path that last proved itself by verified and forwarded packets of that
+//!   meter, so neither a forger nor whoever is faster than the meter can pull its answers to
+//!   himself; while a new path has not proved itself, it goes both ways.
 //! - No own invocation counter is used before a durable reservation covers it.
 //! - State per meter is constant, state for strangers is constant in all.
 
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod incident;
 pub mod index;
 mod integrity;
+pub mod line;
 pub mod memory;
 pub mod quality;
 pub mod quarantine;
@@ -36,6 +38,7 @@ pub mod rekeying;
 pub mod score;
 pub mod screen;
 mod shards;
+pub mod silence;
 mod sketch;
 mod snapshot;
 pub mod status;
@@ -50,6 +53,7 @@ pub use edge::{Edge, EdgeConfig, Effect};
 pub use identity::Path;
 pub use incident::{Evidence, Incident, IncidentId, IncidentKind, Subject};
 pub use index::HashKey;
+pub use line::{ClosedLine, LineCounters, LineFault};
 pub use memory::{EdgeMemory, MemoryError};
 pub use quality::LinkQuality;
 pub use quarantine::{
@@ -63,5 +67,6 @@ pub use registry::{
 };
 pub use rekeying::{CounterKept, KEY_CHANGES_MAX, Until};
 pub use score::{Score, Scores};
+pub use silence::Silence;
 pub use status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage, VerdictCounters};
 pub use trust::{Screening, Verdict};

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gridloom_core::{Now, SystemTitle, UtcTime};
+use gridloom_core::{Instant, Now, SystemTitle, UtcTime};
 use gridloom_dlms::counter::{FreshCounter, ReceiveCounter};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys};
 
-use crate::behaviour::{self, Features, Model, Trail};
+use crate::behaviour::{self, Anchor, Features, Model, Trail};
 use crate::config::ScreeningConfig;
 use crate::frame;
 use crate::identity::{CloneRule, Path, Whereabouts};
@@ -46,6 +46,8 @@ struct Gateway {
     packets: u64,
     trust: Smoothed,
     shift: Cusum,
+    /// When it told its name, in seconds since the edge's start.
+    named_s: u32,
 }
 
 /// A believed packet; what it says is [`Screen::said`].
@@ -58,6 +60,8 @@ pub(crate) struct Believed {
     pub(crate) deviation: i32,
     /// Whether no newer interval of the device was forwarded before it.
     pub(crate) is_newest: bool,
+    /// Whether it is the first packet of the device that is believed since the edge's start.
+    pub(crate) is_first: bool,
     /// Whether its home was learnt from it, or its trust has moved.
     pub(crate) is_state_changed: bool,
 }
@@ -95,6 +99,10 @@ pub(crate) struct Screen {
     verdicts: VerdictCounters,
     model: Option<Box<dyn Model>>,
     rekeying: Rekeying,
+    /// Of devices whose last readings were held for their energies.
+    anchors: BTreeMap<DeviceIndex, Anchor>,
+    /// Whose packet it was that came again by another path, its tag verified; asked once.
+    repeated: Option<DeviceIndex>,
     /// Where packets are decrypted; kept so that no packet costs an allocation.
     plain: Vec<u8>,
     /// What the last believed packet says; kept here so that no step moves it.
@@ -107,6 +115,9 @@ impl Screen {
     /// Bytes of a gateway's name; one with a longer name has no number, and so no home.
     const NAME_BYTES_MAX: usize = 256;
     const SHARED_SEAT: usize = 0;
+    /// Devices whose held readings the next ones are measured by; of further ones every second
+    /// false energy passes.
+    const ANCHORS_MAX: usize = 4_096;
 
     pub(crate) fn new(
         config: ScreeningConfig,
@@ -163,6 +174,8 @@ impl Screen {
             verdicts: VerdictCounters::default(),
             model: None,
             rekeying: Rekeying::default(),
+            anchors: BTreeMap::new(),
+            repeated: None,
             plain: Vec::new(),
             said: Said::Nothing,
             config,
@@ -183,12 +196,13 @@ impl Screen {
     }
 
     /// A gateway's link stands, and the gateway has told its name. Whether its number is new.
-    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str) -> bool {
+    pub(crate) fn handle_gateway_up(&mut self, link: u64, name: &str, now: Instant) -> bool {
         let known = self.names.get(name).copied();
         let id = known.or_else(|| self.number(name));
         let seat = self.seat(link);
         if seat != Self::SHARED_SEAT {
             self.seats[seat].id = id;
+            self.seats[seat].named_s = seconds(now);
             if let Some(trust) = id.and_then(|id| self.gone.remove(&id)) {
                 self.seats[seat].trust = Smoothed::resume(trust);
             }
@@ -313,12 +327,6 @@ impl Screen {
         self.devices[device.at()].is_revoked
     }
 
-    /// Counts a packet that was refused before it got here.
-    pub(crate) fn refuse(&mut self, reason: Reason) {
-        self.reasons.count(reason);
-        self.verdicts.dropped += 1;
-    }
-
     /// A packet that was to be quarantined found no room.
     pub(crate) fn no_room(&mut self) {
         self.reasons.count(Reason::QuarantineFull);
@@ -359,6 +367,27 @@ impl Screen {
         })
     }
 
+    /// The link of a gateway that has a number.
+    pub(crate) fn link_of(&self, gateway: GatewayId) -> Option<u64> {
+        let mut links = self.gateways.iter();
+        let found = links.find(|(_, seat)| self.seats[**seat].id == Some(gateway));
+        found.map(|(link, _)| *link)
+    }
+
+    /// For how many seconds a gateway's link has stood; `None` if there is none.
+    pub(crate) fn stands_for_s(&self, gateway: GatewayId, now: Instant) -> Option<u32> {
+        let seat = self.gateways.get(&self.link_of(gateway)?)?;
+        Some(seconds(now).saturating_sub(self.seats[*seat].named_s))
+    }
+
+    /// What the gateway of a link is called.
+    pub(crate) fn gateway_name(&self, link: u64) -> Option<&str> {
+        let id = self.seats[*self.gateways.get(&link)?].id?;
+        let mut names = self.names.iter();
+        let found = names.find(|(_, it)| **it == id);
+        found.map(|(name, _)| name.as_str())
+    }
+
     pub(crate) fn strangers(&self) -> Vec<(SystemTitle, u32)> {
         self.strangers.loudest()
     }
@@ -391,6 +420,38 @@ impl Screen {
     /// A held reading was released: it is the device's word after all.
     pub(crate) fn follow(&mut self, device: DeviceIndex, push: &gridloom_dlms::push::IntervalPush) {
         self.devices[device.at()].trail.follow(push);
+        self.weigh_anchor(device);
+    }
+
+    /// Forgets a device's anchor once the device was believed about a later interval.
+    fn weigh_anchor(&mut self, device: DeviceIndex) {
+        let trail = &self.devices[device.at()].trail;
+        if self
+            .anchors
+            .get(&device)
+            .is_some_and(|it| it.is_passed(trail))
+        {
+            self.anchors.remove(&device);
+        }
+    }
+
+    fn drop_anchor(&mut self, device: DeviceIndex, reasons: Reasons) {
+        let Said::Push(push) = &self.said else {
+            return;
+        };
+        let before = self.anchors.get(&device).copied();
+        if before.is_none() && self.anchors.len() >= Self::ANCHORS_MAX {
+            return;
+        }
+        if let Some(anchor) = Anchor::after(before, push, reasons) {
+            self.anchors.insert(device, anchor);
+        }
+    }
+
+    /// Whose packet the last one repeated, by another path than its title's and with a tag that
+    /// verified; asked once.
+    pub(crate) fn take_repeated(&mut self) -> Option<DeviceIndex> {
+        self.repeated.take()
     }
 
     /// Reads what the state of these devices begins with; for nothing but to have it in the cache.
@@ -409,7 +470,35 @@ impl Screen {
         frame: &[u8],
         now: Now,
     ) -> (Screening, Option<Believed>) {
-        let now_s = u32::try_from(now.instant.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX);
+        let now_s = seconds(now.instant);
+        let (seat, gateway_id) = self.tally(path, now_s);
+        self.repeated = None;
+        let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
+            Ok(packet) => self.judge(packet, link, frame, now),
+            Err((reasons, believed)) => (Screening::dropped(reasons), believed),
+        };
+        self.count(seat, &screening);
+        (screening, believed)
+    }
+
+    /// Judges what is no packet at all: whoever carried it pays.
+    pub(crate) fn screen_unframed(&mut self, path: Path, now: Now) -> Screening {
+        let (seat, _) = self.tally(path, seconds(now.instant));
+        let lanes = self.budgets.lanes(path);
+        let reason = match self.budgets.admit(lanes, Tick::at(now.instant)) {
+            Ok(()) => {
+                self.budgets.charge(lanes);
+                Reason::Malformed
+            }
+            Err(flooded) => flooded,
+        };
+        let screening = Screening::dropped(Reasons::of(reason));
+        self.count(seat, &screening);
+        screening
+    }
+
+    /// Counts what came, whatever it is: where its gateway sits, and its number.
+    fn tally(&mut self, path: Path, now_s: u32) -> (usize, Option<GatewayId>) {
         let shift = self.shift;
         let is_surge = self.surge.count(shift, now_s);
         if is_surge {
@@ -422,12 +511,7 @@ impl Screen {
         if gateway.shift.count(shift, now_s) && !is_surge {
             self.last_surge = Surge::Gateway;
         }
-        let (screening, believed) = match self.believe(path, gateway_id, frame, now, now_s) {
-            Ok(packet) => self.judge(packet, link, frame, now),
-            Err((reasons, believed)) => (Screening::dropped(reasons), believed),
-        };
-        self.count(seat, &screening);
-        (screening, believed)
+        (seat, gateway_id)
     }
 
     fn count(&mut self, seat: usize, screening: &Screening) {
@@ -557,6 +641,7 @@ impl Screen {
         state.believed.commit(fresh);
         state.budget.sent.take();
         let site = self.registry.site(device);
+        let is_first = state.whereabouts.is_new();
         let had_home = state.whereabouts.learnt_home().is_some();
         let identity = state
             .whereabouts
@@ -575,6 +660,7 @@ impl Screen {
             counter: packet.counter,
             deviation: 0,
             is_newest: false,
+            is_first,
             is_state_changed: !had_home && state.whereabouts.learnt_home().is_some(),
         };
         match content {
@@ -613,6 +699,7 @@ impl Screen {
         if integrity::open(&self.registry, device, packet, &mut self.plain).is_err() {
             return false;
         }
+        self.repeated = Some(device);
         let said = integrity::interval(&self.plain);
         let rule = self.clone_rule();
         let state = &mut self.devices[device.at()];
@@ -729,7 +816,8 @@ impl Screen {
         let site = self.registry.site(believed.device);
         let state = &mut self.devices[believed.device.at()];
         if let Said::Push(push) = &self.said {
-            let (physics, found) = behaviour::judge(push, &site, &state.trail, settings, now.utc);
+            let past = (&state.trail, self.anchors.get(&believed.device));
+            let (physics, found) = behaviour::judge(push, &site, past, settings, now.utc);
             reasons = reasons.and(found);
             b = physics;
             believed.deviation = state.trail.deviation(push);
@@ -762,11 +850,23 @@ impl Screen {
         let before = state.trust;
         state.trust.follow(screening.scores);
         believed.is_state_changed |= state.trust != before;
-        if let (Said::Push(push), Verdict::Forward) = (&self.said, screening.verdict) {
-            believed.is_newest = state.trail.follow(push);
+        match (&self.said, screening.verdict) {
+            (Said::Push(push), Verdict::Forward) => {
+                believed.is_newest = state.trail.follow(push);
+                self.weigh_anchor(believed.device);
+            }
+            (Said::Push(_), Verdict::Quarantine) => {
+                self.drop_anchor(believed.device, screening.reasons);
+            }
+            (_, Verdict::Forward | Verdict::Quarantine | Verdict::Drop) => {}
         }
         (screening, Some(believed))
     }
+}
+
+/// Seconds since the edge's start.
+fn seconds(now: Instant) -> u32 {
+    u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
 }
 
 /// A believed packet before it is judged.
@@ -790,6 +890,7 @@ impl Gateway {
             packets: 0,
             trust: Smoothed::default(),
             shift: Cusum::new(),
+            named_s: 0,
         }
     }
 }

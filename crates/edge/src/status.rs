@@ -5,6 +5,7 @@ use gridloom_core::{MeterId, SystemTitle};
 use crate::alarm::AlarmCounters;
 use crate::balance::BalanceCounters;
 use crate::identity::Path;
+use crate::line::LineCounters;
 use crate::quarantine::QuarantineStatus;
 use crate::reason::ReasonCounters;
 use crate::registry::GatewayId;
@@ -31,6 +32,8 @@ pub struct EdgeStatus {
     pub balance: BalanceCounters,
     /// The version of the learnt model, if there is one.
     pub model: Option<u32>,
+    /// Lines that gateways' hosts closed.
+    pub lines_closed: LineCounters,
     /// How meters' alarms fared.
     pub alarms: AlarmCounters,
     /// Events of incidents for which there was no room.

@@ -65,18 +65,26 @@ pub struct PriceDelivery {
     at_ms: u32,
     /// Its number; 0 if none waits.
     invoke_id: u8,
+    /// SETs without an answer since the meter was last believed.
+    unanswered: u8,
 }
 
 impl PriceDelivery {
     /// Intervals in one SET; an APDU of about half a kilobyte, which every link carries.
     pub const PRICES_PER_SET_MAX: usize = 24;
 
-    /// A SET without an answer is sent again after this long.
+    /// A SET without an answer is sent again after this long, the next after twice that, and so
+    /// on: a meter that is not there, or whose answers are not believed, costs little.
     pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// The meter says which of its intervals is the oldest without a price. It knows better than
-    /// the answers that came back: one may be lost, and the meter may have lost its memory.
+    /// The longest such wait is [`Self::ANSWER_TIMEOUT`] doubled so often: 43 minutes.
+    pub const DOUBLINGS_MAX: u8 = 9;
+
+    /// The meter was heard, and says which of its intervals is the oldest without a price. It knows
+    /// better than the answers that came back: one may be lost, and the meter may have lost its
+    /// memory.
     pub fn meter_lacks(&mut self, oldest_unpriced: Option<UtcTime>) {
+        self.unanswered = 0;
         if let Some(oldest) = oldest_unpriced {
             self.lacks_from_s = seconds(oldest);
         }
@@ -91,7 +99,8 @@ impl PriceDelivery {
     ) -> Option<(u8, Vec<(UtcTime, Price)>)> {
         let now_ms = millis(now);
         let waits = Duration::from_millis(now_ms.wrapping_sub(self.at_ms).into());
-        if self.invoke_id != 0 && waits < Self::ANSWER_TIMEOUT {
+        let is_waiting = self.invoke_id != 0;
+        if is_waiting && waits < self.patience() {
             return None;
         }
         // Before its first packet nobody knows what a meter lacks; that packet will say.
@@ -104,7 +113,15 @@ impl PriceDelivery {
         self.invoke_id = self.invoke_id % 15 + 1;
         self.through_s = seconds(through);
         self.at_ms = now_ms;
+        if is_waiting {
+            self.unanswered = (self.unanswered + 1).min(Self::DOUBLINGS_MAX);
+        }
         Some((self.invoke_id, prices))
+    }
+
+    /// How long the SET that was sent last waits for its answer.
+    pub fn patience(&self) -> Duration {
+        Self::ANSWER_TIMEOUT * (1 << self.unanswered)
     }
 
     /// The meter took the prices of a SET. An answer to an older one is ignored.
@@ -112,6 +129,7 @@ impl PriceDelivery {
         if self.invoke_id != 0 && self.invoke_id == invoke_id {
             self.lacks_from_s = self.lacks_from_s.max(self.through_s.saturating_add(1));
             self.invoke_id = 0;
+            self.unanswered = 0;
         }
     }
 }
@@ -201,6 +219,25 @@ mod tests {
             None,
             "nothing is lacking"
         );
+    }
+
+    #[test]
+    fn unanswered_sets_become_rare_until_the_meter_is_heard() {
+        let cache = cache(2);
+        let mut delivery = PriceDelivery::default();
+        delivery.meter_lacks(Some(end(1)));
+        let sent = |delivery: &mut PriceDelivery, seconds: std::ops::Range<u64>| {
+            seconds
+                .filter(|second| delivery.due(&cache, PERIOD, at(*second)).is_some())
+                .collect::<Vec<_>>()
+        };
+        let day = sent(&mut delivery, 0..86_400);
+        assert_eq!(day[..6], [0, 5, 15, 35, 75, 155]);
+        let longest = 5 << PriceDelivery::DOUBLINGS_MAX;
+        assert_eq!(day[day.len() - 1] - day[day.len() - 2], longest);
+        assert_eq!(day.len(), 9 + 1 + 32, "{day:?}");
+        delivery.meter_lacks(Some(end(1)));
+        assert_eq!(sent(&mut delivery, 86_400..86_411), [86_400, 86_410]);
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! An edge between scripted meters, forgers and a disk that may fail.
+//!
+//! It is one file because all conversations are held with the same scripted meters and disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -576,26 +578,90 @@ fn a_clock_may_be_five_minutes_ahead() {
 }
 
 #[test]
-fn an_answer_goes_the_way_of_the_last_verified_packet() {
+fn an_answer_goes_the_way_that_has_proved_itself() {
     let (mut station, mut meter) = (Station::new(), Meter::new(1));
     station.stored(&meter, 1);
     assert_eq!(station.sent(), [], "never heard: no way is known");
     let first = meter.push(1, None);
     let mut forged = first.clone();
     *forged.last_mut().unwrap() ^= 1;
-    let second = meter.push(2, None);
-    let steps: [(Path, &[u8], Path); 5] = [
-        (HOME, &first, HOME),
-        (FORGER, &forged, HOME),
-        (FORGER, &first, HOME),
-        (ELSEWHERE, &second, ELSEWHERE),
-        (FORGER, &second, ELSEWHERE),
+    let (second, third) = (meter.push(2, None), meter.push(3, None));
+    let steps: [(Path, &[u8], &[Path]); 6] = [
+        (HOME, &first, &[HOME]),
+        (FORGER, &forged, &[HOME]),
+        (FORGER, &first, &[HOME]),
+        (ELSEWHERE, &second, &[ELSEWHERE, HOME]),
+        (FORGER, &second, &[ELSEWHERE, HOME]),
+        (ELSEWHERE, &third, &[ELSEWHERE]),
     ];
     for (number, (from, frame, back)) in steps.into_iter().enumerate() {
         let verdict = station.packet(from, frame);
         assert_eq!(verdict.is_err(), from == FORGER, "step {number}");
         station.stored(&meter, 1);
-        assert_eq!(station.sent_one().0, back, "step {number}");
+        let sent = station.sent();
+        let ways: Vec<Path> = sent.iter().map(|(path, _)| *path).collect();
+        assert_eq!(ways, back, "step {number}");
+        assert!(sent.iter().all(|(_, frame)| *frame == sent[0].1));
+        let proved = *back.last().unwrap();
+        assert_eq!(station.edge.path_to(meter.id), Some(proved));
+        for path in [HOME, ELSEWHERE, FORGER] {
+            let there = (path == proved).then_some(meter.id);
+            assert_eq!(station.edge.meter_on(path), there, "step {number}");
+        }
+    }
+}
+
+#[test]
+fn whoever_is_faster_than_a_meter_does_not_become_its_way() {
+    let (mut station, mut meter) = (Station::new(), Meter::new(1));
+    let first = meter.push(1, None);
+    station.packet(HOME, &first).unwrap();
+    for slot in 2..12 {
+        let frame = meter.push(slot, None);
+        station.packet(ELSEWHERE, &frame).unwrap();
+        let original = station.packet(HOME, &frame);
+        assert_eq!(original, Err(Reason::Replayed), "its own copy was faster");
+        assert_eq!(
+            station.edge.path_to(meter.id),
+            Some(HOME),
+            "interval {slot}"
+        );
+        assert_eq!(station.edge.meter_on(ELSEWHERE), None);
+        station.stored(&meter, slot);
+        let ways: Vec<Path> = station.sent().iter().map(|(path, _)| *path).collect();
+        assert!(ways.contains(&HOME), "interval {slot}: {ways:?}");
+    }
+    let frame = meter.push(12, None);
+    station.packet(HOME, &frame).unwrap();
+    station.stored(&meter, 12);
+    assert_eq!(station.sent_one().0, HOME);
+}
+
+#[test]
+fn a_path_that_is_gone_gives_way_to_the_one_that_was_heard() {
+    for gone in ["path", "gateway"] {
+        let (mut station, mut meter) = (Station::new(), Meter::new(1));
+        let frame = meter.push(1, None);
+        station.packet(HOME, &frame).unwrap();
+        let frame = meter.push(2, None);
+        station.packet(ELSEWHERE, &frame).unwrap();
+        assert_eq!(station.edge.path_to(meter.id), Some(HOME));
+        let mut leave = |path: Path| match gone {
+            "path" => station.edge.handle_path_gone(path),
+            _ => station.edge.handle_gateway_gone(path.gateway),
+        };
+        leave(HOME);
+        let there = |station: &Station| {
+            (
+                station.edge.path_to(MeterId(1)),
+                station.edge.status().heard,
+            )
+        };
+        assert_eq!(there(&station), (Some(ELSEWHERE), 1), "{gone}");
+        let mut leave = |path: Path| station.edge.handle_path_gone(path);
+        leave(HOME);
+        leave(ELSEWHERE);
+        assert_eq!(there(&station), (None, 0), "{gone}");
     }
 }
 
@@ -665,6 +731,8 @@ fn a_set_is_repeated_until_it_is_answered() {
     // The answer to the first comes late and does not count for the second.
     let late = meter.answer(&first, DataAccessResult::Success);
     station.packet(HOME, &late).unwrap();
+    station.pass(PriceDelivery::ANSWER_TIMEOUT);
+    assert_eq!(station.sent(), [], "the second one waits twice as long");
     station.pass(PriceDelivery::ANSWER_TIMEOUT);
     let (_, frame) = station.sent_one();
     let (third, _) = meter.set(&frame);

@@ -12,11 +12,11 @@ use gridloom_dlms::apdu::{DataNotificationConfirm, LongInvokeId};
 use gridloom_dlms::push::{BillingStatus, IntervalPush};
 use gridloom_dlms::security::{CipherContext, CipheredApdu, Keys, Policy, Protection};
 use gridloom_edge::{
-    AcceptedReading, AuditRecord, Decision, Edge, EdgeConfig, EdgeMemory, Effect, Evidence,
-    Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident, IncidentKind,
-    MeterAlarm, Model, PacketId, Path, Placement, Quarantine, QuarantineError, Reason,
-    Registration, Registry, Score, Screening, ScreeningConfig, Site, Subject, TransformerId,
-    Verdict,
+    AcceptedReading, AuditRecord, ClosedLine, Decision, Edge, EdgeConfig, EdgeMemory, Effect,
+    Evidence, Features, GatewayId, HashKey, HeldState, Imbalance, ImbalanceKind, Incident,
+    IncidentKind, LineFault, MeterAlarm, Model, PacketId, Path, Placement, Quarantine,
+    QuarantineError, Reason, Registration, Registry, Score, Screening, ScreeningConfig,
+    ScreeningSettings, Site, Subject, TransformerId, Verdict,
 };
 
 const PERIOD: Period = Period::QUARTER_HOUR;
@@ -262,6 +262,65 @@ impl Station {
         let packets = self.edge.quarantine().packets();
         packets.map(|it| (it.id.0, it.state.word())).collect()
     }
+}
+
+#[test]
+fn every_false_energy_under_a_true_register_is_held_and_the_truth_after_it_is_not() {
+    let (mut station, mut meter) = (Station::new(1), Meter::new(1));
+    let lie = |slot| {
+        let mut push = truth(slot);
+        push.values.import = MilliwattHours::new(push.values.import.get() / 2 / 1_000 * 1_000);
+        push
+    };
+    // Intervals in the order in which they come, and whether they are lies.
+    let pushes = [
+        (1, false),
+        (2, true),
+        (3, true),
+        (3, true), // Its confirmation was lost.
+        (4, true),
+        (3, true),
+        (5, false),
+        (6, true),
+        (8, false), // Across a gap nobody can tell.
+        (9, false),
+    ];
+    for (slot, is_lie) in pushes {
+        let push = if is_lie { lie(slot) } else { truth(slot) };
+        let frame = meter.push(&push);
+        let screening = station.packet(home(1), &frame);
+        let reasons = screening.reasons;
+        assert_eq!(reasons.contains(Reason::RegisterMismatch), is_lie, "{slot}");
+        assert_eq!(screening.verdict == Verdict::Quarantine, is_lie, "{slot}");
+    }
+    // What cannot be true as a register is no measure for the next one.
+    let frame = meter.push(&rollback(10));
+    let screening = station.packet(home(1), &frame);
+    assert!(screening.reasons.contains(Reason::RegisterBackwards));
+    let frame = meter.push(&truth(11));
+    assert_eq!(station.packet(home(1), &frame).verdict, Verdict::Forward);
+}
+
+#[test]
+fn what_is_no_frame_is_named_by_its_path_and_spends_its_budget() {
+    let mut station = Station::new(1);
+    let path = home(7);
+    for _ in 0..1_000 {
+        let screening = station.edge.handle_unframed(path, b"noise", station.now);
+        assert_eq!(screening.verdict, Verdict::Drop);
+    }
+    let reasons = station.edge.status().reasons;
+    let burst = ScreeningSettings::default().path_burst;
+    assert_eq!(reasons.get(Reason::Malformed), burst.into());
+    assert_eq!(reasons.get(Reason::PathFlooded), 1_000 - u64::from(burst));
+    let incidents: Vec<_> = station.edge.incidents().cloned().collect();
+    assert_eq!(incidents.len(), 1);
+    let kind = IncidentKind::Packets(Reason::Malformed);
+    let expected = (Subject::Path(path), kind, u64::from(burst));
+    let found = &incidents[0];
+    assert_eq!((found.subject, found.kind, found.count), expected);
+    let frame = Meter::new(1).push(&truth(1));
+    assert_eq!(station.packet(home(1), &frame).verdict, Verdict::Forward);
 }
 
 /// A meter said the truth about interval 1, and then that its register ran backwards.
@@ -534,7 +593,9 @@ fn two_devices_under_one_title_are_quarantined_with_both_paths() {
         .iter()
         .map(|it| match it {
             Evidence::Packet { path, .. } => *path,
-            Evidence::Imbalance(_) => panic!("{it:?}"),
+            Evidence::Imbalance(_) | Evidence::Line { .. } | Evidence::Silence(_) => {
+                panic!("{it:?}")
+            }
         })
         .collect();
     assert_eq!(paths, [ELSEWHERE, home(1), ELSEWHERE]);
@@ -790,4 +851,111 @@ fn a_packet_writes_its_part_of_the_counters_and_no_other() {
             meter.number
         );
     }
+}
+
+#[test]
+fn lines_that_had_to_be_closed_are_counted_and_named_by_address_and_gateway() {
+    let mut station = Station::new(1);
+    let gateway = home(1).gateway;
+    station
+        .edge
+        .handle_gateway_up(gateway, "gateway-a", station.now.instant);
+    let line = |fault, last| ClosedLine {
+        fault,
+        address: Some([192, 0, 2, last].into()),
+    };
+    let slow = line(LineFault::PartialFrame, 7);
+    for number in 100..164 {
+        let path = Path {
+            gateway,
+            down: number,
+        };
+        station.edge.handle_line_closed(path, slow, station.now.utc);
+    }
+    let other = line(LineFault::NoFrame, 8);
+    station.edge.handle_own_line_closed(other, station.now.utc);
+    station.drain();
+    let counters = station.edge.status().lines_closed;
+    let counts = LineFault::ALL.map(|fault| counters.get(fault));
+    assert_eq!(counts, [64, 1, 0]);
+    let told: Vec<_> = station
+        .alerts
+        .iter()
+        .map(|it| (it.subject, it.kind, it.gateway.as_deref()))
+        .collect();
+    let address = |gateway, line: ClosedLine| Subject::Address {
+        gateway,
+        address: line.address.unwrap(),
+    };
+    let expected = [
+        (
+            address(Some(gateway), slow),
+            IncidentKind::Line(LineFault::PartialFrame),
+            Some("gateway-a"),
+        ),
+        (
+            address(None, other),
+            IncidentKind::Line(LineFault::NoFrame),
+            None,
+        ),
+    ];
+    assert_eq!(told, expected, "one alarm for 64 lines of one address");
+    let first = station.edge.incidents().next().unwrap();
+    assert_eq!(first.count, 64);
+}
+
+#[test]
+fn a_gateway_whose_meters_are_late_is_named() {
+    const METERS: u32 = 12;
+    let mut station = Station::new(METERS);
+    let mut meters: Vec<Meter> = (1..=METERS).map(Meter::new).collect();
+    // Odd meters are at home at one gateway, even ones at the other.
+    let path = |number: u32| Path {
+        gateway: u64::from(number % 2),
+        down: number.into(),
+    };
+    for (gateway, name) in [(0, "even"), (1, "odd")] {
+        station
+            .edge
+            .handle_gateway_up(gateway, name, station.now.instant);
+    }
+    station.pass(Duration::from_secs(3_600));
+    for slot in 60..90 {
+        let late = end(slot).since(station.now.utc);
+        station.pass(late);
+        let mut withheld = Vec::new();
+        for meter in &mut meters {
+            let frame = meter.push(&truth(slot));
+            // From interval 80 on the odd gateway drops every second meter's first try.
+            if slot >= 80 && meter.number % 4 == 1 {
+                withheld.push((meter.number, frame));
+            } else {
+                station.packet(path(meter.number), &frame);
+            }
+        }
+        station.pass(Duration::from_secs(10));
+        for (number, frame) in withheld {
+            let screening = station.packet(path(number), &frame);
+            assert_eq!(screening.verdict, Verdict::Forward);
+        }
+    }
+    let told: Vec<_> = station
+        .alerts
+        .iter()
+        .map(|it| (it.subject, it.kind, it.gateway.as_deref(), it.first))
+        .collect();
+    let (subject, kind, name, first) = told[0];
+    let expected = (Subject::Gateway(1), IncidentKind::Silence, Some("odd"));
+    assert_eq!((subject, kind, name), expected);
+    assert!(first >= end(81) && first < end(84), "{first:?}");
+    assert!(
+        told.iter().all(|it| it.0 == Subject::Gateway(1)),
+        "{told:?}"
+    );
+    let evidence = &station.alerts[0].evidence[0];
+    let Evidence::Silence(silence) = evidence else {
+        panic!("{evidence:?}")
+    };
+    let seen = (silence.due, silence.heard, silence.usual_milli);
+    assert_eq!(seen, (6, 3, 20));
 }

@@ -252,14 +252,14 @@ mod tests {
     fn an_alert_leaves_when_it_is_durable_and_again_until_it_is_heard() {
         let mut alerts = Alerts::default();
         let number = alerts.raise(push(1));
-        assert_eq!(drain(&mut alerts, at(2)), [], "it is not durable");
+        assert_eq!(drain(&mut alerts, at(2)), [0; 0], "it is not durable");
         alerts.release(number);
         assert_eq!(alerts.wake(at(1), at(0)), Some((at(1), "alert")));
         assert_eq!(drain(&mut alerts, at(2)), [number]);
         for (given_up, again) in [(12, 17), (27, 37), (47, 67), (77, 97)] {
             assert_eq!(alerts.wake(at(1), at(2)), Some((at(given_up), "alert")));
             alerts.handle_timeout(at(given_up), PATIENCE);
-            assert_eq!(drain(&mut alerts, at(given_up)), [], "it rests");
+            assert_eq!(drain(&mut alerts, at(given_up)), [0; 0], "it rests");
             assert_eq!(alerts.wake(at(1), at(2)), Some((at(again), "alert")));
             alerts.handle_timeout(at(again), PATIENCE);
             assert_eq!(drain(&mut alerts, at(again)), [number]);
@@ -278,7 +278,7 @@ mod tests {
         }
         assert_eq!((alerts.len(), alerts.lost()), (ALERTS_MAX, 4));
         assert_eq!(drain(&mut alerts, at(0)), (5..=20).collect::<Vec<u32>>());
-        assert_eq!(drain(&mut alerts, at(1)), [], "all are in flight");
+        assert_eq!(drain(&mut alerts, at(1)), [0; 0], "all are in flight");
         alerts.link_down();
         assert_eq!(drain(&mut alerts, at(2)).len(), ALERTS_MAX);
     }

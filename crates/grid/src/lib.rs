@@ -19,6 +19,7 @@ pub mod load;
 pub mod network;
 pub mod opendss;
 pub mod power;
+pub mod power_grid_model;
 pub mod response;
 mod season;
 pub mod station;

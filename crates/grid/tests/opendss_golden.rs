@@ -12,22 +12,26 @@ use gridloom_grid::opendss::Circuit;
 
 /// What OpenDSS has for each node: bus, node, voltage.
 fn golden(file: &str, per_unit: Option<&Network>) -> Option<Vec<(String, u8, Phasor)>> {
-    let text = std::fs::read_to_string(folder()?.join("feeders/golden").join(file)).unwrap();
+    let text = std::fs::read_to_string(folder()?.join("feeders/golden").join(file))
+        .expect("the data is well formed");
     Some(
         text.lines()
             .skip(1)
             .map(|line| {
                 let fields: Vec<&str> = line.split(',').collect();
-                let (bus, node) = fields[0].rsplit_once('.').unwrap();
-                let size: f64 = fields[1].parse().unwrap();
+                let (bus, node) = fields[0].rsplit_once('.').expect("the data is well formed");
+                let size: f64 = fields[1].parse().expect("the data is well formed");
                 let base = per_unit.map_or(1.0, |network| {
-                    let bus = network.buses.find(bus).unwrap();
-                    network.buses.base_volts(bus).unwrap()
+                    let bus = network.buses.find(bus).expect("the data is well formed");
+                    network
+                        .buses
+                        .base_volts(bus)
+                        .expect("the data is well formed")
                 });
-                let angle = fields[2].parse().unwrap();
+                let angle = fields[2].parse().expect("the data is well formed");
                 (
                     bus.to_owned(),
-                    node.parse().unwrap(),
+                    node.parse().expect("the data is well formed"),
                     polar(size * base, angle),
                 )
             })
@@ -51,24 +55,24 @@ fn worst(pairs: &[(String, Phasor, Phasor)]) -> (f64, f64, String) {
 }
 
 fn solve(archive: &mut Archive, path: &str, taps: &[(&str, i32)]) -> PowerFlow {
-    let circuit = Circuit::read(archive, path).unwrap();
+    let circuit = Circuit::read(archive, path).expect("the data is well formed");
     let mut network = circuit.network;
     let mut options = Options {
         controls: circuit.controls,
         ..Options::default()
     };
     for (transformer, position) in taps {
-        let id = network.find(transformer).unwrap();
+        let id = network.find(transformer).expect("the data is well formed");
         network.set_tap(id, 1, 1.0 + f64::from(*position) * 0.00625);
         options.controls = Controls::Held;
     }
-    let mut flow = PowerFlow::new(network, options).unwrap();
-    let done = flow.solve().unwrap();
+    let mut flow = PowerFlow::new(network, options).expect("the data is well formed");
+    let done = flow.solve().expect("the data is well formed");
     for regulator in &flow.network().regulators {
         let tap = flow
             .network()
             .tap(regulator.transformer, regulator.tap_winding)
-            .unwrap();
+            .expect("the data is well formed");
         eprintln!("{} {}", regulator.name, regulator.position(tap));
     }
     eprintln!(
@@ -108,7 +112,7 @@ fn assert_close(feeder: &str, pairs: &[(String, Phasor, Phasor)]) {
 
 #[test]
 fn ieee_13_with_its_published_taps() {
-    let Some(mut archive) = Archive::open() else {
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
         return;
     };
     let path = "Version8/Distrib/IEEETestCases/13Bus/IEEE13Nodeckt.dss";
@@ -118,24 +122,25 @@ fn ieee_13_with_its_published_taps() {
         ("transformer.reg3", 11),
     ];
     let flow = solve(&mut archive, path, &taps);
-    let golden = golden("ieee13_fixedtaps_10_8_11_nodes.csv", Some(flow.network())).unwrap();
+    let golden = golden("ieee13_fixedtaps_10_8_11_nodes.csv", Some(flow.network()))
+        .expect("the data is well formed");
     assert_close("IEEE 13", &node_pairs(&flow, &golden));
 }
 
 #[test]
 fn ieee_34_with_its_regulators() {
-    let Some(mut archive) = Archive::open() else {
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
         return;
     };
     let path = "Version8/Distrib/IEEETestCases/34Bus/ieee34Mod1.dss";
     let flow = solve(&mut archive, path, &[]);
-    let golden = golden("ieee34mod1_nodes.csv", None).unwrap();
+    let golden = golden("ieee34mod1_nodes.csv", None).expect("the data is well formed");
     assert_close("IEEE 34", &node_pairs(&flow, &golden));
 }
 
 #[test]
 fn ieee_37_between_its_phases() {
-    let Some(mut archive) = Archive::open() else {
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
         return;
     };
     let flow = solve(
@@ -143,7 +148,7 @@ fn ieee_37_between_its_phases() {
         "Version8/Distrib/IEEETestCases/37Bus/ieee37.dss",
         &[],
     );
-    let golden = golden("ieee37_nodes.csv", None).unwrap();
+    let golden = golden("ieee37_nodes.csv", None).expect("the data is well formed");
     let nodes = node_pairs(&flow, &golden);
     // A delta feeder floats: only voltages between phases are determined.
     let pairs: Vec<_> = nodes
@@ -164,7 +169,7 @@ fn ieee_37_between_its_phases() {
 
 #[test]
 fn european_low_voltage() {
-    let Some(mut archive) = Archive::open() else {
+    let Some(mut archive) = Archive::unpack("opendss_test_feeders.tar.zst") else {
         return;
     };
     let flow = solve(
@@ -172,8 +177,21 @@ fn european_low_voltage() {
         "Version8/Distrib/IEEETestCases/LVTestCase/Master.dss",
         &[],
     );
-    let golden = golden("ieee_eulv_nodes.csv", None).unwrap();
+    let golden = golden("ieee_eulv_nodes.csv", None).expect("the data is well formed");
     assert_close("European LV", &node_pairs(&flow, &golden));
-    let id: BusId = flow.network().buses.find("34").unwrap();
-    assert!((flow.network().buses.base_volts(id).unwrap() - 416.0 / 3.0_f64.sqrt()).abs() < 1e-6);
+    let id: BusId = flow
+        .network()
+        .buses
+        .find("34")
+        .expect("the data is well formed");
+    assert!(
+        (flow
+            .network()
+            .buses
+            .base_volts(id)
+            .expect("the data is well formed")
+            - 416.0 / 3.0_f64.sqrt())
+        .abs()
+            < 1e-6
+    );
 }

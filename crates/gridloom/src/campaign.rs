@@ -1,14 +1,13 @@
 //! `gridloom campaign`: firmware for many meters through a head-end that runs.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::order::api::Api;
-use crate::order::{LOOK_EVERY, Where};
+use crate::order::{LOOK_EVERY, Where, progress};
 use crate::table;
 
 /// Brings firmware to meters, in stages that have to prove themselves
@@ -244,7 +243,7 @@ fn escaped(value: &str) -> String {
 
 /// Shows how far it is until it is over, paused or halted, then how it went for each meter.
 async fn follow(api: &Api, mut view: View, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    let bar = progress(&view);
+    let bar = progress(view.total.into(), view.version.clone());
     while view.is_under_way() {
         tokio::time::sleep(LOOK_EVERY).await;
         view = api.get(&format!("campaigns/{}", view.id)).await?;
@@ -271,17 +270,6 @@ async fn follow(api: &Api, mut view: View, json: bool, out: &mut impl Write) -> 
         view.total
     );
     Ok(())
-}
-
-fn progress(view: &View) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{prefix} {bar:40} {pos}/{len} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(view.total.into())
-        .with_style(style)
-        .with_prefix(view.version.clone())
 }
 
 fn print(view: &View, json: bool, out: &mut impl Write) -> anyhow::Result<()> {

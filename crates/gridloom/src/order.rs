@@ -262,7 +262,7 @@ async fn submit(at: &Where, order: &Value, out: &mut impl Write) -> anyhow::Resu
 
 /// Shows how far the order is until it is over, then how it went for each meter.
 async fn follow(api: &Api, mut view: View, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
-    let bar = progress(&view);
+    let bar = progress(view.total.into(), view.kind.clone());
     while view.state != "over" {
         tokio::time::sleep(LOOK_EVERY).await;
         view = api.get(&format!("orders/{}", view.id)).await?;
@@ -282,15 +282,16 @@ async fn follow(api: &Api, mut view: View, json: bool, out: &mut impl Write) -> 
     Ok(())
 }
 
-fn progress(view: &View) -> ProgressBar {
+/// A bar of so many meters; where standard error is no terminal, nothing.
+pub(crate) fn progress(meters: u64, prefix: String) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{prefix} {bar:40} {pos}/{len} {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(view.total.into())
+    ProgressBar::new(meters)
         .with_style(style)
-        .with_prefix(view.kind.clone())
+        .with_prefix(prefix)
 }
 
 fn print(view: &View, json: bool, out: &mut impl Write) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use gridloom_grid::network::{
     Controls, Convergence, Network, NodeId, Options, PowerFlow, Topology, balance,
 };
 use gridloom_grid::opendss::{Circuit, Shipped};
+use gridloom_grid::power_grid_model::{Calculation, Grid};
 use serde::Serialize;
 
 use crate::table;
@@ -19,7 +20,8 @@ mod series;
 /// Solves the three-phase power flow of a feeder
 #[derive(clap::Args)]
 pub(crate) struct PowerFlowCommand {
-    /// A circuit in the language of OpenDSS, or a shipped one: ieee13, eulv
+    /// A circuit in the language of OpenDSS, power-grid-model's JSON (.json), or a shipped one:
+    /// ieee13, eulv
     file: PathBuf,
     /// Machine-readable
     #[arg(long)]
@@ -209,6 +211,19 @@ fn read(file: &Path) -> anyhow::Result<Circuit> {
         && !file.exists()
     {
         return Ok(Circuit::read(&mut Shipped, path)?);
+    }
+    if file
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+    {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        let grid = Grid::read(&text, Calculation::Asymmetric)
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        return Ok(Circuit {
+            network: grid.network,
+            controls: Controls::Active,
+        });
     }
     Ok(Circuit::read(&mut disk::Disk, &name)?)
 }

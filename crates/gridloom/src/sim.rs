@@ -1,13 +1,13 @@
 //! `gridloom sim`: the same nodes in virtual time, and what the model foretells.
 
 mod attacks;
+mod trials;
 
 use std::io::Write;
 
 use anyhow::{Context, ensure};
 use gridloom_core::{Currency, Day, Period};
 use gridloom_grid::Response;
-use gridloom_sim::feeder::LossyFeeder;
 use gridloom_sim::outcome::Outcome;
 use gridloom_sim::planning::Study;
 use gridloom_sim::scenario::{ThreeHouses, three_houses};
@@ -31,8 +31,10 @@ enum Scenario {
     Stations(Stations),
     /// What responding to the price does to the peak, over seeds
     DemandResponse(DemandResponse),
-    /// Replays one seed of the lossy feeder: loss, duplication, reordering, reboots
-    Replay(Replay),
+    /// Runs a scenario from a file over seeds: faults, then healing, and what must hold in both
+    Run(trials::Run),
+    /// Replays one seed of a scenario; where it fails, with the last events of the nodes involved
+    Replay(trials::Replay),
     /// Attacks a town in every way there is: what was refused, what was found, and how soon
     Attacks(attacks::Attacks),
 }
@@ -99,19 +101,13 @@ struct DemandResponse {
     area: Area,
 }
 
-#[derive(clap::Args)]
-struct Replay {
-    /// Seed that a failing test printed
-    #[arg(long)]
-    seed: u64,
-}
-
 impl Sim {
     pub(crate) fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
         match self.scenario {
             Scenario::ThreeHouses(houses) => houses.run(out),
             Scenario::Stations(stations) => stations.run(out),
             Scenario::DemandResponse(response) => response.run(out),
+            Scenario::Run(run) => run.run(out),
             Scenario::Replay(replay) => replay.run(out),
             Scenario::Attacks(attacks) => attacks.run(out),
         }
@@ -287,20 +283,4 @@ fn print(
         writeln!(out, "{result}")?;
     }
     Ok(())
-}
-
-impl Replay {
-    fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let settled = LossyFeeder::new(self.seed)
-            .run()
-            .with_context(|| format!("seed {}", self.seed))?;
-        let counters = settled.counters();
-        writeln!(
-            out,
-            "seed {}: every reading is stored exactly once",
-            self.seed
-        )?;
-        writeln!(out, "{}", serde_json::to_string_pretty(&counters)?)?;
-        Ok(())
-    }
 }

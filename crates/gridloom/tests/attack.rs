@@ -321,12 +321,19 @@ fn every_attacker_against_real_sockets() {
             let refused = is.dropped - was.dropped;
             // A flood's noise may be frames for other clients.
             let strayed = after.tunnel.strayed - before.tunnel.strayed;
+            // What is unread when it hangs up is lost with its connection.
             assert!(
-                refused + strayed + 2 >= sent,
+                (refused + strayed) * 4 >= sent * 3,
                 "{kind}: {sent} sent, {refused} refused"
             );
         }
     }
+    // Those on the path are still at work.
+    until("three intervals under attack", SETTLED_MAX, || {
+        let whole = |house| delivery(&system, house).1;
+        let mut judged = HONEST.into_iter().chain([OVERHEARD]);
+        judged.all(|house| whole(house) >= 3).then_some(())
+    });
     for (house, part, whole) in HONEST.into_iter().chain([OVERHEARD]).map(|house| {
         let (part, whole) = delivery(&system, house);
         (house, part, whole)
@@ -336,7 +343,6 @@ fn every_attacker_against_real_sockets() {
             house + 1
         );
         assert_eq!(part, whole, "house {}", house + 1);
-        assert!(whole >= 3, "the attack is shorter than three intervals");
     }
 
     // When the attackers on the path are gone, somebody honest takes their ports.
@@ -381,7 +387,7 @@ fn every_attacker_against_real_sockets() {
             .filter(|(end, _)| until_cutoff(end))
             .map(|(e, v)| (*e, *v))
             .collect();
-        assert!(captured.len() > 5, "house {}", house + 1);
+        assert!(captured.len() >= 3, "house {}", house + 1);
         assert!(
             has_all(&stored, &captured),
             "{meter}: {stored:?} for {captured:?}"

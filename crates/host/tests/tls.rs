@@ -56,6 +56,7 @@ impl Node for Probe {
             }
             Input::Frame { .. }
             | Input::LinkDown { .. }
+            | Input::LinkFault { .. }
             | Input::DialFailed { .. }
             | Input::Disk(_)
             | Input::Timeout => None,

@@ -102,7 +102,11 @@ impl Node for ArchiveNode {
                 self.answer(link, theirs, result.is_ok());
             }
             Input::LinkDown { link } => self.writing.retain(|_, (asker, _)| *asker != link),
-            Input::Disk(_) | Input::LinkUp { .. } | Input::DialFailed { .. } | Input::Timeout => {}
+            Input::Disk(_)
+            | Input::LinkUp { .. }
+            | Input::LinkFault { .. }
+            | Input::DialFailed { .. }
+            | Input::Timeout => {}
         }
     }
 

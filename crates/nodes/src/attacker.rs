@@ -339,7 +339,7 @@ impl Node for AttackerNode {
                     self.between(link, &frame, now);
                 }
             }
-            Input::Disk(_) => {}
+            Input::LinkFault { .. } | Input::Disk(_) => {}
             Input::Timeout => {
                 if self.dial_at.take_if(|at| *at <= now.instant).is_some() {
                     self.dial_own_lines();

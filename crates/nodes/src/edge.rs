@@ -206,6 +206,16 @@ impl EdgeNode {
                 }
                 self.keeping.came(link, first, count, self.has_held);
             }
+            Ok(Message::LineGone { path, closed }) => {
+                let path = Path {
+                    gateway: link.0,
+                    down: path,
+                };
+                self.edge.handle_path_gone(path);
+                if let Some(closed) = closed {
+                    self.edge.handle_line_closed(path, closed, now.utc);
+                }
+            }
             Ok(Message::Hello {
                 role: Role::Gateway,
                 name,
@@ -235,13 +245,13 @@ impl EdgeNode {
     /// A push or a confirmation is for the edge itself; what a meter answers to another client
     /// goes to the head-end, which alone can verify it.
     fn take_from_meter(&mut self, path: Path, link: &LinkQuality, frame: &[u8], now: Now) {
-        let Ok(frame) = wrapper::Frame::decode(frame) else {
-            self.edge.handle_unframed();
+        let Ok(wrapped) = wrapper::Frame::decode(frame) else {
+            self.edge.handle_unframed(path, frame, now);
             self.report_soon(now);
             return;
         };
-        if frame.destination == WPort::PRE_ESTABLISHED_CLIENT {
-            let screening = self.edge.handle_packet_of(path, link, frame.apdu, now);
+        if wrapped.destination == WPort::PRE_ESTABLISHED_CLIENT {
+            let screening = self.edge.handle_packet_of(path, link, wrapped.apdu, now);
             self.has_held |= screening.verdict == Verdict::Quarantine;
             if screening.verdict != Verdict::Forward {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
@@ -251,8 +261,8 @@ impl EdgeNode {
             self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,
-                client: frame.destination,
-                apdu: frame.apdu.to_vec(),
+                client: wrapped.destination,
+                apdu: wrapped.apdu.to_vec(),
             };
             self.send(utility, &message);
         } else {
@@ -377,6 +387,7 @@ impl EdgeNode {
                         id = incident.id.0,
                         subject = ?incident.subject,
                         kind = ?incident.kind,
+                        gateway = incident.gateway,
                         count = incident.count,
                         "incident"
                     );
@@ -427,6 +438,11 @@ impl Node for EdgeNode {
                 ..
             }
             | Input::DialFailed { .. } => {}
+            Input::LinkFault { link, closed } => {
+                if self.gateways.contains(&link) {
+                    self.edge.handle_own_line_closed(closed, now.utc);
+                }
+            }
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
                     self.keeping.gateway_gone(link);

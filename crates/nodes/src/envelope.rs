@@ -13,8 +13,8 @@ use gridloom_core::{
 use gridloom_dlms::push::{BillingStatus, ClosedMonth};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
-    AcceptedReading, AlarmKey, GatewayStatus, LinkQuality, MeterAlarm, ReasonCounters, Scores,
-    ScreenedReading,
+    AcceptedReading, AlarmKey, ClosedLine, GatewayStatus, LinkQuality, MeterAlarm, ReasonCounters,
+    Scores, ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
 use gridloom_headend::key_news::SEALED_BYTES_MAX;
@@ -28,7 +28,7 @@ const HELLO: u8 = 1;
 /// Kinds of messages that are put together from encoded elements.
 const SCREENED: u8 = 13;
 const ALARMS: u8 = 14;
-const SPOOLED: u8 = 17;
+const SPOOLED: u8 = 19;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -101,6 +101,13 @@ pub enum Message {
         first: u64,
         /// How many.
         count: u16,
+    },
+    /// Gateway to edge: a line is gone that frames came from, or that its host had to close.
+    LineGone {
+        /// As it came, or would have come, in an uplink.
+        path: u64,
+        /// What its host closed it for.
+        closed: Option<ClosedLine>,
     },
     /// Edge to gateway: a frame for the meter at the end of `path`.
     Downlink {
@@ -236,6 +243,10 @@ impl Message {
             Self::Taken { first, count } => {
                 out.u64(*first);
                 out.u16(*count);
+            }
+            Self::LineGone { path, closed } => {
+                out.u64(*path);
+                out.closed(*closed);
             }
             Self::Downlink { path, frame } => {
                 out.u64(*path);
@@ -414,6 +425,10 @@ impl Message {
                 first: from.number()?,
                 count: from.0.u16()?,
             },
+            22 => Self::LineGone {
+                path: from.0.u64()?,
+                closed: from.closed()?,
+            },
             20 => {
                 let (meter, number) = (MeterId(from.0.u32()?), from.0.u64()?);
                 let sealed = from.bytes()?;
@@ -460,6 +475,7 @@ impl Message {
             Self::Taken { .. } => 18,
             Self::KeysChanged { .. } => 20,
             Self::KeysTaken { .. } => 21,
+            Self::LineGone { .. } => 22,
         }
     }
 }
@@ -717,7 +733,7 @@ impl Source<'_> {
 mod tests {
     use super::*;
     use gridloom_dlms::apdu::LongInvokeId;
-    use gridloom_edge::{AlarmNumber, GatewayId, Path, Reason, Reasons};
+    use gridloom_edge::{AlarmNumber, GatewayId, LineFault, Path, Reason, Reasons};
 
     fn alarm(number: AlarmNumber) -> MeterAlarm {
         MeterAlarm {
@@ -853,6 +869,31 @@ mod tests {
             Message::KeysTaken {
                 meter: MeterId(9),
                 number: 3,
+            },
+            Message::LineGone {
+                path: 8,
+                closed: None,
+            },
+            Message::LineGone {
+                path: 8,
+                closed: Some(ClosedLine {
+                    fault: LineFault::PartialFrame,
+                    address: Some([192, 0, 2, 7].into()),
+                }),
+            },
+            Message::LineGone {
+                path: 8,
+                closed: Some(ClosedLine {
+                    fault: LineFault::SlowReader,
+                    address: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()),
+                }),
+            },
+            Message::LineGone {
+                path: 8,
+                closed: Some(ClosedLine {
+                    fault: LineFault::NoFrame,
+                    address: None,
+                }),
             },
         ]
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use gridloom_core::{Instant, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
-use gridloom_edge::LinkQuality;
+use gridloom_edge::{ClosedLine, LinkQuality};
 use gridloom_store::Spool;
 use gridloom_store::spool::{About, Delivery, Lane, SpoolConfig, SpoolOutcome, SpoolStatus};
 
@@ -32,6 +32,8 @@ pub struct GatewayCounters {
     pub strayed: u64,
     /// Frames for a meter whose link is gone.
     pub undeliverable: u64,
+    /// Meters' lines that the host had to close.
+    pub lines_closed: u64,
     /// Envelopes from the edge that could not be read.
     pub malformed: u64,
 }
@@ -44,6 +46,10 @@ struct Talk {
     waits: Option<(WPort, Instant)>,
     /// The last answer's time, in milliseconds.
     response_ms: Option<u32>,
+    /// Whether a frame came by the line: then the edge knows it.
+    has_spoken: bool,
+    /// What the host closed the line for.
+    closed: Option<ClosedLine>,
 }
 
 impl Talk {
@@ -136,6 +142,7 @@ impl GatewayNode {
         let Some(talk) = self.meters.get_mut(&link) else {
             return LinkQuality::default();
         };
+        talk.has_spoken = true;
         talk.answered(frame, now);
         LinkQuality {
             response_ms: talk.response_ms,
@@ -194,6 +201,24 @@ impl GatewayNode {
         if !some.frames.is_empty() {
             let frame = Message::spooled_of(some.first, &some.frames);
             self.outbox.push_back(Output::Send { link, frame });
+        }
+    }
+
+    /// A line that the edge knows is gone, or one that had to be closed. Without an edge nobody
+    /// needs to know: it forgets every line of a gateway that is gone.
+    fn tell_gone(&mut self, line: LinkId, talk: &Talk) {
+        self.counters.lines_closed += u64::from(talk.closed.is_some());
+        if let Some(link) = self.uplink
+            && (talk.has_spoken || talk.closed.is_some())
+        {
+            let gone = Message::LineGone {
+                path: line.0,
+                closed: talk.closed,
+            };
+            self.outbox.push_back(Output::Send {
+                link,
+                frame: gone.encode(),
+            });
         }
     }
 
@@ -256,8 +281,15 @@ impl Node for GatewayNode {
                 ..
             }
             | Input::DialFailed { .. } => {}
+            Input::LinkFault { link, closed } => {
+                if let Some(talk) = self.meters.get_mut(&link) {
+                    talk.closed = Some(closed);
+                }
+            }
             Input::LinkDown { link } => {
-                self.meters.remove(&link);
+                if let Some(talk) = self.meters.remove(&link) {
+                    self.tell_gone(link, &talk);
+                }
                 if self.uplink == Some(link) {
                     self.uplink = None;
                     self.spool.rewind();
@@ -330,6 +362,7 @@ impl Together {
 mod tests {
     use super::*;
     use gridloom_core::{Instant, UtcTime};
+    use gridloom_edge::LineFault;
 
     const NOW: Now = Now {
         instant: Instant::ZERO,
@@ -474,6 +507,50 @@ mod tests {
         give(&mut node, Input::LinkDown { link: METER });
         assert_eq!(give(&mut node, down(METER.0)), []);
         assert_eq!(node.counters().undeliverable, 1);
+    }
+
+    #[test]
+    fn the_edge_hears_of_lines_that_it_knows_and_of_those_that_had_to_be_closed() {
+        let closed = ClosedLine {
+            fault: LineFault::PartialFrame,
+            address: Some([192, 0, 2, 7].into()),
+        };
+        // Whether it has spoken, what it was closed for, and what the edge hears.
+        let cases = [
+            (false, None, None),
+            (true, None, Some(None)),
+            (false, Some(closed), Some(Some(closed))),
+            (true, Some(closed), Some(Some(closed))),
+        ];
+        for (has_spoken, closed, heard) in cases {
+            let mut node = GatewayNode::new("gw-1".into());
+            give(&mut node, up(EDGE, Port::Up));
+            give(&mut node, up(METER, Port::Down));
+            if has_spoken {
+                give(&mut node, from_meter(1));
+            }
+            if let Some(closed) = closed {
+                let fault = Input::LinkFault {
+                    link: METER,
+                    closed,
+                };
+                assert_eq!(give(&mut node, fault), []);
+            }
+            let sent = give(&mut node, Input::LinkDown { link: METER });
+            let told: Vec<Message> = sent
+                .iter()
+                .map(|output| {
+                    let Output::Send { link: EDGE, frame } = output else {
+                        panic!("{output:?}");
+                    };
+                    Message::decode(frame).unwrap()
+                })
+                .collect();
+            let path = METER.0;
+            let expected = heard.map(|closed| Message::LineGone { path, closed });
+            assert_eq!(told, Vec::from_iter(expected));
+            assert_eq!(node.counters().lines_closed, u64::from(closed.is_some()));
+        }
     }
 
     #[test]

@@ -500,6 +500,7 @@ impl Node for HeadEndNode {
                 reason: "a head-end serves nobody",
             }),
             Input::DialFailed { dial, reason } => self.ways.handle_dial_failed(dial, &reason),
+            Input::LinkFault { .. } => {}
             Input::LinkDown { link } if self.pushes.handle_link_down(link) => {}
             Input::LinkDown { link } => {
                 if self.ways.handle_link_down(link) {

@@ -22,6 +22,7 @@ pub use attacker::{AttackerNode, Compromised, Tap};
 pub use edge::{EdgeNode, TunnelCounters};
 pub use edge_keys::{CHANGE_OVER, EdgeKeysError};
 pub use gateway::{GatewayCounters, GatewayNode};
+pub use gridloom_edge::{ClosedLine, LineFault};
 pub use gridloom_headend::Arrival;
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;

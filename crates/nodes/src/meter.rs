@@ -103,7 +103,8 @@ impl Node for MeterNode {
             Input::LinkUp {
                 port: Port::Down | Port::Push(_),
                 ..
-            } => {}
+            }
+            | Input::LinkFault { .. } => {}
             Input::LinkDown { link } => {
                 let connection = ConnectionId(link.0);
                 if self.link == Some(link) {

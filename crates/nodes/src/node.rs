@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use gridloom_core::{Day, IntervalReading, MeterId, Month, Now, Period, Wake};
+use gridloom_edge::ClosedLine;
 use gridloom_headend::Arrival;
 use gridloom_store::{BillRow, PricePoint};
 
@@ -65,6 +66,13 @@ pub enum Input {
         link: LinkId,
         /// Its bytes, not yet trusted in any way.
         frame: Vec<u8>,
+    },
+    /// The host had to close a connection; [`Input::LinkDown`] follows.
+    LinkFault {
+        /// Which.
+        link: LinkId,
+        /// Why, and whose it was.
+        closed: ClosedLine,
     },
     /// A connection is gone.
     LinkDown {

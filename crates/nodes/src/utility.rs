@@ -736,7 +736,8 @@ impl Node for UtilityNode {
                 port: Port::Dialled(_) | Port::Push(_),
                 ..
             }
-            | Input::DialFailed { .. } => {}
+            | Input::DialFailed { .. }
+            | Input::LinkFault { .. } => {}
             Input::LinkDown { link } => {
                 if self.edges.remove(&link) {
                     self.edge_of.retain(|_, edge| *edge != link);

@@ -10,8 +10,12 @@ use gridloom_core::{
     Charge, Currency, Day, IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period,
     Price, UtcTime,
 };
+use gridloom_edge::{Edge, EdgeMemory, HeldState};
 use gridloom_field::{DayPrices, Meter, profile};
-use gridloom_store::PricePoint;
+use gridloom_headend::audit::{Action, AuditRecord, Target};
+use gridloom_store::audit_log::{AUDIT_READ_MAX, Verifier};
+use gridloom_store::{OperationsStore, PricePoint};
+use serde::Serialize;
 
 use crate::disk::DiskError;
 use crate::role::Role;
@@ -131,6 +135,37 @@ pub enum Violation {
         /// What it should be.
         expected: i128,
     },
+    /// The intervals that were produced are not those that can be found.
+    #[error("the account does not balance: {0}")]
+    Account(Account),
+    /// A meter was asked to do something that nobody ordered.
+    #[error("{meter}: {heard} orders went out, the audit log has {audited} commands")]
+    OrderByNobody {
+        /// Whose.
+        meter: MeterId,
+        /// Orders that went out.
+        heard: u64,
+        /// Commands in the audit log.
+        audited: u64,
+    },
+    /// The audit log is damaged.
+    #[error("audit log: {0}")]
+    AuditLog(String),
+    /// Something grew beyond its bound.
+    #[error("{node}: {got} {what}, at most {most}")]
+    Unbounded {
+        /// Whose.
+        node: String,
+        /// What.
+        what: &'static str,
+        /// How much.
+        got: usize,
+        /// Its bound.
+        most: usize,
+    },
+    /// Packets as meters sent them went up from their edge.
+    #[error("{0} packets left their edge as they came")]
+    Leaked(u64),
     /// Energy appeared or vanished.
     #[error("{meter}: {what} is {got}, expected {expected}")]
     Energy {
@@ -143,6 +178,80 @@ pub enum Violation {
         /// What it should be.
         expected: MilliwattHours,
     },
+}
+
+impl Violation {
+    /// The meter that it is about, if it is about one.
+    pub fn meter(&self) -> Option<MeterId> {
+        match self {
+            Self::AcknowledgedLost { meter, .. }
+            | Self::Missing { meter, .. }
+            | Self::Twice { meter, .. }
+            | Self::Invented { meter, .. }
+            | Self::Differs { meter, .. }
+            | Self::Contradiction { meter, .. }
+            | Self::NotCaptured { meter, .. }
+            | Self::PriceChanged { meter, .. }
+            | Self::Unpriced { meter, .. }
+            | Self::Charge { meter, .. }
+            | Self::Bill { meter, .. }
+            | Self::OrderByNobody { meter, .. }
+            | Self::Energy { meter, .. } => Some(*meter),
+            Self::Disk(_)
+            | Self::Down(_)
+            | Self::Account(_)
+            | Self::AuditLog(_)
+            | Self::Unbounded { .. }
+            | Self::Leaked(_) => None,
+        }
+    }
+}
+
+/// Where every interval is that the clock says was produced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Account {
+    /// Intervals that are over, of all meters.
+    pub produced: u64,
+    /// In the store.
+    pub stored: u64,
+    /// Held in the quarantine, for an analyst.
+    pub quarantined: u64,
+    /// Of a meter in an attacker's hands, and refused by the edge.
+    pub hostile: u64,
+    /// Given up by name: an analyst rejected it.
+    pub gaps: u64,
+    /// Not acknowledged: its meter pushes it again.
+    pub waiting: u64,
+}
+
+impl Account {
+    /// Whether every interval is somewhere, and nowhere twice.
+    pub const fn balances(&self) -> bool {
+        let found = self.stored + self.quarantined + self.hostile + self.gaps + self.waiting;
+        self.produced == found
+    }
+}
+
+impl std::ops::AddAssign for Account {
+    fn add_assign(&mut self, other: Self) {
+        self.produced += other.produced;
+        self.stored += other.stored;
+        self.quarantined += other.quarantined;
+        self.hostile += other.hostile;
+        self.gaps += other.gaps;
+        self.waiting += other.waiting;
+    }
+}
+
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} produced, {} stored, {} quarantined, {} dropped as hostile, {} named gaps, \
+             {} waiting",
+            self.produced, self.stored, self.quarantined, self.hostile, self.gaps, self.waiting
+        )
+    }
 }
 
 /// Watches one world through its faults.
@@ -177,7 +286,10 @@ impl Checker {
     ///
     /// The first [`Violation`].
     pub fn check_safety(&mut self, world: &World) -> Result<(), Violation> {
+        check_breaches(world)?;
+        check_orders(world)?;
         let stored = Stored::read(world)?;
+        let held = held(world)?;
         for (_, node) in world.meters() {
             let meter = node.meter();
             let id = meter.config().id;
@@ -189,6 +301,7 @@ impl Checker {
                 let end = entry.end();
                 if entry.delivery() == profile::Delivery::Acknowledged {
                     match values.get(&end) {
+                        None if held.contains_key(&(id, end)) => {}
                         None => return Err(Violation::AcknowledgedLost { meter: id, end }),
                         Some(got) if *got != entry.values() => {
                             return Err(Violation::Differs { meter: id, end });
@@ -250,6 +363,44 @@ impl Checker {
         Ok(())
     }
 
+    /// Where every interval is that ended so far: produced = stored + quarantined + dropped as
+    /// hostile + named gap + still with its meter. Of the meters that do not run nothing is said.
+    ///
+    /// # Errors
+    ///
+    /// [`Violation::Account`] if it does not balance.
+    pub fn account(&self, world: &World) -> Result<Account, Violation> {
+        let stored = Stored::read(world)?;
+        let held = held(world)?;
+        let mut account = Account::default();
+        let (start, now) = (world.town().plan().start, world.now().utc);
+        for (_, node) in world.meters() {
+            let meter = node.meter();
+            let id = meter.config().id;
+            let period = meter.config().period;
+            // By the clock, not by what the meter says.
+            account.produced += now.since(start).as_secs() / u64::from(period.as_secs());
+            let values = stored.values(id);
+            for entry in meter.profile().iter() {
+                let waits = entry.delivery() == profile::Delivery::Unacknowledged;
+                let place = match held.get(&(id, entry.end())) {
+                    _ if values.contains_key(&entry.end()) => &mut account.stored,
+                    Some(Holding::Given) => &mut account.gaps,
+                    Some(Holding::Held) => &mut account.quarantined,
+                    None if waits && self.liars.contains(&id) => &mut account.hostile,
+                    None if waits => &mut account.waiting,
+                    None => continue,
+                };
+                *place += 1;
+            }
+        }
+        if account.balances() {
+            Ok(account)
+        } else {
+            Err(Violation::Account(account))
+        }
+    }
+
     /// Prices seen in meters so far.
     pub fn prices_seen(&self) -> usize {
         self.told.len()
@@ -285,6 +436,93 @@ impl Stored {
             .map(|reading| (reading.end, reading.values))
             .collect()
     }
+}
+
+/// Where the quarantine has an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holding {
+    Held,
+    /// Given up by an analyst.
+    Given,
+}
+
+/// What the quarantine holds, as its disk has it.
+fn held(world: &World) -> Result<BTreeMap<(MeterId, UtcTime), Holding>, Violation> {
+    let disk = world.disk(Role::Edge).expect("every world has an edge");
+    let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
+    let memory = EdgeMemory::read(cell).map_err(|error| Violation::Down(error.to_string()))?;
+    let town = world.town();
+    let edge = Edge::new(town.edge(), town.registry(), &memory);
+    let packets = edge.quarantine().packets();
+    Ok(packets
+        .map(|packet| {
+            let reading = &packet.said.reading;
+            let holding = match packet.state {
+                HeldState::Open | HeldState::Released { .. } => Holding::Held,
+                HeldState::Rejected { .. } => Holding::Given,
+            };
+            ((reading.meter, reading.end), holding)
+        })
+        .collect())
+}
+
+/// Bounds, and what may leave an edge, as the cables show it.
+fn check_breaches(world: &World) -> Result<(), Violation> {
+    let breaches = world.breaches();
+    if breaches.leaked > 0 {
+        return Err(Violation::Leaked(breaches.leaked));
+    }
+    match breaches.unbounded {
+        Some((role, what, got, most)) => Err(Violation::Unbounded {
+            node: role.name(),
+            what,
+            got,
+            most,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The audit log is whole, and no meter was asked to do what is not in it.
+fn check_orders(world: &World) -> Result<(), Violation> {
+    let Some(disk) = world.disk(Role::HeadEnd) else {
+        return Ok(());
+    };
+    let broken = |error: &dyn std::fmt::Display| Violation::AuditLog(error.to_string());
+    let mut audited: BTreeMap<MeterId, u64> = BTreeMap::new();
+    let (mut verifier, mut after) = (Verifier::new(None), 0);
+    loop {
+        let entries = disk.operations().audit_log(after, AUDIT_READ_MAX);
+        let entries = entries.map_err(|error| broken(&error))?;
+        let Some(last) = entries.last() else {
+            break;
+        };
+        after = last.number;
+        for entry in &entries {
+            verifier.check(entry).map_err(|fault| broken(&fault))?;
+            let record = AuditRecord::decode(&entry.record).map_err(|error| broken(&error))?;
+            let asks = matches!(
+                record.action,
+                Action::Command | Action::KeyChange | Action::Campaign
+            );
+            if let (true, Target::Meter(meter)) = (asks, record.target) {
+                *audited.entry(meter).or_default() += 1;
+            }
+        }
+    }
+    for house in world.town().houses() {
+        let meter = house.meter();
+        let heard = u64::from(world.heard().orders(meter));
+        let audited = audited.get(&meter).copied().unwrap_or(0);
+        if heard > audited {
+            return Err(Violation::OrderByNobody {
+                meter,
+                heard,
+                audited,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn view(world: &World) -> Result<StoreView<'_>, Violation> {
@@ -472,4 +710,34 @@ fn round_half_away(pico: i128, currency: Currency) -> i128 {
     let step = 10_i128.pow(12 - u32::from(currency.minor_digits()));
     let magnitude = (2 * pico.abs() + step) / (2 * step);
     magnitude * pico.signum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_that_is_nowhere_or_twice_unbalances_the_account() {
+        let account = Account {
+            produced: 10,
+            stored: 5,
+            quarantined: 1,
+            hostile: 2,
+            gaps: 1,
+            waiting: 1,
+        };
+        assert!(account.balances());
+        for wrong in [
+            Account {
+                stored: 4,
+                ..account
+            },
+            Account {
+                waiting: 2,
+                ..account
+            },
+        ] {
+            assert!(!wrong.balances(), "{wrong}");
+        }
+    }
 }

@@ -24,8 +24,41 @@ pub struct Disk {
     objects: BTreeMap<String, Vec<u8>>,
     /// Not carried out yet, oldest first.
     waiting: VecDeque<DiskRequest>,
+    trouble: Trouble,
+    /// Where the last write of a journal began: what was there before is known to be whole.
+    last_write: Option<(u64, u64)>,
     time_max: Duration,
     rng: seed::Rng,
+}
+
+/// What is wrong with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trouble {
+    /// Nothing.
+    #[default]
+    None,
+    /// No room: a write is refused. Of a journal write a first part is there.
+    Full,
+    /// Every write is refused, and nothing of it is there.
+    Failing,
+}
+
+impl Trouble {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::None => "no error",
+            Self::Full => "no space left on device",
+            Self::Failing => "input/output error",
+        }
+    }
+}
+
+/// A bit of a journal that flipped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flip {
+    segment: u64,
+    byte: usize,
+    bit: u32,
 }
 
 /// Why a store does not come up from its disk.
@@ -55,6 +88,8 @@ impl Disk {
             spool: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: VecDeque::new(),
+            trouble: Trouble::None,
+            last_write: None,
             time_max: Self::TIME_MAX,
             rng,
         }
@@ -168,7 +203,88 @@ impl Disk {
         min + below(&mut self.rng, max - min + 1)
     }
 
+    /// Requests that are not carried out yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Writes are refused from now on, or carried out again.
+    pub(crate) fn trouble(&mut self, trouble: Trouble) {
+        self.trouble = trouble;
+    }
+
+    /// Flips a bit of the journal, if there is any before its last write. One in the last write
+    /// cannot be told from a torn write, which is cut off.
+    pub(crate) fn flip_a_bit(&mut self) -> Option<Flip> {
+        let (last, end) = self.last_write?;
+        let whole = |number: &u64, bytes: &Vec<u8>| match number.cmp(&last) {
+            std::cmp::Ordering::Less => bytes.len(),
+            std::cmp::Ordering::Equal => length_of(end).min(bytes.len()),
+            std::cmp::Ordering::Greater => 0,
+        };
+        let all: usize = self.segments.iter().map(|(n, it)| whole(n, it)).sum();
+        if all == 0 {
+            return None;
+        }
+        let mut byte = length_of(below(&mut self.rng, all as u64));
+        let bit = u32::try_from(below(&mut self.rng, 8)).expect("below eight");
+        let segment = self.segments.iter().find_map(|(number, bytes)| {
+            let length = whole(number, bytes);
+            if byte < length {
+                return Some(*number);
+            }
+            byte -= length;
+            None
+        })?;
+        let flip = Flip { segment, byte, bit };
+        self.flip_back(flip);
+        Some(flip)
+    }
+
+    /// Flips it once more.
+    pub(crate) fn flip_back(&mut self, flip: Flip) {
+        let bytes = self.segments.get_mut(&flip.segment);
+        if let Some(byte) = bytes.and_then(|bytes| bytes.get_mut(flip.byte)) {
+            *byte ^= 1 << flip.bit;
+        }
+    }
+
+    /// The answer to a write that is refused; a query is none.
+    fn refuse(&mut self, request: DiskRequest) -> Result<DiskReply, DiskRequest> {
+        let words = self.trouble.words();
+        match request {
+            DiskRequest::Query { .. } => Err(request),
+            DiskRequest::Remember { ticket, .. } | DiskRequest::Archive { ticket, .. } => {
+                Ok(DiskReply::Done {
+                    ticket,
+                    result: Err(words.to_owned()),
+                })
+            }
+            DiskRequest::Operations { ticket, .. } => Ok(DiskReply::Operations {
+                ticket,
+                result: Err(words.to_owned()),
+            }),
+            DiskRequest::Ledger(effect) => {
+                let what = effect.operation();
+                if self.trouble == Trouble::Full {
+                    self.tear(DiskRequest::Ledger(effect));
+                }
+                Ok(DiskReply::Ledger(Outcome::Failed {
+                    what,
+                    error: words.to_owned(),
+                }))
+            }
+        }
+    }
+
     fn carry_out(&mut self, request: DiskRequest) -> DiskReply {
+        let request = match self.trouble {
+            Trouble::None => request,
+            Trouble::Full | Trouble::Failing => match self.refuse(request) {
+                Ok(refusal) => return refusal,
+                Err(query) => query,
+            },
+        };
         match request {
             DiskRequest::Remember {
                 ticket,
@@ -294,6 +410,7 @@ impl Disk {
             "the journal goes on where its segment {segment} ends"
         );
         file.extend_from_slice(bytes);
+        self.last_write = Some((segment, offset));
     }
 
     fn query(&self, query: Query) -> Result<Answer, StoreError> {

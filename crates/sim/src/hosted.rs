@@ -66,6 +66,25 @@ impl Role {
     }
 }
 
+impl Role {
+    /// The node with this [`Self::name`]; an attacker has no name that anybody gives.
+    pub fn parse(name: &str) -> Option<Self> {
+        let numbered = |kind: &str| {
+            let number: usize = name.strip_prefix(kind)?.parse().ok()?;
+            (number > 0).then_some(number)
+        };
+        match name {
+            "edge" => Some(Self::Edge),
+            "utility" => Some(Self::Utility),
+            "archive" => Some(Self::Archive),
+            "head-end" => Some(Self::HeadEnd),
+            _ => numbered("meter-")
+                .map(|number| Self::Meter(number - 1))
+                .or_else(|| numbered("gateway-").map(Self::Gateway)),
+        }
+    }
+}
+
 impl Blueprint {
     /// Starts a node with what its disk holds, or says in words why it does not start.
     pub(crate) fn boot(&self, role: Role, disk: &Disk, now: Now) -> Result<Hosted, String> {
@@ -171,6 +190,21 @@ impl Hosted {
             | Self::Archive(_)
             | Self::HeadEnd(_)
             | Self::Attacker(_) => None,
+        }
+    }
+
+    /// Whether it takes no further writes until it starts anew.
+    pub(crate) fn is_poisoned(&self, now: Now) -> bool {
+        match self {
+            Self::Utility(node) => node.status(now).poisoned.is_some(),
+            Self::Meter(_)
+            | Self::Gateway(_)
+            | Self::Edge(_)
+            | Self::Archive(_)
+            | Self::HeadEnd(_)
+            | Self::TappedMeter(_)
+            | Self::TakenGateway(_)
+            | Self::Attacker(_) => false,
         }
     }
 

@@ -1,6 +1,10 @@
 //! The event loop of virtual time: every frame, answer of a disk and deadline in one order.
 
+mod connecting;
+mod failing;
 mod parts;
+mod timeline;
+mod watch;
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -13,8 +17,7 @@ use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
 use gridloom_field::attack::{AttackLog, Kind};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    DiskReply, EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port,
-    UtilityNode,
+    EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 
@@ -23,10 +26,13 @@ use crate::disk::Disk;
 use crate::head_end;
 use crate::hosted::{Blueprint, Hosted, Role};
 use crate::link::{Lane, LinkModel, Passage, below, nanos};
+use crate::sabotage::Sabotage;
 use crate::town::Town;
 
-use parts::{Cable, End, Event, Place, What};
-pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, WorldError, WorldPlan};
+use parts::{Cable, End, Event, NodeClock, Place, What};
+pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
+pub use timeline::Timeline;
+pub use watch::Breaches;
 
 /// A town in virtual time. Wall time and monotonic time run together here.
 #[derive(Debug)]
@@ -47,12 +53,21 @@ pub struct World {
     chance: seed::Rng,
     /// Scheduled faults of an earlier age do not happen.
     fault_age: u32,
+    faults: Vec<Fault>,
     counters: Counters,
+    timeline: Option<Timeline>,
+    sabotage: Option<Sabotage>,
+    /// Whether what frames are is watched.
+    is_watched: bool,
+    breaches: Breaches,
 }
 
 impl World {
     /// The longest wait before a lower neighbour dials again.
     pub const REDIAL_MAX: Duration = Duration::from_secs(3);
+
+    /// How long an end of a stream waits for a confirmation before it gives the connection up.
+    pub const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Timeouts that one node may take at one moment. A meter that was away captures
     /// [`gridloom_field::Meter::CAPTURES_MAX`] intervals with each; none needs more than its
@@ -149,7 +164,12 @@ impl World {
             cables: Vec::new(),
             chance: seed.child("world").rng(),
             fault_age: 0,
+            faults: Vec::new(),
             counters: Counters::default(),
+            timeline: None,
+            sabotage: None,
+            is_watched: false,
+            breaches: Breaches::default(),
         };
         for (lower, upper, model) in pairs {
             world.lay_cable(seed, lower, upper, model);
@@ -317,16 +337,20 @@ impl World {
     pub fn schedule(&mut self, at: UtcTime, fault: Fault) {
         let age = self.fault_age;
         let at = self.nanos_of(at).max(self.time);
-        self.push(at, What::Fault { age, fault });
+        let number = self.faults.len();
+        self.faults.push(fault);
+        self.push(at, What::Fault { age, fault: number });
     }
 
-    /// Mends every cable, makes each as good as it was laid, starts every node that is down, and cancels every fault to come.
+    /// Mends every cable, makes each as good as it was laid, sets every clock right, makes room on
+    /// every disk, starts every node that is down, and cancels every fault to come.
     ///
     /// # Errors
     ///
     /// [`WorldError::Boot`] if a node does not start.
     pub fn heal(&mut self) -> Result<(), WorldError> {
         self.fault_age += 1;
+        self.heal_quietly()?;
         for cable in 0..self.cables.len() {
             self.cables[cable].model = self.cables[cable].healthy;
             self.mend(cable);
@@ -376,6 +400,8 @@ impl World {
             generation: 0,
             stands: [false; 2],
             dialling: false,
+            muted: [false; 2],
+            is_given_up: false,
             lanes: ["up", "down"].map(|way| Lane::new(seed.child(way).rng())),
         });
         self.places[lower].cables.push(index);
@@ -424,150 +450,12 @@ impl World {
             What::DiskDone { place, life } => self.disk_done(place, life)?,
             What::Dial { cable } => self.connect(cable)?,
             What::Hangup { link, end } => self.hang_up(link, end)?,
-            What::Fault { age, fault } if age == self.fault_age => return self.fail(fault),
+            What::Fault { age, fault } if age == self.fault_age => {
+                return self.fail(self.faults[fault]);
+            }
             What::Fault { .. } => {}
         }
         Ok(None)
-    }
-
-    fn fail(&mut self, fault: Fault) -> Result<Option<Happened>, WorldError> {
-        Ok(match fault {
-            Fault::Crash(node) => self.crash(node.0).then_some(Happened::Crashed(node)),
-            Fault::CrashWriting(node) => {
-                self.places[node.0].doomed = true;
-                None
-            }
-            Fault::Boot(node) => self.boot(node.0)?.then_some(Happened::Booted(node)),
-            Fault::Cut(cable) => {
-                self.cables[cable.0].cut = true;
-                self.cut(cable.0);
-                None
-            }
-            Fault::Mend(cable) => {
-                self.mend(cable.0);
-                None
-            }
-        })
-    }
-
-    /// Stops a node, unless it is down.
-    fn crash(&mut self, index: usize) -> bool {
-        let place = &mut self.places[index];
-        if place.node.take().is_none() {
-            return false;
-        }
-        place.life += 1;
-        place.doomed = false;
-        place.wake = None;
-        place.disk.crash();
-        self.counters.crashes += 1;
-        for cable in self.places[index].cables.clone() {
-            let end = self.cables[cable].end_of(index);
-            self.cables[cable].stands[end as usize] = false;
-            self.tell_peer(cable, end);
-        }
-        true
-    }
-
-    /// Starts a node, unless it runs.
-    fn boot(&mut self, index: usize) -> Result<bool, WorldError> {
-        let now = self.now();
-        let place = &mut self.places[index];
-        place.doomed = false;
-        if place.node.is_some() {
-            return Ok(false);
-        }
-        let node = self
-            .blueprint
-            .boot(place.role, &place.disk, now)
-            .map_err(|cause| WorldError::Boot {
-                node: place.role.name(),
-                at: now.utc,
-                cause,
-            })?;
-        place.node = Some(node);
-        self.drain(index)?;
-        for cable in self.places[index].cables.clone() {
-            self.dial(cable);
-        }
-        Ok(true)
-    }
-
-    fn mend(&mut self, cable: usize) {
-        self.cables[cable].cut = false;
-        self.dial(cable);
-    }
-
-    /// The lower neighbour dials after a while, if there is somebody to dial.
-    fn dial(&mut self, index: usize) {
-        let cable = &mut self.cables[index];
-        let both_run =
-            self.places[cable.lower].node.is_some() && self.places[cable.upper].node.is_some();
-        if cable.cut || cable.stands != [false; 2] || cable.dialling || !both_run {
-            return;
-        }
-        cable.dialling = true;
-        let pause = below(&mut self.chance, nanos(Self::REDIAL_MAX));
-        self.push(self.time + pause, What::Dial { cable: index });
-    }
-
-    fn connect(&mut self, index: usize) -> Result<(), WorldError> {
-        let cable = &mut self.cables[index];
-        cable.dialling = false;
-        let (lower, upper) = (cable.lower, cable.upper);
-        let both_run = self.places[lower].node.is_some() && self.places[upper].node.is_some();
-        if cable.cut || cable.stands != [false; 2] || !both_run {
-            return Ok(());
-        }
-        cable.generation += 1;
-        cable.stands = [true; 2];
-        cable.lanes.iter_mut().for_each(Lane::reconnect);
-        let link = link_id(index, cable.generation);
-        self.counters.links_up += 1;
-        self.give(
-            upper,
-            Input::LinkUp {
-                link,
-                port: Port::Down,
-            },
-        )?;
-        self.give(
-            lower,
-            Input::LinkUp {
-                link,
-                port: Port::Up,
-            },
-        )
-    }
-
-    /// A cable was cut: what is under way is lost, and both ends notice at once.
-    fn cut(&mut self, index: usize) {
-        let link = link_id(index, self.cables[index].generation);
-        for end in End::BOTH {
-            self.push(self.time, What::Hangup { link, end });
-        }
-    }
-
-    /// One end is gone; the other still gets what was under way to it, and then notices.
-    fn tell_peer(&mut self, index: usize, gone: End) {
-        let cable = &self.cables[index];
-        let link = link_id(index, cable.generation);
-        let at = cable.lanes[gone as usize].all_arrived(&cable.model, self.time);
-        let end = gone.other();
-        self.push(at, What::Hangup { link, end });
-    }
-
-    fn hang_up(&mut self, link: LinkId, end: End) -> Result<(), WorldError> {
-        let (index, generation) = cable_of(link);
-        let cable = &mut self.cables[index];
-        if !cable.stands(generation, end) {
-            return Ok(());
-        }
-        cable.stands[end as usize] = false;
-        let place = cable.place(end);
-        self.give(place, Input::LinkDown { link })?;
-        self.dial(index);
-        Ok(())
     }
 
     fn arrive(&mut self, link: LinkId, to: End, frame: Vec<u8>) -> Result<(), WorldError> {
@@ -582,7 +470,7 @@ impl World {
     }
 
     fn wake(&mut self, index: usize, number: u64) -> Result<(), WorldError> {
-        let now = self.now();
+        let now = self.now_of(index);
         let place = &mut self.places[index];
         // A wake that an earlier one replaced.
         if place.wake.is_none_or(|(_, current)| current != number) {
@@ -616,22 +504,10 @@ impl World {
         self.give(index, Input::Timeout)
     }
 
-    fn disk_done(&mut self, index: usize, life: u32) -> Result<(), WorldError> {
-        let place = &mut self.places[index];
-        if place.life != life {
-            return Ok(());
-        }
-        let (reply, next): (DiskReply, _) = place.disk.complete();
-        self.counters.disk_requests += 1;
-        if let Some(takes) = next {
-            self.push(self.time + takes, What::DiskDone { place: index, life });
-        }
-        self.give(index, Input::Disk(reply))
-    }
-
     /// Gives a node one input and carries out what it wants done.
     fn give(&mut self, index: usize, input: Input) -> Result<(), WorldError> {
-        let now = self.now();
+        let now = self.now_of(index);
+        self.note_input(index, &input);
         if let Some(node) = &mut self.places[index].node {
             self.counters.events += 1;
             node.handle(input, now);
@@ -642,6 +518,7 @@ impl World {
 
     fn drain(&mut self, index: usize) -> Result<(), WorldError> {
         while let Some(output) = self.places[index].node.as_mut().and_then(Node::poll_output) {
+            self.note_output(index, &output);
             match output {
                 Output::Send { link, frame } => self.send(index, link, frame),
                 Output::Close { link, .. } => {
@@ -657,7 +534,10 @@ impl World {
                     let place = index;
                     self.push(self.time, What::DialFailed { place, life, dial });
                 }
-                Output::Disk(request) => {
+                Output::Disk(mut request) => {
+                    if self.is_watched {
+                        self.watch_request(index, &mut request);
+                    }
                     let place = &mut self.places[index];
                     if let Some(takes) = place.disk.request(request) {
                         let life = place.life;
@@ -666,7 +546,8 @@ impl World {
                     if std::mem::take(&mut self.places[index].doomed) {
                         let after = below(&mut self.chance, nanos(Disk::TIME_MAX) * 4);
                         let age = self.fault_age;
-                        let fault = Fault::Crash(NodeIndex(index));
+                        let fault = self.faults.len();
+                        self.faults.push(Fault::Crash(NodeIndex(index)));
                         self.push(self.time + after, What::Fault { age, fault });
                     }
                 }
@@ -686,6 +567,10 @@ impl World {
             without(&self.withheld, frame)
         };
         let (index, generation) = cable_of(link);
+        let mut frame = frame;
+        if self.is_watched {
+            self.watch_frame(from, index, link, &mut frame);
+        }
         if let Some(listener) = self.taps.get(&index).copied() {
             let now = self.now();
             if let Some(Hosted::Attacker(node)) = &mut self.places[listener].node {
@@ -700,7 +585,11 @@ impl World {
         }
         self.counters.frames_sent += 1;
         let to = end.other();
-        match cable.lanes[end as usize].pass(&cable.model, self.time) {
+        if cable.muted[end as usize] {
+            self.swallow(index, link);
+            return;
+        }
+        match cable.lanes[end as usize].pass(&cable.model, self.time, frame.len()) {
             Passage::Lost => self.counters.frames_lost += 1,
             Passage::Once(at) => self.push(at, What::Frame { link, to, frame }),
             Passage::Twice(first, second) => {
@@ -722,7 +611,7 @@ impl World {
         };
         let wake = node.wake();
         let instant = wake.instant.map(|(at, _)| at.as_nanos());
-        let utc = wake.utc.map(|(at, _)| self.nanos_of(at));
+        let utc = wake.utc.map(|(at, _)| place.clock.when(self.start, at));
         let Some(at) = [instant, utc].into_iter().flatten().min() else {
             return;
         };
@@ -739,6 +628,18 @@ impl World {
                 number,
             },
         );
+    }
+
+    /// The time as a node has it.
+    fn now_of(&self, index: usize) -> Now {
+        let clock = self.places[index].clock;
+        if clock == NodeClock::default() {
+            return self.now();
+        }
+        Now {
+            instant: Instant::from_nanos(self.time),
+            utc: clock.shows(self.start, self.time),
+        }
     }
 
     fn nanos_of(&self, utc: UtcTime) -> u64 {

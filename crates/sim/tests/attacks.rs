@@ -137,11 +137,11 @@ fn only_meters_exchanged_across_transformers_are_found() {
     is_found([(Assault::SwapFar, 100, DAY), (Assault::Swap, 0, 0)]);
 }
 
-/// What balances below one transformer is not found: nothing here measures a house twice. Nor is a
-/// gateway that only withholds.
+/// What balances below one transformer is not found: nothing here measures a house twice. A gateway
+/// that withholds half from two meters for two hours stands out in some runs only.
 #[test]
-fn who_balances_or_keeps_silent_is_not_found() {
-    is_found([(Assault::Blamed, 0, 0), (Assault::SilentGateway, 0, 0)]);
+fn who_balances_is_not_found_and_who_withholds_from_two_meters_rarely() {
+    is_found([(Assault::Blamed, 0, 0), (Assault::SilentGateway, 18, DAY)]);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn an_insider_in_excess_is_found() {
 
 #[test]
 fn a_clone_is_found() {
-    is_found([(Assault::Clone, 100, 1_800), (Assault::Slowloris, 0, 0)]);
+    is_found([(Assault::Clone, 100, 1_800), (Assault::Slowloris, 100, 60)]);
 }
 
 #[test]

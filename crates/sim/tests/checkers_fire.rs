@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
 use gridloom_core::{Day, IntervalReading, MeterId, MilliwattHours, Period, Price, SystemTitle};
-use gridloom_sim::feeder::Settled;
 use gridloom_sim::hosted::Role;
-use gridloom_sim::{Checker, FaultPlan, LinkModel, LossyFeeder, Violation, World};
+use gridloom_sim::trial::{Settled, Watch};
+use gridloom_sim::{Checker, FaultPlan, Trial, Violation, World};
 use gridloom_store::{Backend, CommitBatch, MemoryBackend, MeterDay, StoredReading};
 use std::time::Duration;
 
@@ -14,19 +14,9 @@ const METER: MeterId = MeterId(2);
 
 /// Two quiet days across the end of a month.
 fn settled() -> Settled {
-    let quiet = FaultPlan {
-        field: LinkModel::FIELD,
-        wide_area: LinkModel::WIDE_AREA,
-        crashes_max: 0,
-        down_max: Duration::ZERO,
-        cuts_max: 0,
-        cut_max: Duration::ZERO,
-    };
-    let scenario = LossyFeeder {
-        faults: quiet,
-        ..LossyFeeder::new(5)
-    };
-    scenario.run().unwrap()
+    let mut trial = Trial::lossy_feeder();
+    trial.faults = FaultPlan::NONE;
+    trial.run(5, Watch::Quiet).unwrap()
 }
 
 fn days() -> (Day, Day) {
@@ -87,6 +77,7 @@ fn an_untouched_world_passes_also_when_its_database_is_written_anew() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |_| {});
     checker.check_settled(&world).unwrap();
@@ -97,6 +88,7 @@ fn a_deleted_reading_is_an_acknowledged_one_that_is_lost() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |batch| {
         of_meter(batch).remove(7);
@@ -113,6 +105,7 @@ fn a_reading_in_the_database_and_in_the_journal_is_there_twice() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     let today = Day::parse("2026-05-02").unwrap();
     let config = world.ledger_config();
@@ -148,6 +141,7 @@ fn a_reading_that_nobody_measured_is_invented() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     let today = Day::parse("2026-05-02").unwrap();
     let end = PERIOD.end_of_slot(today, 40);
@@ -170,6 +164,7 @@ fn a_changed_value_differs() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |batch| {
         let reading = &mut of_meter(batch)[3].reading;
@@ -187,6 +182,7 @@ fn a_contradiction_is_found() {
     let Settled {
         mut world,
         mut checker,
+        ..
     } = settled();
     rewrite(&mut world, |batch| {
         let mut forged = of_meter(batch)[3];
@@ -215,6 +211,7 @@ fn a_changed_and_a_lost_price_are_found() {
         let Settled {
             mut world,
             mut checker,
+            ..
         } = settled();
         rewrite(&mut world, change);
         let violation = checker.check_safety(&world).unwrap_err();
@@ -247,6 +244,7 @@ fn a_wrong_and_a_missing_bill_are_found() {
         let Settled {
             mut world,
             mut checker,
+            ..
         } = settled();
         rewrite(&mut world, change);
         let violation = checker.check_settled(&world).unwrap_err();

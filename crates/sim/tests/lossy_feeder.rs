@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
 
-use gridloom_sim::LossyFeeder;
+use gridloom_sim::Trial;
 use gridloom_sim::hosted::Role;
+use gridloom_sim::trial::Watch;
 
 /// Every fourth of the seeds 0..100 from `first` on, so that all cores have work; or only
 /// `GRIDLOOM_SEED` when set.
@@ -16,13 +17,17 @@ fn every_reading_is_stored_exactly_once(first: u64) {
         Some(_) => Vec::new(),
         None => (first..100).step_by(4).collect(),
     };
+    let trial = Trial::lossy_feeder();
     for seed in seeds {
         // Shown only when the test fails.
-        eprintln!("to replay: GRIDLOOM_SEED={seed}");
-        let settled = LossyFeeder::new(seed)
-            .run()
+        eprintln!("to replay: gridloom sim replay --seed {seed}");
+        let settled = trial
+            .run(seed, Watch::Quiet)
             .unwrap_or_else(|error| panic!("{error}"));
         assert!(settled.checker.prices_seen() > 200);
+        let account = settled.account;
+        // 50 hours and 40 minutes of three meters.
+        assert_eq!((account.produced, account.stored), (303, 303), "{account}");
     }
 }
 
@@ -48,7 +53,7 @@ fn a_lossy_feeder_stores_every_reading_exactly_once_3() {
 
 /// Everything that the utility's disk holds, and everything that happened on the way.
 fn fingerprint(seed: u64) -> String {
-    let settled = LossyFeeder::new(seed).run().unwrap();
+    let settled = Trial::lossy_feeder().run(seed, Watch::Quiet).unwrap();
     let disk = settled.world.disk(Role::Utility).unwrap();
     format!("{:?} {disk:?}", settled.counters())
 }

@@ -11,6 +11,13 @@ use crate::registry::DeviceIndex;
 use crate::tariff::PriceDelivery;
 
 impl Edge {
+    /// Fresh packets by which another path proves that a meter is there. One may have overtaken
+    /// itself on the way of somebody who heard it.
+    pub const PROVED_BY: u8 = 2;
+
+    /// Meters that are heard on two paths; a further one is believed to be where it was heard last.
+    pub const NEWCOMERS_MAX: usize = 65_536;
+
     /// An alarm is durable above: its meter may stop repeating it.
     pub fn handle_alarm_stored(&mut self, key: AlarmKey) {
         if self.alarms.handle_stored(key) {
@@ -55,17 +62,56 @@ impl Edge {
         self.send(device, path, confirm);
     }
 
-    /// A packet of this device was forwarded: answers go this way.
+    /// A packet of this device was forwarded: answers go this way, at once if there is no other,
+    /// otherwise both ways until the new one has proved itself. Whoever hears a packet and is
+    /// faster than it must not become its meter's way.
     pub(super) fn heard(&mut self, device: DeviceIndex, path: Path) {
         let old = self.deliveries[device.at()].path;
         if old == path {
+            self.newcomers.remove(&device);
             return;
         }
         if old == Delivery::NOWHERE {
             self.status.heard += 1;
-        } else {
-            self.forget_path(device);
+            return self.settle(device, path);
         }
+        let packets = match self.newcomers.get(&device) {
+            Some(newcomer) if newcomer.path == path => newcomer.packets + 1,
+            None if self.newcomers.len() >= Self::NEWCOMERS_MAX => Self::PROVED_BY,
+            Some(_) | None => 1,
+        };
+        if packets < Self::PROVED_BY {
+            self.newcomers.insert(device, Newcomer { path, packets });
+            return;
+        }
+        self.forget_path(device);
+        self.settle(device, path);
+    }
+
+    /// A packet came that repeats one which was believed from elsewhere. If it came by the meter's
+    /// own path the meter is still there, and the other path was only faster.
+    pub(super) fn note_repeated(&mut self, path: Path) {
+        if let Some(device) = self.screen.take_repeated()
+            && self.deliveries[device.at()].path == path
+            && let Some(newcomer) = self.newcomers.get_mut(&device)
+        {
+            newcomer.packets = 0;
+        }
+    }
+
+    /// A device's path is gone. If it was heard elsewhere, it is there.
+    pub(super) fn leave(&mut self, device: DeviceIndex) {
+        self.forget_path(device);
+        self.deliveries[device.at()].path = Delivery::NOWHERE;
+        match self.newcomers.get(&device).map(|newcomer| newcomer.path) {
+            Some(path) => self.settle(device, path),
+            None => self.status.heard -= 1,
+        }
+    }
+
+    /// A device's answers go this way, and no other.
+    fn settle(&mut self, device: DeviceIndex, path: Path) {
+        self.newcomers.remove(&device);
         // Whoever was known there before is not there any more.
         if let Some(former) = self.on_path(path) {
             self.forget_path(former);
@@ -95,13 +141,13 @@ impl Edge {
             .map(DeviceIndex)
     }
 
-    /// The way on which a meter was last heard.
+    /// The proved way to a meter.
     pub fn path_to(&self, meter: MeterId) -> Option<Path> {
         let device = self.screen.registry().find_meter(meter)?;
         self.deliveries[device.at()].path()
     }
 
-    /// The meter that was last heard on a way: whose answer an unverified APDU from there may be.
+    /// The meter whose proved way this is: whose answer an unverified APDU from there may be.
     pub fn meter_on(&self, path: Path) -> Option<MeterId> {
         Some(self.screen.registry().meter(self.on_path(path)?))
     }
@@ -127,8 +173,8 @@ impl Edge {
         let Some((number, prices)) = delivery.prices.due(&self.prices, period, now) else {
             return;
         };
-        self.awaiting_answer
-            .push_back((now + PriceDelivery::ANSWER_TIMEOUT, device));
+        let patience = delivery.prices.patience();
+        self.awaiting_answer.insert((now + patience, device));
         let table = ChargeTable {
             price_scale: self.config.price_scale,
             entries: prices
@@ -148,7 +194,8 @@ impl Edge {
         }
     }
 
-    /// Ciphers an APDU and sends it the given way, or the way its meter was last heard.
+    /// Ciphers an APDU and sends it the given way, or its meter's, and then also the way by which
+    /// the meter was heard without proof. Twice the same: a meter believes the first that comes.
     pub(super) fn send(&mut self, device: DeviceIndex, path: Option<Path>, apdu: Vec<u8>) {
         let Some(way) = path.or(self.deliveries[device.at()].path()) else {
             return;
@@ -168,9 +215,22 @@ impl Edge {
             &apdu,
             &mut frame,
         );
+        let newcomer = self.newcomers.get(&device).map(|newcomer| newcomer.path);
+        if let Some(path) = newcomer.filter(|also| path.is_none() && *also != way) {
+            let frame = frame.clone();
+            self.outbox.push_back(Effect::Down { path, frame });
+        }
         self.outbox.push_back(Effect::Down { path: way, frame });
         self.reserve_counters();
     }
+}
+
+/// A path by which a meter was heard that is known on another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Newcomer {
+    pub(super) path: Path,
+    /// Fresh packets by it since the meter's own path was heard.
+    packets: u8,
 }
 
 /// The way back to one meter, and what goes there: half a cache line, and never two halves.

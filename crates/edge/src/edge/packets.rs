@@ -11,6 +11,7 @@ use crate::frame;
 use crate::identity::Path;
 use crate::incident::{Evidence, Incident, IncidentKind, Subject};
 use crate::integrity::Said;
+use crate::line::ClosedLine;
 use crate::quality::LinkQuality;
 use crate::quarantine::{Arrival, Kept, main_reason};
 use crate::reading::{AcceptedReading, ScreenedReading};
@@ -20,6 +21,9 @@ use crate::snapshot::Urgency;
 use crate::trust::{Screening, Verdict};
 
 impl Edge {
+    /// A gateway is asked about missing meters only if its link has stood for so many seconds.
+    const STANDS_S: u32 = 60;
+
     /// Packets that [`Self::expect`] looks at; it leaves further ones alone. What they need is
     /// half of a first-level cache.
     pub const EXPECTED_MAX: usize = 64;
@@ -57,6 +61,12 @@ impl Edge {
         let (mut screening, believed) = self.screen.screen(path, link, frame, now);
         self.tell_surge(path, frame, now);
         if let Some(believed) = &believed {
+            if believed.is_first
+                && let Some(home) = self.screen.home_of(believed.device)
+            {
+                let period = self.screen.registry().period(believed.device);
+                self.silences.join(home, period);
+            }
             self.believed.mark_device(believed.device.0);
             if believed.is_state_changed {
                 let shard = self.believed.of_device(believed.device.at());
@@ -74,7 +84,10 @@ impl Edge {
             (Verdict::Quarantine, Some(believed)) => {
                 self.hold(path, frame, believed, &mut screening, now);
             }
-            (Verdict::Drop, _) => self.note_drop(path, frame, believed.as_ref(), &screening, now),
+            (Verdict::Drop, _) => {
+                self.note_repeated(path);
+                self.note_drop(path, frame, believed.as_ref(), &screening, now);
+            }
             (Verdict::Forward | Verdict::Quarantine, None) => {
                 unreachable!("only what is believed is judged")
             }
@@ -106,6 +119,7 @@ impl Edge {
                     link: *link,
                 }));
                 if believed.is_newest {
+                    self.note_in_time(believed, now);
                     self.balance(believed, now);
                 }
                 self.offer_prices(device, now.instant);
@@ -169,6 +183,60 @@ impl Edge {
         }
     }
 
+    /// A device told of an interval for the first time, believed or held: it is not missing.
+    fn note_in_time(&mut self, believed: &Believed, now: Now) {
+        if let (Some(home), Said::Push(push)) =
+            (self.screen.home_of(believed.device), self.screen.said())
+        {
+            let window = (push.period, push.end);
+            self.silences.heard(home, window, now.utc, now.instant);
+        }
+    }
+
+    pub(super) fn close_silences(&mut self, now: Now) {
+        let screen = &self.screen;
+        let is_judged = |gateway| screen.stands_for_s(gateway, now.instant) >= Some(Self::STANDS_S);
+        for silence in self.silences.handle_timeout(now.instant, is_judged) {
+            if let Some(link) = self.screen.link_of(silence.gateway) {
+                let subject = Subject::Gateway(link);
+                self.note(subject, IncidentKind::Silence, now.utc, || {
+                    Evidence::Silence(silence)
+                });
+            }
+        }
+    }
+
+    /// A gateway's host closed a line of this path: counted, and an incident of its address.
+    pub fn handle_line_closed(&mut self, path: Path, line: ClosedLine, now: UtcTime) {
+        self.status.lines_closed.count(line.fault);
+        let subject = match line.address {
+            Some(address) => Subject::Address {
+                gateway: Some(path.gateway),
+                address,
+            },
+            None => Subject::Gateway(path.gateway),
+        };
+        let path = Some(path);
+        self.note(subject, IncidentKind::Line(line.fault), now, || {
+            Evidence::Line { path, line }
+        });
+    }
+
+    /// This edge's own host closed a line of somebody who connected as gateways do.
+    pub fn handle_own_line_closed(&mut self, line: ClosedLine, now: UtcTime) {
+        self.status.lines_closed.count(line.fault);
+        let gateway = None;
+        let subject = line
+            .address
+            .map_or(Subject::Edge, |address| Subject::Address {
+                gateway,
+                address,
+            });
+        self.note(subject, IncidentKind::Line(line.fault), now, || {
+            Evidence::Line { path: None, line }
+        });
+    }
+
     pub(super) fn balance(&mut self, believed: &Believed, now: Now) {
         let registry = self.screen.registry();
         let placement = registry.site(believed.device).transformer;
@@ -203,6 +271,11 @@ impl Edge {
         evidence: impl FnOnce() -> Evidence,
     ) {
         if let Some(incident) = self.incidents.note(subject, kind, now, evidence) {
+            if incident.gateway.is_none()
+                && let Some(link) = incident.link()
+            {
+                incident.gateway = self.screen.gateway_name(link).map(str::to_owned);
+            }
             let told = Box::new(incident.clone());
             self.outbox.push_back(Effect::Alert(told));
         }
@@ -249,7 +322,10 @@ impl Edge {
             scores: screening.scores,
         });
         match kept {
-            Ok(Kept::New) => self.incidents.held(subject, kind, true),
+            Ok(Kept::New) => {
+                self.incidents.held(subject, kind, true);
+                self.note_in_time(believed, now);
+            }
             Ok(Kept::Already) => self.take_news(now.instant),
             Err(_) => {
                 screening.reasons.add(Reason::QuarantineFull);
@@ -302,8 +378,11 @@ impl Edge {
     }
 
     /// Something came up that is no wrapped APDU at all.
-    pub fn handle_unframed(&mut self) {
-        self.screen.refuse(Reason::Malformed);
+    pub fn handle_unframed(&mut self, path: Path, frame: &[u8], now: Now) -> Screening {
+        let screening = self.screen.screen_unframed(path, now);
+        self.tell_surge(path, frame, now);
+        self.note_drop(path, frame, None, &screening, now);
+        screening
     }
 }
 

@@ -236,7 +236,7 @@ impl PowerFlow {
 
     fn iterate(&mut self) -> Result<Convergence, NetworkError> {
         let rows = self.plan.rows();
-        let limit = self.options.iterations_max.min(ITERATIONS_MAX).max(1);
+        let limit = self.options.iterations_max.clamp(1, ITERATIONS_MAX);
         let tolerance = self.options.tolerance_pu * self.options.tolerance_pu;
         let mut share = 1.0;
         let mut before = f64::INFINITY;

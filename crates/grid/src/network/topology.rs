@@ -1,5 +1,6 @@
 //! What is connected with what: energised parts, traces, the transformer and phase of a meter.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::bus::{BusId, NodeId, Terminal};
@@ -116,12 +117,12 @@ impl Topology {
         while let Some(bus) = queue.pop_front() {
             let (distance, _) = towards[&bus];
             for step in beside.get(&bus).into_iter().flatten() {
-                if !towards.contains_key(&step.bus) {
+                if let Entry::Vacant(place) = towards.entry(step.bus) {
                     let back = Step {
                         element: step.element,
                         bus,
                     };
-                    towards.insert(step.bus, (distance + 1, Some(back)));
+                    place.insert((distance + 1, Some(back)));
                     queue.push_back(step.bus);
                 }
             }

@@ -136,9 +136,10 @@ fn conductors(
 
 fn single(network: &mut Network, object: &Object, read: Single) -> Result<(), CircuitError> {
     let (width, _) = read.kind.shape();
-    let phases = match &read.kind {
-        Kind::Capacitor(bank) => bank.phases,
-        kind => kind.load().map_or(width, crate::network::Load::phases),
+    let phases = if let Kind::Capacitor(bank) = &read.kind {
+        bank.phases
+    } else {
+        read.kind.load().map_or(width, crate::network::Load::phases)
     };
     let conductors = read.bus.conductors(network, width, phases);
     let id = network

@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn lines_become_parameters() {
-        let cases: [(&str, &[(Option<&str>, &str)]); 6] = [
+        type Expected<'a> = &'a [(Option<&'a str>, &'a str)];
+        let cases: [(&str, Expected<'_>); 6] = [
             (
                 "New Line.1 bus1=a.1.2 Length = 2",
                 &[

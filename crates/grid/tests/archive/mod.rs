@@ -20,19 +20,16 @@ pub(crate) fn folder() -> Option<PathBuf> {
 
 /// Files of the archive, by path in lower case.
 pub(crate) struct Archive {
-    files: BTreeMap<String, Vec<u8>>,
+    /// Contents by path in lower case.
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Archive {
-    /// The archive of OpenDSS test feeders, if the data is there.
-    pub(crate) fn open() -> Option<Self> {
-        Self::unpack("opendss_test_feeders.tar.zst")
-    }
-
     /// An archive of the data folder.
     pub(crate) fn unpack(name: &str) -> Option<Self> {
-        let file = std::fs::File::open(folder()?.join("feeders").join(name)).unwrap();
-        let tar = zstd::stream::decode_all(file).unwrap();
+        let file = std::fs::File::open(folder()?.join("feeders").join(name))
+            .expect("the data is well formed");
+        let tar = zstd::stream::decode_all(file).expect("the data is well formed");
         let mut files = BTreeMap::new();
         let mut at = 0;
         let mut long_name = None;
@@ -46,7 +43,8 @@ impl Archive {
                     .unwrap_or(part.len());
                 String::from_utf8_lossy(&part[..end]).trim().to_owned()
             };
-            let size = usize::from_str_radix(&text(&header[124..136]), 8).unwrap();
+            let size = usize::from_str_radix(&text(&header[124..136]), 8)
+                .expect("the data is well formed");
             let body = &tar[at + 512..at + 512 + size];
             match header[156] {
                 b'L' => long_name = Some(text(body)),
@@ -68,12 +66,6 @@ impl Archive {
             at += 512 + size.div_ceil(512) * 512;
         }
         Some(Self { files })
-    }
-
-    /// All paths, in lower case.
-    #[allow(dead_code)]
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &String> {
-        self.files.keys()
     }
 }
 

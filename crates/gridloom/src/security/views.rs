@@ -4,8 +4,8 @@ use gridloom_core::{Period, ReadingStatus};
 use gridloom_dlms::security::{CipheredApdu, SecurityControl};
 use gridloom_edge::{
     DeviceTrust, Edge, Evidence, Held, HeldState as Standing, Imbalance, ImbalanceKind, Incident,
-    IncidentKind as Kind, PacketId, Path, Quarantine, Reason, Scores, ScreeningSettings, Subject,
-    TrustPage as Devices,
+    IncidentKind as Kind, PacketId, Path, Quarantine, Reason, Scores, ScreeningSettings, Step,
+    Subject, TrustPage as Devices,
 };
 use gridloom_nodes::EdgeNode;
 use gridloom_web::{
@@ -96,6 +96,12 @@ fn incident_view(edge: &Edge, incident: &Incident) -> IncidentView {
         Kind::Packets(reason) => (IncidentKind::Packets, reason.text(), Some(reason.step())),
         Kind::Shift => (IncidentKind::Shift, "more packets than usual", None),
         Kind::Imbalance(kind) => (IncidentKind::Imbalance, imbalance_words(kind), None),
+        Kind::Line(fault) => (IncidentKind::Packets, fault.text(), Some(Step::Frame)),
+        Kind::Silence => (
+            IncidentKind::Shift,
+            "more of its meters are late than elsewhere",
+            None,
+        ),
     };
     IncidentView {
         id: incident.id.0,
@@ -125,6 +131,13 @@ fn subject(edge: &Edge, subject: Subject) -> SubjectView {
         }
         Subject::Path(path) => (SubjectKind::Path, way(edge, path), None),
         Subject::Gateway(link) => (SubjectKind::Gateway, gateway(edge, link), None),
+        Subject::Address {
+            gateway: at,
+            address,
+        } => {
+            let at = at.map_or_else(|| "this edge".to_owned(), |link| gateway(edge, link));
+            (SubjectKind::Path, format!("{address}, at {at}"), None)
+        }
         Subject::Transformer(transformer) => {
             let name = format!("transformer {}", transformer.0);
             (SubjectKind::Transformer, name, None)
@@ -147,6 +160,23 @@ fn evidence(edge: &Edge, evidence: &Evidence) -> EvidenceView {
             path: None,
             hex: None,
             fields: balance(imbalance),
+        },
+        Evidence::Line { path, line } => EvidenceView {
+            kind: EvidenceKind::Packet,
+            path: path.map(|path| way(edge, path)),
+            hex: None,
+            fields: vec![field("closed", line.fault.text().to_owned())],
+        },
+        Evidence::Silence(silence) => EvidenceView {
+            kind: EvidenceKind::Imbalance,
+            path: None,
+            hex: None,
+            fields: vec![
+                field("interval", format!("to {}", silence.end)),
+                field("due", silence.due.to_string()),
+                field("in time", silence.heard.to_string()),
+                field("usually late", format!("{} ‰", silence.usual_milli)),
+            ],
         },
     }
 }

@@ -48,7 +48,10 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite>(
     spec.net.note_ending(LinkId(0), address, &ending);
     for link in line.links.into_values() {
         // A runner that is gone needs no news.
-        let _ = spec.events.send(LinkEvent::Down { link }).await;
+        let _ = spec
+            .events
+            .send(LinkEvent::Down { link, closed: None })
+            .await;
     }
 }
 
@@ -173,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite> Line<'_, S> {
                 ServerLinkOutput::Disconnected(peer) => {
                     let link = self.links.remove(&peer).expect("it connected before");
                     self.peers.remove(&link);
-                    self.tell(LinkEvent::Down { link }).await?;
+                    self.tell(LinkEvent::Down { link, closed: None }).await?;
                 }
             }
         }

@@ -208,7 +208,11 @@ impl Table<'_> {
         let peer = self.peers.remove(&asker).expect("it is known");
         self.askers.remove(&peer.link);
         count(&self.spec.net.counters().ended);
-        self.tell(LinkEvent::Down { link: peer.link }).await
+        self.tell(LinkEvent::Down {
+            link: peer.link,
+            closed: None,
+        })
+        .await
     }
 
     async fn tell(&self, event: LinkEvent) -> Result<(), Gone> {

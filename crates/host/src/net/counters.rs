@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gridloom_core::{Seed, UtcTime};
-use gridloom_nodes::LinkId;
+use gridloom_nodes::{LineFault, LinkId};
 
 use crate::clock::Clock;
 use crate::framing::FrameError;
@@ -48,6 +48,24 @@ pub(crate) enum Ending {
     Untrusted(TlsFault),
     /// The peer does not trust us.
     RefusedByPeer(TlsFault),
+}
+
+impl Ending {
+    /// What a gateway tells its edge about a line that ended so; `None` if it was nobody's fault.
+    pub(crate) const fn fault(&self) -> Option<LineFault> {
+        match self {
+            Self::PartialFrame => Some(LineFault::PartialFrame),
+            Self::Malformed(_) => Some(LineFault::NoFrame),
+            Self::SlowReader => Some(LineFault::SlowReader),
+            // A meter has nothing to say between two intervals.
+            Self::Idle
+            | Self::Ours
+            | Self::Theirs
+            | Self::Broken(_)
+            | Self::Untrusted(_)
+            | Self::RefusedByPeer(_) => None,
+        }
+    }
 }
 
 macro_rules! counters {

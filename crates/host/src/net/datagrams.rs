@@ -28,7 +28,10 @@ pub(super) async fn run(socket: UdpSocket, spec: &LinkSpec) {
     };
     spec.net.note_ending(link, peer, &ending);
     // A runner that is gone needs no news.
-    let _ = spec.events.send(LinkEvent::Down { link }).await;
+    let _ = spec
+        .events
+        .send(LinkEvent::Down { link, closed: None })
+        .await;
 }
 
 async fn read(socket: &UdpSocket, link: gridloom_nodes::LinkId, spec: &LinkSpec) -> Ending {

@@ -30,7 +30,10 @@ pub(super) async fn run(port: SerialPort, spec: &LinkSpec) {
     drop(port);
     spec.net.note_ending(link, None, &ending);
     // A runner that is gone needs no news.
-    let _ = spec.events.send(LinkEvent::Down { link }).await;
+    let _ = spec
+        .events
+        .send(LinkEvent::Down { link, closed: None })
+        .await;
 }
 
 async fn read(port: &SerialPort, link: gridloom_nodes::LinkId, spec: &LinkSpec) -> Ending {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gridloom_core::Instant;
 use gridloom_nodes::envelope::Message;
-use gridloom_nodes::{DialId, LinkId, Port, Pusher};
+use gridloom_nodes::{ClosedLine, DialId, LinkId, Port, Pusher};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -100,6 +100,8 @@ pub(crate) enum LinkEvent {
     },
     Down {
         link: LinkId,
+        /// What the host closed it for, where a peer had connected.
+        closed: Option<ClosedLine>,
     },
     DialFailed {
         slot: usize,
@@ -346,8 +348,16 @@ async fn converse(
 
 async fn conclude(link: LinkId, address: Option<SocketAddr>, ending: &Ending, spec: &LinkSpec) {
     spec.net.note_ending(link, address, ending);
+    // Whom the node itself dialled it knows.
+    let closed = ending
+        .fault()
+        .filter(|_| spec.port == Port::Down)
+        .map(|fault| ClosedLine {
+            fault,
+            address: address.map(|address| address.ip().to_canonical()),
+        });
     // A runner that is gone needs no news.
-    let _ = spec.events.send(LinkEvent::Down { link }).await;
+    let _ = spec.events.send(LinkEvent::Down { link, closed }).await;
 }
 
 async fn outlived(peer: Option<&Peer>) -> Ending {

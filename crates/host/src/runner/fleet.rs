@@ -257,12 +257,15 @@ impl<N: Node + Send + 'static> Fleet<N> {
                 }
             }
             LinkEvent::Frame { link, frame } => self.take_frame(link, frame),
-            LinkEvent::Down { link } => {
-                let Link { slots, .. } = self
+            LinkEvent::Down { link, closed } => {
+                let Link { route, slots, .. } = self
                     .links
                     .remove(&link)
                     .expect("a link goes down once, after it was up");
                 for slot in slots {
+                    if let (Route::Node(_), Some(closed)) = (route, closed) {
+                        self.input(slot, Input::LinkFault { link, closed });
+                    }
                     self.input(slot, Input::LinkDown { link });
                 }
             }

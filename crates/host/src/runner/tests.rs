@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gridloom_core::{Instant, Now, Seed, UtcTime, Wake};
-use gridloom_nodes::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
+use gridloom_nodes::{
+    DialId, DiskReply, DiskRequest, Input, LineFault, LinkId, Node, Output, Port, Wire,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -190,12 +192,13 @@ async fn what_is_no_frame_closes_that_link_only() {
         stream.write_all(&bytes).await.unwrap();
         read_to_end(&mut stream).await;
     }
-    let (mut ups, mut frames) = (0, Vec::new());
-    for _ in 0..2 * bad + 1 {
+    let (mut ups, mut frames, mut faults) = (0, Vec::new(), Vec::new());
+    for _ in 0..3 * bad + 1 {
         match next(&mut server.hears).await {
             Input::LinkUp { .. } => ups += 1,
             Input::Frame { frame, .. } => frames.push(frame),
             Input::LinkDown { .. } => {}
+            Input::LinkFault { closed, .. } => faults.push(closed.fault),
             Input::DialFailed { .. } | Input::Disk(_) | Input::Timeout => panic!("not asked for"),
         }
     }
@@ -204,6 +207,7 @@ async fn what_is_no_frame_closes_that_link_only() {
         (bad, vec![vec![7]]),
         "whole frames before it count"
     );
+    assert_eq!(faults, vec![LineFault::NoFrame; bad]);
     assert_eq!(server.net.counts().malformed, bad as u64);
 
     good.write_all(&[0, 0, 0, 2, 4, 2]).await.unwrap();
@@ -276,6 +280,12 @@ async fn a_peer_that_does_not_read_is_cut() {
             next(&mut server.hears).await,
             Input::LinkUp { .. }
         ));
+        let fault = next(&mut server.hears).await;
+        let Input::LinkFault { closed, .. } = fault else {
+            panic!("{fault:?}");
+        };
+        assert_eq!(closed.fault, LineFault::SlowReader);
+        assert_eq!(closed.address, Some(stream.local_addr().unwrap().ip()));
         assert!(matches!(
             next(&mut server.hears).await,
             Input::LinkDown { .. }

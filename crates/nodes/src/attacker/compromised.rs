@@ -113,7 +113,10 @@ impl<N: Node> Node for Compromised<N> {
                 }
                 self.node.handle(input, now);
             }
-            Input::Frame { .. } | Input::DialFailed { .. } | Input::Disk(_) => {
+            Input::Frame { .. }
+            | Input::LinkFault { .. }
+            | Input::DialFailed { .. }
+            | Input::Disk(_) => {
                 self.node.handle(input, now);
             }
         }

@@ -1,11 +1,14 @@
-//! What is carried, with what is known about it: frames, readings with their scores, alarms.
+//! What is carried, with what is known about it: frames and the lines they came by, readings with
+//! their scores, alarms.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gridloom_core::bytes::Reader;
 use gridloom_core::{MeterId, SystemTitle};
 use gridloom_dlms::apdu::LongInvokeId;
 use gridloom_edge::{
-    AlarmKey, AlarmNumber, GatewayId, GatewayStatus, LinkQuality, MeterAlarm, Path, Reasons,
-    Scores, ScreenedReading,
+    AlarmKey, AlarmNumber, ClosedLine, GatewayId, GatewayStatus, LineFault, LinkQuality,
+    MeterAlarm, Path, Reasons, Scores, ScreenedReading,
 };
 
 use super::{EnvelopeError, Source, Uplink, Writer};
@@ -89,6 +92,25 @@ impl Writer {
         }
     }
 
+    /// Nothing, or the fault from 1 and the address with its length.
+    pub(super) fn closed(&mut self, closed: Option<ClosedLine>) {
+        let Some(ClosedLine { fault, address }) = closed else {
+            return self.u8(0);
+        };
+        self.u8(fault.code() + 1);
+        match address {
+            None => self.u8(0),
+            Some(IpAddr::V4(address)) => {
+                self.u8(4);
+                self.0.extend(address.octets());
+            }
+            Some(IpAddr::V6(address)) => {
+                self.u8(16);
+                self.0.extend(address.octets());
+            }
+        }
+    }
+
     pub(super) fn uplink(&mut self, uplink: &Uplink) {
         self.u64(uplink.path);
         self.time(uplink.received);
@@ -154,6 +176,21 @@ impl Source<'_> {
             0 => Ok(value),
             left => Err(EnvelopeError::TooLong(left)),
         }
+    }
+
+    pub(super) fn closed(&mut self) -> Result<Option<ClosedLine>, EnvelopeError> {
+        let impossible = |field| EnvelopeError::Field { field };
+        let Some(code) = self.0.u8()?.checked_sub(1) else {
+            return Ok(None);
+        };
+        let fault = LineFault::from_code(code).ok_or(impossible("line fault"))?;
+        let address = match self.0.u8()? {
+            0 => None,
+            4 => Some(IpAddr::from(Ipv4Addr::from(self.0.array::<4>()?))),
+            16 => Some(IpAddr::from(Ipv6Addr::from(self.0.array::<16>()?))),
+            _ => return Err(impossible("address length")),
+        };
+        Ok(Some(ClosedLine { fault, address }))
     }
 
     pub(super) fn scores(&mut self) -> Result<Scores, EnvelopeError> {

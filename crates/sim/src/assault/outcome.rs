@@ -335,9 +335,9 @@ fn names(incident: &Incident, culprits: &BTreeMap<SystemTitle, MeterId>) -> Opti
                     let first = imbalance.suspects.first()?.meter;
                     Some(culprits.values().any(|meter| *meter == first))
                 }
-                Evidence::Packet { .. } => None,
+                Evidence::Packet { .. } | Evidence::Line { .. } | Evidence::Silence(_) => None,
             }),
-        Subject::Path(_) | Subject::Gateway(_) | Subject::Edge => None,
+        Subject::Path(_) | Subject::Gateway(_) | Subject::Address { .. } | Subject::Edge => None,
     }
 }
 

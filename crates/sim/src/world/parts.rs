@@ -1,11 +1,13 @@
 //! What a world is made of: its plan, its nodes, cables and events, and what can go wrong.
 
+use std::time::Duration;
+
 use gridloom_core::{Seed, UtcTime};
 use gridloom_nodes::{DialId, LinkId};
 use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Trouble};
 use crate::head_end::HeadEndPlan;
 use crate::hosted::{Hosted, Role};
 use crate::link::{Lane, LinkModel};
@@ -83,6 +85,10 @@ pub struct Counters {
     pub links_up: u64,
     /// Nodes that crashed.
     pub crashes: u64,
+    /// Bits that flipped in durable journals.
+    pub bits_flipped: u64,
+    /// Of those, named by the node when it started.
+    pub damage_named: u64,
 }
 
 /// A node in its world.
@@ -116,6 +122,63 @@ pub(super) struct Place {
     /// Timeouts in a row at one moment.
     pub(super) spins: (u64, u32),
     pub(super) cables: Vec<usize>,
+    pub(super) clock: NodeClock,
+}
+
+/// How a node's wall clock differs from the world's. A meter has a clock of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct NodeClock {
+    /// How far it is ahead, without its drift.
+    ahead_ms: i64,
+    /// How much faster it runs, in millionths.
+    ppm: i32,
+    /// Since when, in nanoseconds of the world.
+    since: u64,
+}
+
+impl NodeClock {
+    pub(super) const fn stepped(mut self, by_ms: i64) -> Self {
+        self.ahead_ms += by_ms;
+        self
+    }
+
+    pub(super) fn drifting(self, now: u64, ppm: i32) -> Self {
+        Self {
+            ahead_ms: self.ahead_ms + self.gained_ms(now),
+            ppm,
+            since: now,
+        }
+    }
+
+    fn gained_ms(self, now: u64) -> i64 {
+        let passed_ms = i64::try_from(now.saturating_sub(self.since) / 1_000_000)
+            .expect("a simulation is far below 292 million years");
+        (passed_ms * i64::from(self.ppm)).div_euclid(1_000_000)
+    }
+
+    /// What it shows.
+    pub(super) fn shows(self, start: UtcTime, now: u64) -> UtcTime {
+        let right = start + Duration::from_nanos(now);
+        UtcTime::from_millis(right.as_millis() + self.ahead_ms + self.gained_ms(now))
+    }
+
+    /// When it shows `utc` at last, in nanoseconds of the world.
+    pub(super) fn when(self, start: UtcTime, utc: UtcTime) -> u64 {
+        let past = utc.as_millis() - start.as_millis() - self.ahead_ms;
+        let since_ms = i64::try_from(self.since / 1_000_000).unwrap_or(i64::MAX);
+        let run = past - since_ms;
+        let mut at_ms = if self.ppm == 0 {
+            past
+        } else {
+            since_ms + run * 1_000_000 / (1_000_000 + i64::from(self.ppm))
+        };
+        let to_nanos = |ms: i64| u64::try_from(ms).unwrap_or(0) * 1_000_000;
+        // Rounded: it may show a moment less.
+        while at_ms > 0 && self.shows(start, to_nanos(at_ms)) < utc {
+            at_ms += 1;
+        }
+        to_nanos(at_ms)
+    }
 }
 
 #[derive(Debug)]
@@ -132,6 +195,10 @@ pub(super) struct Cable {
     /// break later than the other, after what was under way to it.
     pub(super) stands: [bool; 2],
     pub(super) dialling: bool,
+    /// Carries nothing from the lower end, or from the upper one.
+    pub(super) muted: [bool; 2],
+    /// Both ends of a stream are about to give it up.
+    pub(super) is_given_up: bool,
     /// From the lower to the upper end, and back.
     pub(super) lanes: [Lane; 2],
 }
@@ -173,7 +240,8 @@ pub(super) enum What {
     },
     Fault {
         age: u32,
-        fault: Fault,
+        /// Its place in the list.
+        fault: usize,
     },
 }
 
@@ -211,6 +279,11 @@ impl Cable {
         }
     }
 
+    /// Whether a connection can come up.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.cut && self.muted == [false; 2]
+    }
+
     /// Whether this connection stands for this end.
     pub(super) fn stands(&self, generation: u32, end: End) -> bool {
         self.generation == generation && self.stands[end as usize]
@@ -231,6 +304,58 @@ pub enum Fault {
     Cut(CableIndex),
     /// It carries again.
     Mend(CableIndex),
+    /// A cable carries nothing in one direction, and tells nobody.
+    Mute(CableIndex, Way),
+    /// It carries both ways again.
+    Unmute(CableIndex),
+    /// A cable becomes another.
+    Degrade(CableIndex, LinkModel),
+    /// It is as it was laid.
+    Restore(CableIndex),
+    /// A disk carries out no writes.
+    Disk(NodeIndex, Trouble),
+    /// It carries them out again. A node that gave its journal up starts anew.
+    Room(NodeIndex),
+    /// A node stops, a bit of its durable journal flips, and it starts again; where it names the
+    /// damage, the bit is put right first. No effect but the restart on one without a journal.
+    Rot(NodeIndex),
+    /// A node's wall clock jumps, by so many milliseconds. Not a meter's, which is its own.
+    Step(NodeIndex, i64),
+    /// A node's wall clock runs faster, by so many millionths.
+    Drift(NodeIndex, i32),
+}
+
+impl Fault {
+    /// What happens, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Crash(_) => "crashes".to_owned(),
+            Self::CrashWriting(_) => "crashes while it writes next".to_owned(),
+            Self::Boot(_) => "starts".to_owned(),
+            Self::Cut(_) => "the cable is cut".to_owned(),
+            Self::Mend(_) => "the cable is mended".to_owned(),
+            Self::Mute(_, Way::Up) => "the cable carries nothing up".to_owned(),
+            Self::Mute(_, Way::Down) => "the cable carries nothing down".to_owned(),
+            Self::Unmute(_) => "the cable carries both ways".to_owned(),
+            Self::Degrade(..) => "the cable gets worse".to_owned(),
+            Self::Restore(_) => "the cable is as good as ever".to_owned(),
+            Self::Disk(_, Trouble::Full) => "the disk is full".to_owned(),
+            Self::Disk(_, Trouble::Failing) => "the disk refuses writes".to_owned(),
+            Self::Disk(_, Trouble::None) | Self::Room(_) => "the disk has room".to_owned(),
+            Self::Rot(_) => "a bit of the journal flips".to_owned(),
+            Self::Step(_, by) => format!("the clock jumps by {by} ms"),
+            Self::Drift(_, ppm) => format!("the clock drifts by {ppm} ppm"),
+        }
+    }
+}
+
+/// A direction of a cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the lower end.
+    Up,
+    /// From the upper end.
+    Down,
 }
 
 impl PartialEq for Event {
@@ -264,6 +389,7 @@ impl Place {
             doomed: false,
             spins: (0, 0),
             cables: Vec::new(),
+            clock: NodeClock::default(),
         }
     }
 }
