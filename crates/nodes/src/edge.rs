@@ -10,7 +10,7 @@ use gridloom_edge::{
     QuarantineError, StatusPage, TrustPage, Verdict,
 };
 use gridloom_store::Spool;
-use gridloom_store::spool::{SpoolConfig, SpoolStatus};
+use gridloom_store::spool::{Gap, SpoolConfig, SpoolStatus};
 
 use gridloom_headend::EdgeKey;
 
@@ -86,6 +86,12 @@ impl EdgeNode {
     /// What waits for the utility.
     pub fn spool(&self) -> SpoolStatus {
         self.keeping.spool().status()
+    }
+
+    /// Named gaps that no head-end sees to yet, and the last ones named, oldest first.
+    pub fn gaps(&self) -> (usize, Vec<Gap>) {
+        let gaps = self.keeping.gaps();
+        (gaps.len(), gaps.shown().copied().collect())
     }
 
     /// Takes part in key changes: believes news of meters' keys that `key` opens, and takes up
@@ -206,6 +212,7 @@ impl EdgeNode {
                 }
                 self.keeping.came(link, first, count, self.has_held);
             }
+            Ok(Message::Gaps(gaps)) => self.keeping.gaps_below(link, gaps, &self.edge, now),
             Ok(Message::LineGone { path, closed }) => {
                 let path = Path {
                     gateway: link.0,
@@ -304,6 +311,7 @@ impl EdgeNode {
                     self.edge.handle_alarm_stored(key);
                 }
             }
+            Ok(Message::GapsTaken(gaps)) => self.keeping.gaps_taken(&gaps, now.instant),
             Ok(Message::Prices(points)) => {
                 for point in points {
                     self.edge.handle_price(point.period, point.end, point.price);
@@ -356,7 +364,7 @@ impl EdgeNode {
     }
 
     /// Translates what the edge wants, and hands the utility what waits for it.
-    fn flush(&mut self, now: Instant) {
+    fn flush(&mut self, now: Now) {
         while let Some(effect) = self.edge.poll_output() {
             match effect {
                 Effect::Down { path, frame } => self.send(
@@ -399,7 +407,7 @@ impl EdgeNode {
         let writes = keys.into_iter().flatten().map(Output::Disk);
         self.outbox.extend(writes);
         if let Some(link) = self.utility {
-            for frame in self.keeping.sendings(now) {
+            for frame in self.keeping.sendings(now.instant) {
                 self.outbox.push_back(Output::Send { link, frame });
             }
         }
@@ -408,6 +416,9 @@ impl EdgeNode {
         let may_tell_held = !self.edge.has_unwritten_quarantine();
         for (link, first, count) in self.keeping.taken(may_tell_held) {
             self.send(link, &Message::Taken { first, count });
+        }
+        for (link, gaps) in self.keeping.gaps_to_tell() {
+            self.send(link, &Message::GapsTaken(gaps));
         }
     }
 }
@@ -502,7 +513,7 @@ impl Node for EdgeNode {
                 }
             }
         }
-        self.flush(now.instant);
+        self.flush(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {

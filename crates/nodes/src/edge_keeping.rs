@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use gridloom_core::Instant;
-use gridloom_edge::{AlarmKey, MeterAlarm, ScreenedReading};
+use gridloom_core::{Instant, Now};
+use gridloom_edge::{AlarmKey, Edge, MeterAlarm, ScreenedReading};
 use gridloom_headend::ReadingKey;
 use gridloom_store::Spool;
-use gridloom_store::spool::{About, Delivery, Lane, SpoolOutcome};
+use gridloom_store::spool::{About, Delivery, Gap, Lane, SpoolOutcome, Whose};
 
 use crate::envelope::carried::{decode_alarm, decode_screened, encode_alarm, encode_screened};
 use crate::envelope::{LIST_MAX, Message};
+use crate::gap_book::GapBook;
 use crate::node::{DiskRequest, LinkId};
 
 /// Readings and alarms that are recognised when they come again. Beyond it a repetition is kept
@@ -52,6 +53,9 @@ pub(crate) struct Keeping {
     owed: BTreeMap<LinkId, VecDeque<Owed>>,
     /// Cells that are written after what the spool had taken when they were asked for.
     cells: VecDeque<(u64, DiskRequest)>,
+    gaps: GapBook,
+    /// Gaps of gateways, which are told once so many entries are durable.
+    gaps_owed: VecDeque<(u64, LinkId, Vec<Gap>)>,
 }
 
 impl Keeping {
@@ -62,6 +66,8 @@ impl Keeping {
             alarms: BTreeMap::new(),
             owed: BTreeMap::new(),
             cells: VecDeque::new(),
+            gaps: GapBook::default(),
+            gaps_owed: VecDeque::new(),
         }
     }
 
@@ -79,7 +85,7 @@ impl Keeping {
             return;
         }
         let about = About {
-            meter: Some(key.meter),
+            whose: Whose::Meter(key.meter),
             time: key.end,
         };
         match self
@@ -104,7 +110,7 @@ impl Keeping {
             return;
         }
         let about = About {
-            meter: Some(alarm.key.meter),
+            whose: Whose::Meter(alarm.key.meter),
             time: alarm.key.time,
         };
         match self.spool.append(Lane::Alarms, about, &encode_alarm(alarm)) {
@@ -132,6 +138,45 @@ impl Keeping {
         }
     }
 
+    /// A gateway had to give frames up. Titles that are registered here become meters; nobody else
+    /// is worth a gap.
+    pub(crate) fn gaps_below(&mut self, link: LinkId, gaps: Vec<Gap>, edge: &Edge, now: Now) {
+        for gap in &gaps {
+            let whose = match gap.whose {
+                Whose::Title(title) => match edge.meter_of(title) {
+                    Some(meter) => Whose::Meter(meter),
+                    None => continue,
+                },
+                known @ (Whose::Meter(_) | Whose::Unknown) => known,
+            };
+            let gap = Gap { whose, ..*gap };
+            self.gaps.name(&mut self.spool, gap, (now.instant, now.utc));
+        }
+        self.gaps_owed.push_back((self.spool.taken(), link, gaps));
+    }
+
+    /// The head-end sees to these gaps.
+    pub(crate) fn gaps_taken(&mut self, gaps: &[Gap], now: Instant) {
+        self.gaps.taken(&mut self.spool, gaps, now);
+    }
+
+    /// What was given up, and is told until somebody sees to it.
+    pub(crate) fn gaps(&self) -> &GapBook {
+        &self.gaps
+    }
+
+    /// Gateways whose gaps are durable here.
+    pub(crate) fn gaps_to_tell(&mut self) -> Vec<(LinkId, Vec<Gap>)> {
+        let durable = self.spool.durable();
+        let mut told = Vec::new();
+        while let Some((_, link, gaps)) =
+            self.gaps_owed.pop_front_if(|(after, ..)| *after <= durable)
+        {
+            told.push((link, gaps));
+        }
+        told
+    }
+
     /// The edge wants a cell written: after what came before it.
     pub(crate) fn remember(&mut self, request: DiskRequest) {
         self.cells.push_back((self.spool.taken(), request));
@@ -150,6 +195,7 @@ impl Keeping {
     /// A gateway is gone; it sends again what it was not told.
     pub(crate) fn gateway_gone(&mut self, link: LinkId) {
         self.owed.remove(&link);
+        self.gaps_owed.retain(|(_, owed, _)| *owed != link);
     }
 
     /// The utility is gone, or back: what it did not answer for goes up again.
@@ -174,6 +220,7 @@ impl Keeping {
         while let Some(some) = self.batch(Lane::Alarms, ALARMS_PER_MESSAGE_MAX, now) {
             frames.push(Message::alarms_of(&some));
         }
+        frames.extend(self.gaps.sendings(&mut self.spool, now));
         while let Some(some) = self.batch(Lane::Readings, LIST_MAX, now) {
             frames.push(Message::screened_of(&some));
         }
@@ -223,9 +270,10 @@ impl Keeping {
     }
 
     /// What the disk is to do now, in this order.
-    pub(crate) fn requests(&mut self, now: Instant) -> Vec<DiskRequest> {
+    pub(crate) fn requests(&mut self, now: Now) -> Vec<DiskRequest> {
+        self.name_given_up(now);
         let mut requests = Vec::new();
-        while let Some(effect) = self.spool.poll_effect(now) {
+        while let Some(effect) = self.spool.poll_effect(now.instant) {
             requests.push(DiskRequest::Spool(effect));
         }
         // While the disk refuses the spool, counters are kept all the same.
@@ -236,18 +284,14 @@ impl Keeping {
         while let Some((_, cell)) = self.cells.pop_front_if(|(after, _)| *after <= through) {
             requests.push(cell);
         }
-        self.forget_given_up();
         requests
     }
 
-    /// What was given up is not waited for any more.
-    fn forget_given_up(&mut self) {
-        let gaps = self.spool.take_gaps();
-        if gaps.is_empty() {
+    /// What was given up is not waited for any more, and named.
+    fn name_given_up(&mut self, now: Now) {
+        let at = (now.instant, now.utc);
+        if !self.gaps.take_from(&mut self.spool, at) {
             return;
-        }
-        for gap in &gaps {
-            tracing::warn!(?gap, "kept no longer, though the utility has it not");
         }
         let spool = &self.spool;
         self.readings.retain(|_, waiting| {

@@ -19,6 +19,7 @@ use gridloom_edge::{
 use gridloom_headend::ReadingKey;
 use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
+use gridloom_store::spool::Gap;
 
 /// The version this program speaks. A peer of another version is refused by name.
 pub const VERSION: u8 = 2;
@@ -29,6 +30,7 @@ const HELLO: u8 = 1;
 const SCREENED: u8 = 13;
 const ALARMS: u8 = 14;
 const SPOOLED: u8 = 19;
+const GAPS: u8 = 30;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -124,6 +126,11 @@ pub enum Message {
     Alarms(Vec<MeterAlarm>),
     /// Head-end to utility to edge: these alarms are durable.
     AlarmsStored(Vec<AlarmKey>),
+    /// Upwards: what a buffer had to give up, to be read from the meters again. It is repeated
+    /// until it is answered.
+    Gaps(Vec<Gap>),
+    /// Downwards: these gaps stand in the durable memory of whoever sees to them.
+    GapsTaken(Vec<Gap>),
     /// Edge to utility: its smoothed trust, of all packets and by gateway.
     Trust {
         /// Of all packets.
@@ -256,6 +263,7 @@ impl Message {
             Self::Screened(readings) => out.list(readings, Writer::screened),
             Self::Alarms(alarms) => out.list(alarms, Writer::alarm),
             Self::AlarmsStored(keys) => out.list(keys, Writer::alarm_key),
+            Self::Gaps(gaps) | Self::GapsTaken(gaps) => out.list(gaps, Writer::gap),
             Self::Trust { edge, gateways } => {
                 out.scores(edge);
                 out.list(gateways, Writer::gateway);
@@ -327,6 +335,11 @@ impl Message {
     /// The bytes of [`Self::Alarms`] with alarms that are encoded already.
     pub(crate) fn alarms_of(alarms: &[Arc<[u8]>]) -> Vec<u8> {
         Writer(vec![VERSION, ALARMS]).elements(alarms)
+    }
+
+    /// The bytes of [`Self::Gaps`] with gaps that are encoded already.
+    pub(crate) fn gaps_of(gaps: &[Arc<[u8]>]) -> Vec<u8> {
+        Writer(vec![VERSION, GAPS]).elements(gaps)
     }
 
     /// Who the sender of an encoded envelope says it is; `None` if it is no greeting.
@@ -413,6 +426,8 @@ impl Message {
             SCREENED => Self::Screened(from.list(Source::screened)?),
             ALARMS => Self::Alarms(from.list(Source::alarm)?),
             15 => Self::AlarmsStored(from.list(Source::alarm_key)?),
+            GAPS => Self::Gaps(from.list(Source::gap)?),
+            31 => Self::GapsTaken(from.list(Source::gap)?),
             16 => Self::Trust {
                 edge: from.scores()?,
                 gateways: from.list(Source::gateway)?,
@@ -470,6 +485,8 @@ impl Message {
             Self::Screened(_) => SCREENED,
             Self::Alarms(_) => ALARMS,
             Self::AlarmsStored(_) => 15,
+            Self::Gaps(_) => GAPS,
+            Self::GapsTaken(_) => 31,
             Self::Trust { .. } => 16,
             Self::Spooled { .. } => SPOOLED,
             Self::Taken { .. } => 18,

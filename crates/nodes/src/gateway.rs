@@ -9,13 +9,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use gridloom_core::{Instant, Now, Wake};
+use gridloom_dlms::security::CipheredApdu;
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{ClosedLine, LinkQuality};
 use gridloom_store::Spool;
-use gridloom_store::spool::{About, Delivery, Lane, SpoolConfig, SpoolOutcome, SpoolStatus};
+use gridloom_store::spool::{
+    About, Delivery, Gap, Lane, SpoolConfig, SpoolOutcome, SpoolStatus, Whose,
+};
 
 use crate::envelope::carried::encode_uplink;
 use crate::envelope::{Message, Role, Uplink};
+use crate::gap_book::GapBook;
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 
 /// What a gateway has carried since it started.
@@ -78,6 +82,7 @@ pub struct GatewayNode {
     uplink: Option<LinkId>,
     meters: BTreeMap<LinkId, Talk>,
     spool: Spool,
+    gaps: GapBook,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
@@ -108,6 +113,7 @@ impl GatewayNode {
             uplink: None,
             meters: BTreeMap::new(),
             spool,
+            gaps: GapBook::default(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
@@ -125,6 +131,11 @@ impl GatewayNode {
     /// What waits for an edge.
     pub fn spool(&self) -> SpoolStatus {
         self.spool.status()
+    }
+
+    /// Named gaps that no edge sees to yet, and the last ones named, oldest first.
+    pub fn gaps(&self) -> (usize, Vec<Gap>) {
+        (self.gaps.len(), self.gaps.shown().copied().collect())
     }
 
     /// Connected meters.
@@ -151,11 +162,13 @@ impl GatewayNode {
     }
 
     fn carry_up(&mut self, uplink: Uplink) {
-        let is_push = wrapper::Frame::decode(&uplink.frame)
-            .is_ok_and(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
-        if is_push {
+        let push = wrapper::Frame::decode(&uplink.frame)
+            .ok()
+            .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
+        if let Some(push) = push {
+            let claimed = CipheredApdu::decode(push.apdu).map(|apdu| Whose::Title(apdu.title));
             let about = About {
-                meter: None,
+                whose: claimed.unwrap_or(Whose::Unknown),
                 time: uplink.received,
             };
             let taken = self
@@ -176,8 +189,18 @@ impl GatewayNode {
     }
 
     /// Sends what waits, several frames in one envelope, and has the disk do what is due.
-    fn pump(&mut self, now: Instant) {
+    fn pump(
+        &mut self,
+        Now {
+            instant: now,
+            utc: wall,
+        }: Now,
+    ) {
+        self.gaps.take_from(&mut self.spool, (now, wall));
         if let Some(link) = self.uplink {
+            for frame in self.gaps.sendings(&mut self.spool, now) {
+                self.outbox.push_back(Output::Send { link, frame });
+            }
             let mut some = Together::default();
             while let Some(delivery) = self.spool.next(Lane::Readings, now) {
                 self.counters.carried_up += 1;
@@ -191,9 +214,6 @@ impl GatewayNode {
         while let Some(effect) = self.spool.poll_effect(now) {
             self.outbox
                 .push_back(Output::Disk(DiskRequest::Spool(effect)));
-        }
-        for gap in self.spool.take_gaps() {
-            tracing::warn!(?gap, "pushes are given up; their meters push them again");
         }
     }
 
@@ -229,6 +249,7 @@ impl GatewayNode {
                     self.spool.acknowledge(Lane::Readings, number, now);
                 }
             }
+            Ok(Message::GapsTaken(gaps)) => self.gaps.taken(&mut self.spool, &gaps, now),
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
                 if let Some(talk) = self.meters.get_mut(&link) {
@@ -321,7 +342,7 @@ impl Node for GatewayNode {
             ) => {}
             Input::Timeout => self.spool.handle_timeout(now.instant),
         }
-        self.pump(now.instant);
+        self.pump(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -361,7 +382,7 @@ impl Together {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridloom_core::{Instant, UtcTime};
+    use gridloom_core::UtcTime;
     use gridloom_edge::LineFault;
 
     const NOW: Now = Now {

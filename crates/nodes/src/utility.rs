@@ -313,6 +313,18 @@ impl UtilityNode {
             Ok(Message::AlarmsStored(keys)) if self.head_end == Some(link) => {
                 self.pass_stored_alarms(&keys);
             }
+            // Without a head-end nobody sees to them: the edge tells them again.
+            Ok(gaps @ Message::Gaps(_)) if self.edges.contains(&link) => {
+                if let Some(head_end) = self.head_end {
+                    self.send(head_end, &gaps);
+                }
+            }
+            // An edge knows its own by their content.
+            Ok(taken @ Message::GapsTaken(_)) if self.head_end == Some(link) => {
+                for edge in self.edges.clone() {
+                    self.send(edge, &taken);
+                }
+            }
             Ok(Message::Trust { edge, gateways }) if self.edges.contains(&link) => {
                 self.trust_of_edges
                     .insert(link, EdgeTrust { edge, gateways });

@@ -241,6 +241,24 @@ impl Disk {
         Some(flip)
     }
 
+    /// Flips a bit of the spool, wherever it is. Whether there was one.
+    pub(crate) fn flip_in_spool(&mut self) -> bool {
+        let all = self.spool_bytes() as u64;
+        if all == 0 {
+            return false;
+        }
+        let mut byte = length_of(below(&mut self.rng, all));
+        let bit = u32::try_from(below(&mut self.rng, 8)).expect("below eight");
+        for bytes in self.spool.values_mut() {
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte ^= 1 << bit;
+                return true;
+            }
+            byte -= bytes.len();
+        }
+        false
+    }
+
     /// Flips it once more.
     pub(crate) fn flip_back(&mut self, flip: Flip) {
         let bytes = self.segments.get_mut(&flip.segment);
@@ -253,7 +271,21 @@ impl Disk {
     fn refuse(&mut self, request: DiskRequest) -> Result<DiskReply, DiskRequest> {
         let words = self.trouble.words();
         match request {
-            DiskRequest::Query { .. } => Err(request),
+            DiskRequest::Query { .. } | DiskRequest::Spool(SpoolEffect::Read { .. }) => {
+                Err(request)
+            }
+            // A full disk takes no bytes, and gives up what it has.
+            DiskRequest::Spool(SpoolEffect::Truncate { .. } | SpoolEffect::Drop { .. })
+                if self.trouble == Trouble::Full =>
+            {
+                Err(request)
+            }
+            DiskRequest::Spool(_) => {
+                if self.trouble == Trouble::Full {
+                    self.tear(request);
+                }
+                Ok(DiskReply::Spool(SpoolOutcome::Failed(words.to_owned())))
+            }
             DiskRequest::Remember { ticket, .. } | DiskRequest::Archive { ticket, .. } => {
                 Ok(DiskReply::Done {
                     ticket,

@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridloom_core::{Instant, MeterId, Wake};
+use gridloom_core::{Instant, UtcTime, Wake};
 
 pub use effect::{SegmentFile, SegmentWrite, SpoolEffect, SpoolOutcome};
-pub use entry::{About, Delivery, Gap, GapCause, Lane};
+pub use entry::{About, Delivery, Gap, GapCause, Lane, Whose};
 pub use segment::ENTRY_BYTES_MAX;
 pub use start::{SpoolRecovery, TornSegment};
 
@@ -44,8 +44,9 @@ pub const GAPS_MAX: usize = 4_096;
 /// An entry that nobody answers is sent again after so long.
 pub const RESEND_AFTER: Duration = Duration::from_secs(60);
 
-/// Tries on one connection. One that was never answered is given up and named: it is what stands
-/// in the way of the others.
+/// Tries of a reading on one connection. One that was never answered is given up and named: it is
+/// what stands in the way of the others. What is more important waits as long as it takes: a
+/// head-end may be away for days.
 pub const TRIES_MAX: u32 = 30;
 
 /// What was acknowledged is written down after so long, unless something else is written before:
@@ -148,6 +149,8 @@ pub struct SpoolStatus {
     pub waiting: u64,
     /// Entries sent and not answered.
     pub in_flight: usize,
+    /// The time of the entry that has waited longest, of those in memory, which come first.
+    pub oldest: Option<UtcTime>,
 }
 
 /// A segment's file.
@@ -229,7 +232,7 @@ pub struct Spool {
     /// What was sent, and when it is due again.
     due: VecDeque<(Instant, Lane, u64)>,
     again: VecDeque<(Lane, u64)>,
-    gaps: BTreeMap<(Lane, GapCause, Option<MeterId>), Gap>,
+    gaps: BTreeMap<(Lane, GapCause, Whose), Gap>,
     counters: SpoolCounters,
 }
 
@@ -436,7 +439,7 @@ impl Spool {
         while let Some((_, lane, number)) = self.due.pop_front_if(|(at, ..)| *at <= now) {
             let tries = self.logs[lane as usize].window.get(number);
             match tries.map(|slot| slot.tries) {
-                Some(tries) if tries >= TRIES_MAX => {
+                Some(tries) if tries >= TRIES_MAX && lane >= Lane::Readings => {
                     let gone = self.logs[lane as usize].window.remove(number);
                     self.lose(lane, GapCause::Unanswered, gone.map(|slot| slot.about));
                     self.settled(lane, now);
@@ -481,6 +484,12 @@ impl Spool {
                 })
                 .sum(),
             in_flight: self.logs.iter().map(|log| log.window.in_flight()).sum(),
+            oldest: self
+                .logs
+                .iter()
+                .filter_map(|log| log.window.get(log.window.oldest()?))
+                .map(|slot| slot.about.time)
+                .min(),
         }
     }
 
@@ -523,7 +532,7 @@ impl Spool {
         self.name(Gap {
             lane,
             cause,
-            meter: about.and_then(|about| about.meter),
+            whose: about.map_or(Whose::Unknown, |about| about.whose),
             from: about.map(|about| about.time),
             to: about.map(|about| about.time),
             entries: 1,
@@ -538,17 +547,17 @@ impl Spool {
             GapCause::Unanswered => &mut self.counters.lost_unanswered,
         };
         *counter += gap.entries;
-        let mut key = (gap.lane, gap.cause, gap.meter);
+        let mut key = (gap.lane, gap.cause, gap.whose);
         if self.gaps.len() >= GAPS_MAX && !self.gaps.contains_key(&key) {
-            key.2 = None;
+            key.2 = Whose::Unknown;
         }
-        let known = self.gaps.entry(key).or_insert(Gap {
-            meter: key.2,
-            entries: 0,
+        let gap = Gap {
+            whose: key.2,
             ..gap
-        });
-        known.from = known.from.zip(gap.from).map(|(a, b)| a.min(b));
-        known.to = known.to.zip(gap.to).map(|(a, b)| a.max(b));
-        known.entries += gap.entries;
+        };
+        let known = self.gaps.entry(key);
+        known
+            .and_modify(|known| *known = known.and(gap))
+            .or_insert(gap);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Seed, UtcTime, seed};
 use gridloom_store::spool::{
     About, Gap, GapCause, Lane, RESEND_AFTER, SegmentFile, Spool, SpoolConfig, SpoolEffect,
-    SpoolError, SpoolOutcome, TRIES_MAX,
+    SpoolError, SpoolOutcome, TRIES_MAX, Whose,
 };
 use rand_core::Rng as _;
 
@@ -21,8 +21,15 @@ const SMALL: SpoolConfig = SpoolConfig {
 
 fn about(meter: u32, minute: i64) -> About {
     About {
-        meter: Some(MeterId(meter)),
+        whose: Whose::Meter(MeterId(meter)),
         time: UtcTime::from_secs(minute * 60),
+    }
+}
+
+fn meter_of(gap: &Gap) -> u32 {
+    match gap.whose {
+        Whose::Meter(meter) => meter.0,
+        other @ (Whose::Unknown | Whose::Title(_)) => panic!("{other:?}"),
     }
 }
 
@@ -254,7 +261,7 @@ fn what_nobody_answers_is_sent_again_and_in_the_end_named() {
     let named = Gap {
         lane: Lane::Readings,
         cause: GapCause::Unanswered,
-        meter: Some(MeterId(7)),
+        whose: Whose::Meter(MeterId(7)),
         from: Some(UtcTime::from_secs(1_800)),
         to: Some(UtcTime::from_secs(1_800)),
         entries: 1,
@@ -298,7 +305,7 @@ fn a_full_spool_gives_up_the_oldest_of_the_lowest_lane_and_names_it() {
                 (Lane::Readings, GapCause::Full),
                 "{gap:?}"
             );
-            let from = i64::from(gap.meter.unwrap().0 - 1) * 60;
+            let from = i64::from(meter_of(&gap) - 1) * 60;
             assert_eq!(gap.from, Some(UtcTime::from_secs(from)));
             let to = gap.to.unwrap().since(UtcTime::from_secs(0)).as_secs() / 60;
             assert!(to < u64::from(first) && to + 3 >= u64::from(first));

@@ -592,7 +592,7 @@ fn a_read_only_disk_is_answered_with_file_and_remedy() {
 #[test]
 fn a_spool_survives_on_a_real_disk() {
     use gridloom_core::{Instant, UtcTime};
-    use gridloom_store::spool::{About, Lane, Spool, SpoolConfig, SpoolOutcome};
+    use gridloom_store::spool::{About, Lane, Spool, SpoolConfig, SpoolOutcome, Whose};
 
     let folder = tempfile::tempdir().unwrap();
     let directory = DataDirectory::open("--data", folder.path()).unwrap();
@@ -602,7 +602,7 @@ fn a_spool_survives_on_a_real_disk() {
         in_flight_max: 1_000,
     };
     let about = About {
-        meter: None,
+        whose: Whose::Unknown,
         time: UtcTime::from_secs(0),
     };
     let now = Instant::ZERO;

@@ -10,8 +10,13 @@ use gridloom_edge::{
     AlarmKey, AlarmNumber, ClosedLine, GatewayId, GatewayStatus, LineFault, LinkQuality,
     MeterAlarm, Path, Reasons, Scores, ScreenedReading,
 };
+use gridloom_store::spool::{Gap, GapCause, Lane, Whose};
 
 use super::{EnvelopeError, Source, Uplink, Writer};
+
+const UNKNOWN: u8 = 0;
+const METER: u8 = 1;
+const TITLE: u8 = 2;
 
 const ALERT: u8 = 1;
 const EVENT: u8 = 2;
@@ -45,6 +50,20 @@ pub(crate) fn encode_alarm(alarm: &MeterAlarm) -> Vec<u8> {
     let mut out = Writer(Vec::with_capacity(alarm.apdu.len() + 64));
     out.alarm(alarm);
     out.0
+}
+
+/// A gap as it stands in an envelope.
+pub(crate) fn encode_gap(gap: &Gap) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(48));
+    out.gap(gap);
+    out.0
+}
+
+/// Reads what [`encode_gap`] wrote.
+pub(crate) fn decode_gap(bytes: &[u8]) -> Result<Gap, EnvelopeError> {
+    let mut from = Source(Reader::new(bytes));
+    let gap = from.gap()?;
+    from.whole(gap)
 }
 
 /// Reads what [`encode_screened`] wrote.
@@ -109,6 +128,31 @@ impl Writer {
                 self.0.extend(address.octets());
             }
         }
+    }
+
+    pub(super) fn gap(&mut self, gap: &Gap) {
+        self.u8(gap.lane.number());
+        self.u8(gap.cause.number());
+        match gap.whose {
+            Whose::Unknown => self.u8(UNKNOWN),
+            Whose::Meter(meter) => {
+                self.u8(METER);
+                self.u32(meter.0);
+            }
+            Whose::Title(title) => {
+                self.u8(TITLE);
+                self.0.extend(title.0);
+            }
+        }
+        match gap.from.zip(gap.to) {
+            Some((from, to)) => {
+                self.u8(1);
+                self.time(from);
+                self.time(to);
+            }
+            None => self.u8(0),
+        }
+        self.u64(gap.entries);
     }
 
     pub(super) fn uplink(&mut self, uplink: &Uplink) {
@@ -227,6 +271,30 @@ impl Source<'_> {
             link.signal_dbm = Some(i16::from_be_bytes(self.0.array()?));
         }
         Ok(link)
+    }
+
+    pub(super) fn gap(&mut self) -> Result<Gap, EnvelopeError> {
+        let impossible = |field| EnvelopeError::Field { field };
+        let lane = Lane::from_number(self.0.u8()?).ok_or(impossible("lane"))?;
+        let cause = GapCause::from_number(self.0.u8()?).ok_or(impossible("gap cause"))?;
+        let whose = match self.0.u8()? {
+            UNKNOWN => Whose::Unknown,
+            METER => Whose::Meter(MeterId(self.0.u32()?)),
+            TITLE => Whose::Title(SystemTitle(self.0.array()?)),
+            _ => return Err(impossible("gap owner")),
+        };
+        let times = self.optional("gap times", |from| Ok((from.time()?, from.time()?)))?;
+        if times.is_some_and(|(from, to)| from > to) {
+            return Err(impossible("gap times"));
+        }
+        Ok(Gap {
+            lane,
+            cause,
+            whose,
+            from: times.map(|(from, _)| from),
+            to: times.map(|(_, to)| to),
+            entries: self.0.u64()?,
+        })
     }
 
     pub(super) fn uplink(&mut self) -> Result<Uplink, EnvelopeError> {

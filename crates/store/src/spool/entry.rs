@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gridloom_core::{MeterId, UtcTime};
+use gridloom_core::{MeterId, SystemTitle, UtcTime};
 
 /// A kind of entry, by importance: what is above goes out first and is given up last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,11 +51,22 @@ impl Lane {
     }
 }
 
+/// Whose an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Whose {
+    /// Nothing tells.
+    Unknown,
+    /// A meter's, as an edge knows that has verified it.
+    Meter(MeterId),
+    /// Whoever bears this title, which a gateway reads off the frame and cannot verify.
+    Title(SystemTitle),
+}
+
 /// What an entry is about, for naming it once it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
-    /// Whose it is; a gateway, which holds no keys, does not know.
-    pub meter: Option<MeterId>,
+    /// Whose it is.
+    pub whose: Whose,
     /// The end of a reading's interval, or when anything else came.
     pub time: UtcTime,
 }
@@ -74,6 +85,8 @@ pub struct Delivery {
 }
 
 /// Why entries are gone that nobody acknowledged.
+///
+/// Its number in an envelope is its place here, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GapCause {
     /// There was no room.
@@ -84,19 +97,56 @@ pub enum GapCause {
     Unanswered,
 }
 
+impl GapCause {
+    /// Every cause.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Damaged, Self::Unanswered];
+
+    /// Its name in figures.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Damaged => "damaged",
+            Self::Unanswered => "unanswered",
+        }
+    }
+
+    /// Its number in envelopes.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The cause with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
 /// Entries that are gone though nobody acknowledged them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gap {
     /// Of which lane.
     pub lane: Lane,
     /// Why.
     pub cause: GapCause,
-    /// Whose they were, if that is known.
-    pub meter: Option<MeterId>,
+    /// Whose they were.
+    pub whose: Whose,
     /// The earliest time they can be about; `None` if nothing tells.
     pub from: Option<UtcTime>,
     /// The latest time they can be about; `None` if nothing tells.
     pub to: Option<UtcTime>,
     /// How many.
     pub entries: u64,
+}
+
+impl Gap {
+    /// This gap and `other`, of the same owner, as one. A time that nothing tells stays untold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            from: self.from.zip(other.from).map(|(a, b)| a.min(b)),
+            to: self.to.zip(other.to).map(|(a, b)| a.max(b)),
+            entries: self.entries.saturating_add(other.entries),
+            ..self
+        }
+    }
 }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use gridloom_core::bytes::Reader;
-use gridloom_core::{MeterId, UtcTime};
+use gridloom_core::{MeterId, SystemTitle, UtcTime};
 
-use super::entry::{About, Lane};
+use super::entry::{About, Lane, Whose};
 use crate::frame::{self, Frame};
 use crate::record::Lsn;
 
@@ -20,8 +20,11 @@ pub(super) const HEADER_BYTES: usize = 4 + 2 + 1 + 8 + 8 + 4;
 
 const MAGIC: [u8; 4] = *b"GLSP";
 const VERSION: u16 = 1;
-/// Whether a meter follows, the meter, the time.
-const ABOUT_BYTES: usize = 1 + 4 + 8;
+/// Of which kind its owner is, the owner in eight bytes, the time.
+const ABOUT_BYTES: usize = 1 + 8 + 8;
+const UNKNOWN: u8 = 0;
+const METER: u8 = 1;
+const TITLE: u8 = 2;
 #[expect(clippy::cast_possible_truncation, reason = "far below 4 GiB")]
 const PAYLOAD_BYTES_MAX: u32 = (ABOUT_BYTES + ENTRY_BYTES_MAX) as u32;
 const ENTRY: u8 = 1;
@@ -67,8 +70,13 @@ impl Item {
         let head = (Lsn(self.number), back, kind);
         frame::encode(head, PAYLOAD_BYTES_MAX, into, |into| match &self.content {
             Content::Entry { about, bytes } => {
-                into.push(u8::from(about.meter.is_some()));
-                into.extend(about.meter.map_or(0, |meter| meter.0).to_be_bytes());
+                let (kind, owner) = match about.whose {
+                    Whose::Unknown => (UNKNOWN, [0; 8]),
+                    Whose::Meter(meter) => (METER, u64::from(meter.0).to_be_bytes()),
+                    Whose::Title(title) => (TITLE, title.0),
+                };
+                into.push(kind);
+                into.extend(owner);
                 into.extend(about.time.as_millis().to_be_bytes());
                 into.extend_from_slice(bytes);
             }
@@ -80,12 +88,17 @@ impl Item {
         let mut from = Reader::new(frame.payload);
         let content = match frame.kind {
             ENTRY => {
-                let has_meter = from.u8().ok()? == 1;
-                let meter = MeterId(from.u32().ok()?);
+                let kind = from.u8().ok()?;
+                let owner: [u8; 8] = from.array().ok()?;
+                let whose = match kind {
+                    UNKNOWN => Whose::Unknown,
+                    METER => Whose::Meter(MeterId(u32::try_from(u64::from_be_bytes(owner)).ok()?)),
+                    TITLE => Whose::Title(SystemTitle(owner)),
+                    _ => return None,
+                };
                 let time = UtcTime::from_millis(from.i64().ok()?);
-                let meter = has_meter.then_some(meter);
                 Content::Entry {
-                    about: About { meter, time },
+                    about: About { whose, time },
                     bytes: from.rest().into(),
                 }
             }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridloom_core::{Instant, MeterId};
+use gridloom_core::Instant;
 
 use super::effect::{SegmentWrite, SpoolEffect, SpoolOutcome};
-use super::entry::{Gap, GapCause, Lane};
+use super::entry::{Gap, GapCause, Lane, Whose};
 use super::segment::{Content, Ending, Item, Scan, encode_header, scan};
 use super::window::Slot;
 use super::{
@@ -379,7 +379,7 @@ impl Spool {
     fn give_up(&mut self, lane: Lane, segment: Segment, found: Scan, now: Instant) {
         self.is_evicting = false;
         let log = &mut self.logs[lane as usize];
-        let mut gaps: BTreeMap<Option<MeterId>, Gap> = BTreeMap::new();
+        let mut gaps: BTreeMap<Whose, Gap> = BTreeMap::new();
         let (mut expected, mut missing) = (segment.first.max(log.window.first()), 0);
         for item in found.items {
             if item.number < expected {
@@ -393,10 +393,10 @@ impl Spool {
             let is_open =
                 item.number >= log.window.end() || log.window.remove(item.number).is_some();
             if is_open {
-                let gap = gaps.entry(about.meter).or_insert(Gap {
+                let gap = gaps.entry(about.whose).or_insert(Gap {
                     lane,
                     cause: GapCause::Full,
-                    meter: about.meter,
+                    whose: about.whose,
                     from: Some(about.time),
                     to: Some(about.time),
                     entries: 0,
@@ -428,7 +428,7 @@ impl Spool {
             self.name(Gap {
                 lane,
                 cause: GapCause::Damaged,
-                meter: None,
+                whose: Whose::Unknown,
                 from: None,
                 to: None,
                 entries,
