@@ -26,6 +26,7 @@ use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
 use crate::metrics::{self, HeadEnd};
 use crate::model::{NodeState, Snapshot};
+use crate::network;
 use crate::screening::SecurityDesk;
 use crate::security::{self, Guardroom};
 use crate::token::OperatorToken;
@@ -160,7 +161,11 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/api/v1/live", get(live))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
-        .with_state(Sources { hub, desk })
+        .with_state(Sources {
+            hub: hub.clone(),
+            desk,
+        })
+        .merge(network::routes(hub))
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
         .merge(security::routes(guardroom))
