@@ -379,8 +379,8 @@ impl EdgeNode {
                         .to_bytes(),
                     },
                 ),
-                Effect::Accept(reading) => self.keeping.accept(&reading),
-                Effect::Alarm(alarm) => self.keeping.alarm(&alarm),
+                Effect::Accept(reading) => self.keeping.accept(&reading, now.instant),
+                Effect::Alarm(alarm) => self.keeping.alarm(&alarm, now.instant),
                 Effect::Remember {
                     ticket,
                     cell,

@@ -77,11 +77,11 @@ impl Keeping {
 
     /// A reading waits for the utility. One that waits already is only sent again; one that
     /// contradicts it waits beside it.
-    pub(crate) fn accept(&mut self, reading: &ScreenedReading) {
+    pub(crate) fn accept(&mut self, reading: &ScreenedReading, now: Instant) {
         let (key, values) = identity(reading);
         let waiting = self.readings.get(&key);
         if let Some(known) = waiting.and_then(|all| all.iter().find(|it| it.values == values)) {
-            self.spool.nudge(Lane::Readings, known.number);
+            self.spool.nudge(Lane::Readings, known.number, now);
             return;
         }
         let about = About {
@@ -104,9 +104,9 @@ impl Keeping {
     }
 
     /// An alarm waits for the head-end; one that waits already is sent again.
-    pub(crate) fn alarm(&mut self, alarm: &MeterAlarm) {
+    pub(crate) fn alarm(&mut self, alarm: &MeterAlarm, now: Instant) {
         if let Some(number) = self.alarms.get(&alarm.key) {
-            self.spool.nudge(Lane::Alarms, *number);
+            self.spool.nudge(Lane::Alarms, *number, now);
             return;
         }
         let about = About {

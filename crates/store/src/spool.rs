@@ -44,6 +44,9 @@ pub const GAPS_MAX: usize = 4_096;
 /// An entry that nobody answers is sent again after so long.
 pub const RESEND_AFTER: Duration = Duration::from_secs(60);
 
+/// One that the tier below brings again goes out again at most so often.
+pub const NUDGE_AFTER: Duration = Duration::from_secs(10);
+
 /// Tries of a reading on one connection. One that was never answered is given up and named: it is
 /// what stands in the way of the others. What is more important waits as long as it takes: a
 /// head-end may be away for days.
@@ -231,7 +234,7 @@ pub struct Spool {
     mark_at: Option<Instant>,
     /// What was sent, and when it is due again.
     due: VecDeque<(Instant, Lane, u64)>,
-    again: VecDeque<(Lane, u64)>,
+    again: [VecDeque<u64>; 5],
     gaps: BTreeMap<(Lane, GapCause, Whose), Gap>,
     counters: SpoolCounters,
 }
@@ -274,7 +277,7 @@ impl Spool {
             retry_at: None,
             mark_at: None,
             due: VecDeque::new(),
-            again: VecDeque::new(),
+            again: Default::default(),
             gaps: BTreeMap::new(),
             counters: SpoolCounters::default(),
         }
@@ -349,15 +352,21 @@ impl Spool {
 
     /// The next entry of a lane to send; `None` if there is none, or enough is in flight.
     pub fn next(&mut self, lane: Lane, now: Instant) -> Option<Delivery> {
-        let at = self.again.iter().position(|(other, _)| *other == lane);
         let log = &mut self.logs[lane as usize];
-        let (number, slot) = match at.and_then(|at| self.again.remove(at)) {
-            Some((_, number)) => (number, log.window.again(number)?),
+        let mut again = None;
+        while let Some(number) = self.again[lane as usize].pop_front() {
+            if log.window.get(number).is_some() {
+                again = Some(number);
+                break;
+            }
+        }
+        let (number, slot) = match again {
+            Some(number) => (number, log.window.again(number, now)?),
             None if log.window.in_flight() >= self.config.in_flight_max => return None,
-            None => log.window.next_unsent()?,
+            None => log.window.next_unsent(now)?,
         };
         self.counters.sent += 1;
-        self.counters.sent_again += u64::from(slot.tries > 1);
+        self.counters.sent_again += u64::from(slot.sendings > 1);
         let delivery = Delivery {
             lane,
             number,
@@ -385,14 +394,19 @@ impl Spool {
             log.window.rewind();
         }
         self.due.clear();
-        self.again.clear();
+        self.again.iter_mut().for_each(VecDeque::clear);
     }
 
-    /// The tier below brought an entry again: if it was sent and not answered, it goes out again.
-    pub fn nudge(&mut self, lane: Lane, number: u64) {
-        let slot = self.logs[lane as usize].window.get(number);
-        if slot.is_some_and(|slot| slot.tries > 0) && !self.again.contains(&(lane, number)) {
-            self.again.push_back((lane, number));
+    /// The tier below brought an entry again: if it was sent a while ago and not answered, it goes
+    /// out again.
+    pub fn nudge(&mut self, lane: Lane, number: u64, now: Instant) {
+        let is_old = |slot: &&mut Slot| slot.sent_at.is_some_and(|at| at + NUDGE_AFTER <= now);
+        let slot = self.logs[lane as usize].window.get_mut(number);
+        if let Some(slot) = slot.filter(is_old)
+            && !slot.is_due
+        {
+            slot.is_due = true;
+            self.again[lane as usize].push_back(number);
         }
     }
 
@@ -436,16 +450,22 @@ impl Spool {
                 self.mark(lane);
             }
         }
-        while let Some((_, lane, number)) = self.due.pop_front_if(|(at, ..)| *at <= now) {
-            let tries = self.logs[lane as usize].window.get(number);
-            match tries.map(|slot| slot.tries) {
-                Some(tries) if tries >= TRIES_MAX && lane >= Lane::Readings => {
-                    let gone = self.logs[lane as usize].window.remove(number);
-                    self.lose(lane, GapCause::Unanswered, gone.map(|slot| slot.about));
-                    self.settled(lane, now);
-                }
-                Some(_) => self.again.push_back((lane, number)),
-                None => {}
+        while let Some((at, lane, number)) = self.due.pop_front_if(|(at, ..)| *at <= now) {
+            let Some(slot) = self.logs[lane as usize].window.get_mut(number) else {
+                continue;
+            };
+            // One that was sent since then has a later deadline.
+            if slot.is_due || slot.sent_at.is_none_or(|sent| sent + RESEND_AFTER != at) {
+                continue;
+            }
+            slot.unanswered += 1;
+            if slot.unanswered >= TRIES_MAX && lane >= Lane::Readings {
+                let gone = self.logs[lane as usize].window.remove(number);
+                self.lose(lane, GapCause::Unanswered, gone.map(|slot| slot.about));
+                self.settled(lane, now);
+            } else {
+                slot.is_due = true;
+                self.again[lane as usize].push_back(number);
             }
         }
     }

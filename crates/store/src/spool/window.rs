@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use gridloom_core::Instant;
+
 use super::entry::About;
 
 /// Consecutive numbers from `first` on.
@@ -22,8 +24,14 @@ pub(super) struct Slot {
     pub(super) about: About,
     pub(super) bytes: Arc<[u8]>,
     pub(super) is_recovered: bool,
-    is_sent: bool,
-    pub(super) tries: u32,
+    /// When it was sent last on this connection.
+    pub(super) sent_at: Option<Instant>,
+    /// How often it was sent on this connection, repetitions that were asked for included.
+    pub(super) sendings: u32,
+    /// How often nobody answered in time on this connection.
+    pub(super) unanswered: u32,
+    /// It waits to be sent again.
+    pub(super) is_due: bool,
 }
 
 impl Slot {
@@ -32,9 +40,19 @@ impl Slot {
             about,
             bytes,
             is_recovered,
-            is_sent: false,
-            tries: 0,
+            sent_at: None,
+            sendings: 0,
+            unanswered: 0,
+            is_due: false,
         }
+    }
+}
+
+impl Slot {
+    fn sent(&mut self, now: Instant) {
+        self.sent_at = Some(now);
+        self.sendings += 1;
+        self.is_due = false;
     }
 }
 
@@ -108,7 +126,7 @@ impl Window {
         let slot = self.slots.get_mut(index)?.take()?;
         self.bytes -= slot.bytes.len();
         self.open -= 1;
-        self.in_flight -= usize::from(slot.is_sent);
+        self.in_flight -= usize::from(slot.sent_at.is_some());
         self.settle();
         Some(slot)
     }
@@ -122,15 +140,14 @@ impl Window {
     }
 
     /// The next entry that was never sent on this connection.
-    pub(super) fn next_unsent(&mut self) -> Option<(u64, &mut Slot)> {
+    pub(super) fn next_unsent(&mut self, now: Instant) -> Option<(u64, &mut Slot)> {
         while self.next_send < self.end() {
             let number = self.next_send;
             self.next_send += 1;
             if self.get(number).is_some() {
                 let index = self.index(number).expect("it was just found");
                 let slot = self.slots[index].as_mut().expect("it was just found");
-                slot.is_sent = true;
-                slot.tries += 1;
+                slot.sent(now);
                 self.in_flight += 1;
                 return Some((number, slot));
             }
@@ -138,19 +155,22 @@ impl Window {
         None
     }
 
-    /// Counts another try of an entry that was sent.
-    pub(super) fn again(&mut self, number: u64) -> Option<&mut Slot> {
-        let index = self.index(number)?;
-        let slot = self.slots.get_mut(index)?.as_mut()?;
-        slot.tries += 1;
+    /// Sends an entry again that was sent.
+    pub(super) fn again(&mut self, number: u64, now: Instant) -> Option<&mut Slot> {
+        let slot = self.get_mut(number)?;
+        slot.sent(now);
         Some(slot)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Slot> {
+        let index = self.index(number)?;
+        self.slots.get_mut(index)?.as_mut()
     }
 
     /// A new connection: everything that is not acknowledged goes out again, in order.
     pub(super) fn rewind(&mut self) {
         for slot in self.slots.iter_mut().flatten() {
-            slot.is_sent = false;
-            slot.tries = 0;
+            *slot = Slot::new(slot.about, Arc::clone(&slot.bytes), slot.is_recovered);
         }
         self.next_send = self.first;
         self.in_flight = 0;
