@@ -165,11 +165,13 @@ mod tests {
     fn told(book: &mut GapBook, spool: &mut Spool) -> Vec<Gap> {
         spool.rewind();
         let frames = book.sendings(spool, NOW.0);
-        let messages = frames.iter().map(|frame| Message::decode(frame).unwrap());
-        messages
-            .flat_map(|message| match message {
-                Message::Gaps(gaps) => gaps,
-                other => panic!("{other:?}"),
+        frames
+            .iter()
+            .flat_map(|frame| {
+                let Ok(Message::Gaps(gaps)) = Message::decode(frame) else {
+                    panic!("{frame:?}");
+                };
+                gaps
             })
             .collect()
     }

@@ -125,6 +125,9 @@ pub(crate) fn render(snapshot: &Snapshot, live_clients: usize, headend: &HeadEnd
 
 struct Page(String);
 
+/// Takes one figure out of a buffer; `None` has no sample.
+type Figure = fn(&BufferView) -> Option<u64>;
+
 impl Page {
     fn headend_up(&mut self, up: u8) {
         self.gauge("gridloom_headend_up", "Whether the head-end answers.");
@@ -199,7 +202,7 @@ impl Page {
         if buffers.is_empty() {
             return;
         }
-        let figures: [(&str, &str, fn(&BufferView) -> Option<u64>); 5] = [
+        let figures: [(&str, &str, Figure); 5] = [
             (
                 "gridloom_buffer_entries",
                 "Records that wait for the tier above.",

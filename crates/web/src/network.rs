@@ -1,13 +1,7 @@
 //! How the network behaves: what waits in the buffers of the tiers.
 
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use gridloom_core::UtcTime;
 use serde::{Serialize, Serializer};
-
-use crate::live::Hub;
 
 /// The network at a moment, beside the console's picture.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -91,14 +85,4 @@ fn text_or_null<S: Serializer>(time: &Option<UtcTime>, to: S) -> Result<S::Ok, S
         Some(time) => to.collect_str(time),
         None => to.serialize_none(),
     }
-}
-
-pub(crate) fn routes(hub: Hub) -> Router {
-    Router::new()
-        .route("/api/v1/network/buffers", get(buffers))
-        .with_state(hub)
-}
-
-async fn buffers(State(hub): State<Hub>) -> Response {
-    Json(&hub.latest().network.buffers).into_response()
 }

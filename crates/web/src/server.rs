@@ -26,7 +26,6 @@ use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
 use crate::metrics::{self, HeadEnd};
 use crate::model::{NodeState, Snapshot};
-use crate::network;
 use crate::screening::SecurityDesk;
 use crate::security::{self, Guardroom};
 use crate::token::OperatorToken;
@@ -161,11 +160,8 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/api/v1/live", get(live))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
-        .with_state(Sources {
-            hub: hub.clone(),
-            desk,
-        })
-        .merge(network::routes(hub))
+        .route("/api/v1/network/buffers", get(buffers))
+        .with_state(Sources { hub, desk })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
         .merge(security::routes(guardroom))
@@ -175,6 +171,10 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
 
 async fn snapshot(State(hub): State<Hub>) -> Response {
     Json(hub.latest().as_ref()).into_response()
+}
+
+async fn buffers(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network.buffers).into_response()
 }
 
 async fn house(
