@@ -1,39 +1,53 @@
 //! The gateway (data concentrator): carries its meters' frames to an edge and the answers back.
 //! It holds no keys and believes nothing.
 //!
-//! A gateway with a backup edge keeps both links and uses one. What it had sent to an edge that is
-//! gone, and no edge has answered, goes to the next one: a frame that comes twice is refused or
-//! stored once. The next edge also hears whose lines these are, so that commands find their way
-//! before the meters speak.
+//! What meters push is kept in a spool until the edge has taken it: it has the readings durable, or
+//! has decided that there are none. What a meter answers to another client is not kept, because its
+//! client has given up waiting by the time it would arrive.
+//!
+//! A gateway with a backup edge keeps both links and uses one. What an edge has taken and not
+//! answered goes to the next one, before what no edge has taken: what comes twice is stored once.
+//! The next edge also hears whose lines these are, so that commands find their way before the
+//! meters speak.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::{Instant, Now, SystemTitle, Wake};
 use gridloom_dlms::security::CipheredApdu;
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{ClosedLine, LinkQuality};
+use gridloom_store::Spool;
+use gridloom_store::spool::{
+    About, Delivery, Gap, Lane, SpoolConfig, SpoolOutcome, SpoolStatus, Whose,
+};
 
+use crate::envelope::carried::encode_uplink;
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
-use crate::node::{Input, LinkId, Node, Output, Port};
+use crate::gap_book::GapBook;
+use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 use crate::paths::{PathAct, Paths, PathsConfig, PathsStatus, Rank};
 
 /// What a gateway has carried since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GatewayCounters {
-    /// Frames from meters sent to the edge.
+    /// Frames from meters sent to the edge, each time they were sent.
     pub carried_up: u64,
     /// Frames from the edge sent to meters.
     pub carried_down: u64,
-    /// Frames given up because the backlog was full; their meters push again.
+    /// Pushes given up because the spool was full, its disk was damaged, or no edge ever took
+    /// them; their meters push again.
     pub backlog_dropped: u64,
+    /// Frames that were no pushes, while no edge was reachable.
+    pub strayed: u64,
     /// Frames for a meter whose link is gone.
     pub undeliverable: u64,
     /// Meters' lines that the host had to close.
     pub lines_closed: u64,
     /// Envelopes from the edge that could not be read.
     pub malformed: u64,
-    /// Frames that were sent once more, to another edge.
+    /// Frames that one edge had taken and another got as well, because nobody answered them.
     pub sent_again: u64,
 }
 
@@ -49,8 +63,9 @@ struct Talk {
     has_spoken: bool,
     /// What the host closed the line for.
     closed: Option<ClosedLine>,
-    /// What it pushed, and no edge has answered; only where there is a backup edge.
-    unanswered: VecDeque<Uplink>,
+    /// What it pushed, and no edge has answered, with the numbers in the spool; only where there
+    /// is a backup edge.
+    unanswered: VecDeque<(u64, Uplink)>,
     /// The title in its last push, which proves nothing.
     claims: Option<SystemTitle>,
     /// The title that it claimed when an edge answered it, which edges do only where they believe.
@@ -93,17 +108,22 @@ pub struct GatewayNode {
     /// It takes no meters, because it has no edge for them.
     has_released: bool,
     meters: BTreeMap<LinkId, Talk>,
-    backlog: VecDeque<Uplink>,
+    spool: Spool,
+    gaps: GapBook,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
 
 impl GatewayNode {
-    /// Frames kept while no edge is reachable. Beyond it the oldest is given up and counted:
-    /// its meter still holds the reading and pushes it again.
-    pub const BACKLOG_MAX: usize = 4_096;
+    /// Bytes kept without a disk while no edge is reachable. Beyond it the oldest frame is given up
+    /// and counted: its meter still holds the reading and pushes it again.
+    pub const MEMORY: SpoolConfig = SpoolConfig {
+        bytes_max: 2 * 1024 * 1024,
+        segment_bytes: 256 * 1024,
+        in_flight_max: 4_096,
+    };
 
-    /// Frames of the backlog in one envelope, and their bytes unless one alone has more; the rest
+    /// Frames in one envelope, and their bytes unless one alone has more; the rest
     /// goes in the next.
     const TOGETHER_MAX: usize = 256;
     const TOGETHER_BYTES_MAX: usize = 256 * 1024;
@@ -115,8 +135,13 @@ impl GatewayNode {
     /// Pushes of all lines together. Further ones are not kept; their meters push them again.
     pub const UNANSWERED_MAX: usize = 16_384;
 
-    /// A gateway called `name`.
+    /// A gateway called `name` that keeps what it has in memory, [`Self::MEMORY`] of it.
     pub fn new(name: String) -> Self {
+        Self::with_spool(name, Spool::in_memory(Self::MEMORY))
+    }
+
+    /// A gateway called `name` that keeps what meters push in `spool`.
+    pub fn with_spool(name: String, spool: Spool) -> Self {
         // Of one edge nothing is asked: its link stands or does not.
         let alone = PathsConfig {
             heartbeat_every: None,
@@ -132,7 +157,8 @@ impl GatewayNode {
             released_at: None,
             has_released: false,
             meters: BTreeMap::new(),
-            backlog: VecDeque::new(),
+            spool,
+            gaps: GapBook::default(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
@@ -165,7 +191,21 @@ impl GatewayNode {
 
     /// What it has carried.
     pub fn counters(&self) -> GatewayCounters {
-        self.counters
+        let spool = self.spool.status().counters;
+        GatewayCounters {
+            backlog_dropped: spool.lost_full + spool.lost_damaged + spool.lost_unanswered,
+            ..self.counters
+        }
+    }
+
+    /// What waits for an edge.
+    pub fn spool(&self) -> SpoolStatus {
+        self.spool.status()
+    }
+
+    /// Named gaps that no edge sees to yet, and the last ones named, oldest first.
+    pub fn gaps(&self) -> (usize, Vec<Gap>) {
+        (self.gaps.len(), self.gaps.shown().copied().collect())
     }
 
     /// Connected meters.
@@ -191,57 +231,51 @@ impl GatewayNode {
         }
     }
 
-    /// A push that is sent up is kept until an edge answers it.
-    fn keep(&mut self, uplink: &Uplink) {
+    /// A push that is to go up is kept until an edge answers it.
+    fn keep(&mut self, number: u64, uplink: Uplink, claims: Option<SystemTitle>) {
         let line = LinkId(uplink.path);
         let Some(talk) = self.meters.get_mut(&line).filter(|_| self.has_backup) else {
             return;
         };
-        let Ok(frame) = wrapper::Frame::decode(&uplink.frame) else {
-            return;
-        };
-        if frame.destination != WPort::PRE_ESTABLISHED_CLIENT {
-            return;
-        }
-        talk.claims = CipheredApdu::decode(frame.apdu).ok().map(|it| it.title);
+        talk.claims = claims;
         if talk.unanswered.len() >= Self::UNANSWERED_PER_LINE_MAX {
             talk.unanswered.pop_front();
             self.unanswered -= 1;
         }
         if self.unanswered < Self::UNANSWERED_MAX {
-            talk.unanswered.push_back(uplink.clone());
+            talk.unanswered.push_back((number, uplink));
             self.unanswered += 1;
         }
     }
 
-    /// Another edge has the meters now, or none: it hears whose lines they are, and gets what
-    /// the one before did not answer.
+    /// Another edge has the meters now, or none: it hears whose lines they are, and gets what the
+    /// one before has taken and did not answer. What none has taken follows from the spool.
     fn move_to(&mut self, from: Option<LinkId>, to: Option<LinkId>) {
         self.uplink = to;
+        self.spool.rewind();
         if let Some(link) = from {
             self.send(link, &Message::Duty { is_active: false });
         }
-        let Some(link) = to else {
+        let Some(link) = to.filter(|_| self.has_backup) else {
             return;
         };
-        if self.has_backup {
-            self.send(link, &Message::Duty { is_active: true });
-            let lines = self.meters.iter();
-            let lines: Vec<(u64, SystemTitle)> = lines
-                .filter_map(|(line, talk)| Some((line.0, talk.is_known_as?)))
-                .collect();
-            for some in lines.chunks(LIST_MAX) {
-                self.send(link, &Message::Lines(some.to_vec()));
-            }
-            let again: Vec<Uplink> = self
-                .meters
-                .values()
-                .flat_map(|talk| talk.unanswered.iter().cloned())
-                .collect();
-            self.counters.sent_again += again.len() as u64;
-            self.send_together(link, again);
+        self.send(link, &Message::Duty { is_active: true });
+        let lines = self.meters.iter();
+        let lines: Vec<(u64, SystemTitle)> = lines
+            .filter_map(|(line, talk)| Some((line.0, talk.is_known_as?)))
+            .collect();
+        for some in lines.chunks(LIST_MAX) {
+            self.send(link, &Message::Lines(some.to_vec()));
         }
-        self.carry_backlog_up(link);
+        let unanswered = self.meters.values().flat_map(|talk| &talk.unanswered);
+        let again: Vec<Uplink> = unanswered
+            .filter(|(number, _)| !self.spool.holds(Lane::Readings, *number))
+            .map(|(_, uplink)| uplink.clone())
+            .collect();
+        self.counters.sent_again += again.len() as u64;
+        for uplink in again {
+            self.send(link, &Message::Uplink(uplink));
+        }
     }
 
     /// Notes since when there is no edge, and lets the meters go in time.
@@ -304,42 +338,66 @@ impl GatewayNode {
     }
 
     fn carry_up(&mut self, uplink: Uplink) {
-        if let Some(link) = self.uplink {
-            self.counters.carried_up += 1;
-            self.keep(&uplink);
-            self.send(link, &Message::Uplink(uplink));
-            return;
-        }
-        if self.backlog.len() >= Self::BACKLOG_MAX {
-            self.backlog.pop_front();
-            self.counters.backlog_dropped += 1;
-        }
-        self.backlog.push_back(uplink);
-    }
-
-    /// What waited goes up, several frames in one envelope.
-    fn carry_backlog_up(&mut self, link: LinkId) {
-        let waiting = std::mem::take(&mut self.backlog);
-        self.counters.carried_up += waiting.len() as u64;
-        for uplink in &waiting {
-            self.keep(uplink);
-        }
-        self.send_together(link, waiting);
-    }
-
-    fn send_together(&mut self, link: LinkId, waiting: impl IntoIterator<Item = Uplink>) {
-        let mut waiting = waiting.into_iter().peekable();
-        while waiting.peek().is_some() {
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while some.len() < Self::TOGETHER_MAX
-                && let Some(uplink) = waiting.next_if(|next| {
-                    some.is_empty() || bytes + next.frame.len() <= Self::TOGETHER_BYTES_MAX
-                })
-            {
-                bytes += uplink.frame.len();
-                some.push(uplink);
+        let push = wrapper::Frame::decode(&uplink.frame)
+            .ok()
+            .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
+        if let Some(push) = push {
+            let claims = CipheredApdu::decode(push.apdu).map(|apdu| apdu.title).ok();
+            let about = About {
+                whose: claims.map_or(Whose::Unknown, Whose::Title),
+                time: uplink.received,
+            };
+            let taken = self
+                .spool
+                .append(Lane::Readings, about, &encode_uplink(&uplink));
+            match taken {
+                Ok(number) => self.keep(number, uplink, claims),
+                Err(error) => tracing::warn!(%error, "a push is given up"),
             }
-            self.send(link, &Message::Uplinks(some));
+        } else if let Some(link) = self.uplink {
+            self.counters.carried_up += 1;
+            self.outbox.push_back(Output::Send {
+                link,
+                frame: Message::Uplink(uplink).encode(),
+            });
+        } else {
+            self.counters.strayed += 1;
+        }
+    }
+
+    /// Sends what waits, several frames in one envelope, and has the disk do what is due.
+    fn pump(
+        &mut self,
+        Now {
+            instant: now,
+            utc: wall,
+        }: Now,
+    ) {
+        self.gaps.take_from(&mut self.spool, (now, wall));
+        if let Some(link) = self.uplink {
+            for frame in self.gaps.sendings(&mut self.spool, now) {
+                self.outbox.push_back(Output::Send { link, frame });
+            }
+            let mut some = Together::default();
+            while let Some(delivery) = self.spool.next(Lane::Readings, now) {
+                self.counters.carried_up += 1;
+                if !some.has_room_for(&delivery) {
+                    self.send_up(link, std::mem::take(&mut some));
+                }
+                some.push(delivery);
+            }
+            self.send_up(link, some);
+        }
+        while let Some(effect) = self.spool.poll_effect(now) {
+            self.outbox
+                .push_back(Output::Disk(DiskRequest::Spool(effect)));
+        }
+    }
+
+    fn send_up(&mut self, link: LinkId, some: Together) {
+        if !some.frames.is_empty() {
+            let frame = Message::spooled_of(some.first, &some.frames);
+            self.outbox.push_back(Output::Send { link, frame });
         }
     }
 
@@ -363,6 +421,12 @@ impl GatewayNode {
 
     fn carry_down(&mut self, edge: LinkId, frame: &[u8], now: Instant) {
         match Message::decode(frame) {
+            Ok(Message::Taken { first, count }) => {
+                for number in first..first + u64::from(count) {
+                    self.spool.acknowledge(Lane::Readings, number, now);
+                }
+            }
+            Ok(Message::GapsTaken(gaps)) => self.gaps.taken(&mut self.spool, &gaps, now),
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
                 if let Some(talk) = self.meters.get_mut(&link) {
@@ -447,19 +511,33 @@ impl Node for GatewayNode {
                     return;
                 }
                 let known = self.note_answer(link, &frame, now.instant);
-                let uplink = Uplink {
+                self.carry_up(Uplink {
                     path: link.0,
                     received: now.utc,
                     link: known,
                     frame,
-                };
-                self.carry_up(uplink);
+                });
             }
-            Input::Disk(_) => {}
-            Input::Timeout => self.paths.handle_timeout(now.instant),
+            Input::Disk(DiskReply::Spool(outcome)) => {
+                if let SpoolOutcome::Failed(error) = &outcome {
+                    tracing::error!(%error, "the gateway's spool; again soon");
+                }
+                self.spool.handle(outcome, now.instant);
+            }
+            Input::Disk(
+                DiskReply::Done { .. }
+                | DiskReply::Ledger(_)
+                | DiskReply::Answer { .. }
+                | DiskReply::Operations { .. },
+            ) => {}
+            Input::Timeout => {
+                self.paths.handle_timeout(now.instant);
+                self.spool.handle_timeout(now.instant);
+            }
         }
         self.follow_paths();
         self.release(now.instant);
+        self.pump(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -468,17 +546,46 @@ impl Node for GatewayNode {
 
     fn wake(&self) -> Wake {
         let release = self.released_at.filter(|_| !self.has_released);
-        self.paths.wake().earliest(Wake {
+        let release = Wake {
             instant: release.map(|at| (at, "let the meters go")),
             utc: None,
-        })
+        };
+        self.spool
+            .wake()
+            .earliest(self.paths.wake())
+            .earliest(release)
+    }
+}
+
+/// Frames of one envelope, with consecutive numbers.
+#[derive(Debug, Default)]
+struct Together {
+    first: u64,
+    frames: Vec<Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Together {
+    fn has_room_for(&self, delivery: &Delivery) -> bool {
+        self.frames.is_empty()
+            || (self.first + self.frames.len() as u64 == delivery.number
+                && self.frames.len() < GatewayNode::TOGETHER_MAX
+                && self.bytes + delivery.bytes.len() <= GatewayNode::TOGETHER_BYTES_MAX)
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        if self.frames.is_empty() {
+            self.first = delivery.number;
+        }
+        self.bytes += delivery.bytes.len();
+        self.frames.push(delivery.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridloom_core::{Instant, UtcTime};
+    use gridloom_core::UtcTime;
     use gridloom_edge::LineFault;
 
     const NOW: Now = Now {
@@ -501,56 +608,103 @@ mod tests {
         Input::LinkUp { link, port }
     }
 
+    fn push(byte: u8) -> Vec<u8> {
+        wrapper::Frame {
+            source: WPort::MANAGEMENT,
+            destination: WPort::PRE_ESTABLISHED_CLIENT,
+            apdu: &[byte],
+        }
+        .to_bytes()
+    }
+
     fn from_meter(byte: u8) -> Input {
         Input::Frame {
             link: METER,
-            frame: vec![byte],
+            frame: push(byte),
         }
     }
 
-    fn uplinks(outputs: &[Output]) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
+    /// What goes up to be kept: the number of the first, and the frames.
+    fn spooled(outputs: &[Output]) -> Vec<(u64, Vec<Vec<u8>>)> {
+        let mut spooled = Vec::new();
         for output in outputs {
-            let Output::Send { link: EDGE, frame } = output else {
-                continue;
-            };
-            let uplinks = match Message::decode(frame) {
-                Ok(Message::Uplink(uplink)) => vec![uplink],
-                Ok(Message::Uplinks(uplinks)) => uplinks,
-                _ => continue,
-            };
-            for uplink in uplinks {
-                assert_eq!(uplink.path, METER.0);
-                frames.push(uplink.frame);
+            if let Output::Send { link: EDGE, frame } = output
+                && let Ok(Message::Spooled { first, uplinks }) = Message::decode(frame)
+            {
+                assert!(uplinks.iter().all(|uplink| uplink.path == METER.0));
+                let frames = uplinks.into_iter().map(|uplink| uplink.frame);
+                spooled.push((first, frames.collect()));
             }
         }
-        frames
+        spooled
+    }
+
+    fn taken(first: u64, count: u16) -> Input {
+        Input::Frame {
+            link: EDGE,
+            frame: Message::Taken { first, count }.encode(),
+        }
     }
 
     #[test]
-    fn frames_wait_for_an_edge_and_keep_their_order() {
+    fn pushes_wait_for_an_edge_keep_their_order_and_come_again_until_they_are_taken() {
         let mut node = GatewayNode::new("gw-1".into());
         give(&mut node, up(METER, Port::Down));
         for byte in 0..3 {
             assert_eq!(give(&mut node, from_meter(byte)), []);
         }
         let sent = give(&mut node, up(EDGE, Port::Up));
-        assert_eq!(uplinks(&sent), [[0], [1], [2]]);
-        assert_eq!(uplinks(&give(&mut node, from_meter(3))), [[3]]);
+        let first = (1, (0..3).map(push).collect::<Vec<_>>());
+        assert_eq!(spooled(&sent), [first]);
+        let sent = give(&mut node, from_meter(3));
+        assert_eq!(spooled(&sent), [(4, vec![push(3)])]);
+        give(&mut node, taken(1, 2));
+        give(&mut node, taken(4, 1));
+        give(&mut node, Input::LinkDown { link: EDGE });
+        let sent = give(&mut node, up(EDGE, Port::Up));
+        assert_eq!(spooled(&sent), [(3, vec![push(2)])]);
+        assert_eq!(node.counters().carried_up, 5);
+    }
+
+    #[test]
+    fn a_push_goes_to_the_disk_too_and_an_answer_does_not() {
+        let (spool, _) = Spool::recover(SpoolConfig::default(), Vec::new());
+        let mut node = GatewayNode::with_spool("gw-1".into(), spool);
+        give(&mut node, up(METER, Port::Down));
+        assert!(matches!(
+            give(&mut node, from_meter(1))[..],
+            [Output::Disk(DiskRequest::Spool(_))]
+        ));
+        let answer = wrapper::Frame {
+            source: WPort::MANAGEMENT,
+            destination: WPort::PUBLIC_CLIENT,
+            apdu: &[1],
+        };
+        let answer = Input::Frame {
+            link: METER,
+            frame: answer.to_bytes(),
+        };
+        assert_eq!(give(&mut node, answer), []);
+        assert_eq!(node.counters().strayed, 1);
     }
 
     #[test]
     fn a_full_backlog_gives_up_its_oldest_and_counts_it() {
         let mut node = GatewayNode::new("gw-1".into());
         give(&mut node, up(METER, Port::Down));
-        for _ in 0..=GatewayNode::BACKLOG_MAX {
+        let mut pushed = 0;
+        while node.counters().backlog_dropped == 0 {
             give(&mut node, from_meter(1));
+            pushed += 1;
+            assert!(pushed < 1_000_000, "there is a bound");
         }
-        assert_eq!(node.counters().backlog_dropped, 1);
-        assert_eq!(
-            uplinks(&give(&mut node, up(EDGE, Port::Up))).len(),
-            GatewayNode::BACKLOG_MAX
-        );
+        // The gap's name lies there too, and displaced another one.
+        assert!(node.gaps().0 == 1 && node.spool().waiting < pushed);
+        assert!(node.spool().bytes <= GatewayNode::MEMORY.bytes_max);
+        let sent = spooled(&give(&mut node, up(EDGE, Port::Up)));
+        let count: usize = sent.iter().map(|(_, frames)| frames.len()).sum();
+        assert_eq!(count, GatewayNode::MEMORY.in_flight_max);
+        assert!(sent[0].0 > 1, "the oldest is gone");
     }
 
     #[test]
@@ -639,7 +793,7 @@ mod tests {
 
     const BACKUP: LinkId = LinkId(10);
 
-    fn push(byte: u8) -> Vec<u8> {
+    fn sealed(byte: u8) -> Vec<u8> {
         let mut apdu = Vec::new();
         let title = SystemTitle(*b"GLMmetr1");
         let keys = gridloom_dlms::security::Keys::new([1; 16], [2; 16]);
@@ -659,21 +813,29 @@ mod tests {
 
     /// What is said on a link, without heartbeats.
     fn said(outputs: &[Output], on: LinkId) -> Vec<Message> {
-        let sent = outputs.iter().filter_map(|output| match output {
-            Output::Send { link, frame } if *link == on => Message::decode(frame).ok(),
-            _ => None,
-        });
-        sent.filter(|it| !matches!(it, Message::Heartbeat { .. }))
-            .collect()
+        let mut said = Vec::new();
+        for output in outputs {
+            if let Output::Send { link, frame } = output
+                && *link == on
+                && let Ok(message) = Message::decode(frame)
+                && !matches!(message, Message::Heartbeat { .. })
+            {
+                said.push(message);
+            }
+        }
+        said
     }
 
     fn frames(messages: &[Message]) -> Vec<Vec<u8>> {
-        let uplinks = messages.iter().flat_map(|message| match message {
-            Message::Uplink(uplink) => vec![uplink.clone()],
-            Message::Uplinks(uplinks) => uplinks.clone(),
-            _ => Vec::new(),
-        });
-        uplinks.map(|uplink| uplink.frame).collect()
+        let mut frames = Vec::new();
+        for message in messages {
+            if let Message::Uplink(uplink) = message {
+                frames.push(uplink.frame.clone());
+            } else if let Message::Spooled { uplinks, .. } = message {
+                frames.extend(uplinks.iter().map(|uplink| uplink.frame.clone()));
+            }
+        }
+        frames
     }
 
     fn answer(edge: LinkId) -> Input {
@@ -701,18 +863,28 @@ mod tests {
         assert_eq!(said(&sent, BACKUP), [hello, duty(false)]);
         give(&mut node, up(METER, Port::Down));
         for byte in 1..=3 {
-            let frame = push(byte);
+            let frame = sealed(byte);
             let sent = give(&mut node, Input::Frame { link: METER, frame });
-            assert_eq!(frames(&said(&sent, EDGE)), [push(byte)]);
+            assert_eq!(frames(&said(&sent, EDGE)), [sealed(byte)]);
             assert_eq!(said(&sent, BACKUP), []);
         }
         // The first is answered, so the edge believes its title.
         assert_eq!(give(&mut node, answer(EDGE)).len(), 1);
+        // It has taken two, and answers no more.
+        give(&mut node, taken(1, 2));
         let sent = said(&give(&mut node, Input::LinkDown { link: EDGE }), BACKUP);
         let lines = Message::Lines(vec![(METER.0, SystemTitle(*b"GLMmetr1"))]);
         assert_eq!(sent[..2], [duty(true), lines]);
-        assert_eq!(frames(&sent), [push(2), push(3)]);
-        assert_eq!(node.counters().sent_again, 2);
+        assert_eq!(frames(&sent), [sealed(2), sealed(3)]);
+        assert_eq!(node.counters().sent_again, 1, "the other is in the spool");
+        let all = Message::Taken { first: 3, count: 1 }.encode();
+        give(
+            &mut node,
+            Input::Frame {
+                link: BACKUP,
+                frame: all,
+            },
+        );
         // And once more the same way back.
         give(&mut node, answer(BACKUP));
         let later = Now {
@@ -730,7 +902,7 @@ mod tests {
         let sent = drain(&mut node);
         assert_eq!(said(&sent, BACKUP), [duty(false)]);
         assert_eq!(said(&sent, EDGE)[0], duty(true));
-        assert_eq!(frames(&said(&sent, EDGE)), [push(3)]);
+        assert_eq!(frames(&said(&sent, EDGE)), [sealed(3)]);
         // The edge before may still answer.
         assert_eq!(give(&mut node, answer(BACKUP)).len(), 1);
     }
@@ -745,7 +917,7 @@ mod tests {
             &mut node,
             Input::Frame {
                 link: METER,
-                frame: push(1),
+                frame: sealed(1),
             },
         );
         let sent = said(&give(&mut node, Input::LinkDown { link: EDGE }), BACKUP);

@@ -10,7 +10,7 @@ use gridloom_nodes::{
     ArchiveNode, AttackerNode, Compromised, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode,
     Node, Output, Tap, UtilityMemory, UtilityNode,
 };
-use gridloom_store::LedgerConfig;
+use gridloom_store::{LedgerConfig, SpoolConfig};
 
 use crate::attack::AttackPlan;
 use crate::disk::Disk;
@@ -47,6 +47,7 @@ pub enum Hosted {
 pub(crate) struct Blueprint {
     pub(crate) town: Arc<Town>,
     pub(crate) ledger: LedgerConfig,
+    pub(crate) spool: SpoolConfig,
     pub(crate) head_end: Option<HeadEndPlan>,
     pub(crate) attack: AttackPlan,
     pub(crate) alternates: Option<Alternates>,
@@ -118,7 +119,7 @@ impl Blueprint {
                 }
             }
             Role::Gateway(number) => {
-                let mut node = GatewayNode::new(name);
+                let mut node = GatewayNode::with_spool(name, disk.spool(self.spool));
                 if let Some(alternates) = self.alternates {
                     node = node
                         .with_backup(alternates.gateway)
@@ -140,7 +141,8 @@ impl Blueprint {
                     self.town.edge()
                 };
                 let edge = Edge::new(config, self.town.registry(), &memory);
-                let mut node = EdgeNode::new(name, edge);
+                let spool = disk.spool(self.spool);
+                let mut node = EdgeNode::new(name, edge).with_spool(spool);
                 if self.head_end.is_some() {
                     node = node
                         .with_edge_key(head_end::edge_key(), cell, now)

@@ -67,6 +67,7 @@ pub(super) struct RawGateway {
     name: Option<String>,
     pub(super) listen: Option<String>,
     edge: Option<String>,
+    pub(super) buffer_mib: Option<u64>,
     /// The primary and the backup, in place of `edge`.
     edges: Option<Vec<String>>,
     heartbeat_ms: Option<u64>,
@@ -81,6 +82,7 @@ pub(super) struct RawEdge {
     name: Option<String>,
     pub(super) listen: Option<String>,
     utility: Option<String>,
+    pub(super) buffer_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
