@@ -258,7 +258,8 @@ impl Object {
         }
     }
 
-    fn type_id(&self) -> Option<TypeId> {
+    /// The type that carries this element with or without its time; `None` if there is none.
+    pub fn type_id(&self) -> Option<TypeId> {
         let tag = match self.time {
             Some(_) => Tag::Cp56,
             None => Tag::None,

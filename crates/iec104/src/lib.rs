@@ -4,6 +4,7 @@ mod asdu;
 mod cause;
 mod command;
 mod frame;
+mod link;
 mod time;
 mod type_id;
 mod value;
@@ -15,6 +16,7 @@ pub use command::{
     Qpm, Reset, Stage, StepDirection,
 };
 pub use frame::{APDU_MAX, ASDU_MAX, Frame, FrameError, Framer, Sequence, Unnumbered};
+pub use link::{CloseReason, Link, LinkOutput, Role, Timing, TimingError};
 pub use time::Cp56Time2a;
 pub use type_id::TypeId;
 pub use value::{CounterReading, DoublePoint, Normalized, Quality, Value, ValueKind};
