@@ -5,6 +5,8 @@ mod cause;
 mod command;
 mod frame;
 mod link;
+mod master;
+mod outstation;
 mod time;
 mod type_id;
 mod value;
@@ -17,6 +19,16 @@ pub use command::{
 };
 pub use frame::{APDU_MAX, ASDU_MAX, Frame, FrameError, Framer, Sequence, Unnumbered};
 pub use link::{CloseReason, Link, LinkOutput, Role, Timing, TimingError};
+pub use master::{
+    CommandTime, Event, JOBS_MAX, LINKS_MAX, LinkId, LinkStatus, Master, MasterConfig, MasterError,
+    Order, Outcome, Output as MasterOutput, RequestId, Routine, Task, Update,
+};
+pub use outstation::{
+    Answer, CONNECTIONS_MAX, ClockPolicy, ConnectionId, Control, ControlMode, Delivery, EVENTS_MAX,
+    EventTime, Groups, Notice, Origin, Output as OutstationOutput, Outstation, OutstationConfig,
+    OutstationError, POINTS_MAX, Point, REPLIES_MAX, REQUESTS_MAX, Request, SCANS_MAX,
+    SelectionEnd, Token,
+};
 pub use time::Cp56Time2a;
 pub use type_id::TypeId;
 pub use value::{CounterReading, DoublePoint, Normalized, Quality, Value, ValueKind};

@@ -173,10 +173,7 @@ fn every_timer_at_its_time() {
             "t1 for TESTFR, which their question does not answer",
             || {
                 let mut link = open(Role::Controlling);
-                assert_eq!(
-                    tick(&mut link, at(20)),
-                    [transmit(u(Unnumbered::TestAct))]
-                );
+                assert_eq!(tick(&mut link, at(20)), [transmit(u(Unnumbered::TestAct))]);
                 feed(&mut link, &u(Unnumbered::TestAct), at(30));
                 link
             },
@@ -240,10 +237,7 @@ fn k_frames_and_no_more() {
         assert_eq!(drain(&mut link), [transmit(i(n, 0))]);
     }
     assert!(!link.can_send());
-    assert_eq!(
-        feed(&mut link, &s(5), at(2)),
-        [LinkOutput::Acknowledged(5)]
-    );
+    assert_eq!(feed(&mut link, &s(5), at(2)), [LinkOutput::Acknowledged(5)]);
     assert!(link.can_send());
     assert_eq!(feed(&mut link, &s(5), at(2)), [], "twice is no news");
 }
@@ -268,7 +262,7 @@ fn numbers_go_round() {
 
 #[test]
 fn frames_out_of_place_end_the_connection() {
-    use CloseReason::{Unexpected, Frame as Bad, ReceiveSequence, SendSequence};
+    use CloseReason::{Frame as Bad, ReceiveSequence, SendSequence, Unexpected};
     use Role::{Controlled, Controlling};
     let sequence = Sequence::new;
     let gap = |expected, got| SendSequence {
@@ -283,24 +277,73 @@ fn frames_out_of_place_end_the_connection() {
     type Case = (&'static str, Link, Vec<u8>, CloseReason);
     let cases: Vec<Case> = vec![
         ("data before STARTDT", open(Controlled), i(0, 0), Unexpected),
-        ("data nobody started", open(Controlling), i(0, 0), Unexpected),
+        (
+            "data nobody started",
+            open(Controlling),
+            i(0, 0),
+            Unexpected,
+        ),
         ("a lost frame", started(Controlled), i(1, 0), gap(0, 1)),
-        ("a doubled frame", started(Controlled), [i(0, 0), i(0, 0)].concat(), gap(1, 0)),
+        (
+            "a doubled frame",
+            started(Controlled),
+            [i(0, 0), i(0, 0)].concat(),
+            gap(1, 0),
+        ),
         ("N(R) of the future", started(Controlled), s(1), beyond(1)),
-        ("N(R) of the past", started(Controlling), s(32_767), beyond(32_767)),
-        ("N(R) in an I-frame", started(Controlling), i(0, 3), beyond(3)),
-        ("STARTDT to the one who asks", open(Controlling), u(Unnumbered::StartAct), Unexpected),
-        ("a confirmation unasked", open(Controlling), u(Unnumbered::StartCon), Unexpected),
-        ("STOPDT con unasked", started(Controlling), u(Unnumbered::StopCon), Unexpected),
-        ("no frame", open(Controlled), vec![0x68, 4, 3, 0, 0, 0], Bad(FrameError::Control([3, 0, 0, 0]))),
-        ("no IEC 104", open(Controlled), b"SSH-2".to_vec(), Bad(FrameError::Start(b'S'))),
+        (
+            "N(R) of the past",
+            started(Controlling),
+            s(32_767),
+            beyond(32_767),
+        ),
+        (
+            "N(R) in an I-frame",
+            started(Controlling),
+            i(0, 3),
+            beyond(3),
+        ),
+        (
+            "STARTDT to the one who asks",
+            open(Controlling),
+            u(Unnumbered::StartAct),
+            Unexpected,
+        ),
+        (
+            "a confirmation unasked",
+            open(Controlling),
+            u(Unnumbered::StartCon),
+            Unexpected,
+        ),
+        (
+            "STOPDT con unasked",
+            started(Controlling),
+            u(Unnumbered::StopCon),
+            Unexpected,
+        ),
+        (
+            "no frame",
+            open(Controlled),
+            vec![0x68, 4, 3, 0, 0, 0],
+            Bad(FrameError::Control([3, 0, 0, 0])),
+        ),
+        (
+            "no IEC 104",
+            open(Controlled),
+            b"SSH-2".to_vec(),
+            Bad(FrameError::Start(b'S')),
+        ),
     ];
     for (what, mut link, bytes, reason) in cases {
         let outputs = feed(&mut link, &bytes, at(1));
         assert_eq!(closed(&outputs), Some(reason), "{what}");
         assert!(link.is_down(), "{what}");
         // What comes after is ignored.
-        assert_eq!(feed(&mut link, &u(Unnumbered::TestAct), at(2)), [], "{what}");
+        assert_eq!(
+            feed(&mut link, &u(Unnumbered::TestAct), at(2)),
+            [],
+            "{what}"
+        );
     }
 }
 
@@ -360,8 +403,20 @@ fn timings_that_cannot_work_are_named() {
     let good = Timing::default();
     assert_eq!(good.check(), Ok(()));
     let cases = [
-        (Timing { t2: good.t1, ..good }, "t2 (15s) must be below t1"),
-        (Timing { t3: Duration::ZERO, ..good }, "between 1 ms and 48 h"),
+        (
+            Timing {
+                t2: good.t1,
+                ..good
+            },
+            "t2 (15s) must be below t1",
+        ),
+        (
+            Timing {
+                t3: Duration::ZERO,
+                ..good
+            },
+            "between 1 ms and 48 h",
+        ),
         (Timing { w: 13, ..good }, "w (13) must be 1 to k (12)"),
         (Timing { w: 0, ..good }, "w (0)"),
         (Timing { k: 32_768, ..good }, "at most 32767"),

@@ -75,7 +75,10 @@ impl EventBuffer {
 
     /// The oldest `count` events have arrived.
     pub(super) fn acknowledge(&mut self, count: usize) {
-        assert!(count <= self.under_way, "only what was sent is acknowledged");
+        assert!(
+            count <= self.under_way,
+            "only what was sent is acknowledged"
+        );
         self.events.drain(..count);
         self.under_way -= count;
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::asdu::{Element, Object};
 use crate::cause::{Cause, ObjectAddress, Qoi};
 use crate::command::{Freeze, Qcc};
-use crate::time::Cp56Time2a;
 use crate::value::{CounterReading, Quality, Value};
 
 use super::config::OutstationError;

@@ -82,7 +82,9 @@ mod tests {
                 delivery,
                 groups,
             };
-            points.add(ObjectAddress::new(address).unwrap(), point).unwrap();
+            points
+                .add(ObjectAddress::new(address).unwrap(), point)
+                .unwrap();
         };
         for address in [10, 11, 12, 20, 22, 30] {
             let group = (address == 22).then_some(16);
@@ -120,7 +122,10 @@ mod tests {
         assert_eq!(walk(group), [(Single, 22, 1), (Single, 31, 1)]);
         let counters = |group| Cause::CountersRequested(group);
         assert_eq!(walk(counters(CounterGroup::GENERAL)), [(Sequence, 40, 2)]);
-        assert_eq!(walk(counters(CounterGroup::of(4).unwrap())), [(Single, 40, 1)]);
+        assert_eq!(
+            walk(counters(CounterGroup::of(4).unwrap())),
+            [(Single, 40, 1)]
+        );
         assert_eq!(walk(counters(CounterGroup::of(1).unwrap())), []);
         assert_eq!(walk(Cause::Periodic), [(Single, 31, 1)]);
         assert_eq!(walk(Cause::Background), []);
