@@ -83,7 +83,6 @@ fn a_start_brings_the_whole_image() {
         outcomes,
         [Outcome::Confirmed, Outcome::Terminated, Outcome::Terminated]
     );
-    assert_eq!(wire.station.events_waiting(), 2, "t2 has not passed");
     wire.run(seconds(10));
     assert_eq!(wire.station.events_waiting(), 0);
 }
@@ -284,7 +283,8 @@ fn a_reset_is_announced_and_interrogated_again() {
     wire.run(seconds(1));
     assert!(wire.events.contains(&Event::Initialized(remote)));
     assert_eq!(wire.updates().len(), 8, "interrogated once more");
-    // Waiting events can be forgotten from afar.
+    // Waiting events can be forgotten from afar; the twelve under way cannot.
+    wire.run(seconds(11));
     wire.cables[0].master_is_slow = true;
     for round in 0..100 {
         wire.update(7, Value::Scaled(round));

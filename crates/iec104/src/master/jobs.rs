@@ -227,7 +227,7 @@ impl Jobs {
         // A termination may carry another S/E, and a clock's confirmation another time.
         let is_mirrored = |job: &Job| match object.element {
             Element::Command { .. } if cause == Cause::ActivationCon => {
-                object.element == job.object.element
+                is_same_command(object.element, job.object.element)
             }
             _ => true,
         };
@@ -342,6 +342,24 @@ fn encode(config: &MasterConfig, cause: Cause, object: Object) -> Result<Asdu, A
         Packing::Single,
         vec![object],
     )
+}
+
+fn is_same_command(a: Element, b: Element) -> bool {
+    match (a, b) {
+        (
+            Element::Command {
+                command: a,
+                qualifier: qualifier_a,
+                stage: stage_a,
+            },
+            Element::Command {
+                command: b,
+                qualifier: qualifier_b,
+                stage: stage_b,
+            },
+        ) => a.same(b) && (qualifier_a, stage_a) == (qualifier_b, stage_b),
+        _ => false,
+    }
 }
 
 /// The values that a request brings, by their cause.

@@ -37,7 +37,8 @@ pub struct OutstationConfig {
     pub command_age_max: Duration,
     /// How long the user may take to answer a request, before it is refused.
     pub answer_timeout: Duration,
-    /// How long a confirmed command may run, before it is terminated negatively.
+    /// How long a confirmed command may run, before it is terminated negatively; below what the
+    /// controlling station waits for.
     pub operate_timeout: Duration,
     /// Whether the controlling station may set the clock.
     pub clock: ClockPolicy,
@@ -76,7 +77,7 @@ impl OutstationConfig {
             select_timeout: Duration::from_secs(30),
             command_age_max: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(5),
-            operate_timeout: Duration::from_secs(60),
+            operate_timeout: Duration::from_secs(50),
             clock: ClockPolicy::Accept,
         }
     }

@@ -260,7 +260,7 @@ impl Wire {
                     let cable = &mut self.cables[index];
                     cable.to_station.clear();
                     cable.to_master.clear();
-                    if let Some(id) = cable.connection.take() {
+                    if let Some(id) = cable.connection.take().filter(|_| !cable.silent) {
                         self.station.handle_closed(id);
                     }
                 }
@@ -272,7 +272,9 @@ impl Wire {
                         self.cables[index].connection = None;
                         self.cables[index].to_station.clear();
                         self.cables[index].to_master.clear();
-                        self.master.handle_closed(link(index), self.now);
+                        if !self.cables[index].silent {
+                            self.master.handle_closed(link(index), self.now);
+                        }
                     }
                 }
                 Action::Serve(token, request) => self.serve(token, request),
