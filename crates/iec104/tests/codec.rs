@@ -110,7 +110,8 @@ fn every_type_by_hand() {
             octets(tagged, 1, 3, &[address, element, &TIME]),
         ));
     }
-    let commands: [(u8, u8, Command, u8, Stage, &[u8]); 7] = [
+    type Given<'a> = (u8, u8, Command, u8, Stage, &'a [u8]);
+    let commands: [Given<'_>; 7] = [
         (45, 58, Command::Single(true), 0, Stage::Select, &[0x81]),
         (46, 59, Command::Double(true), 1, Stage::Execute, &[0x06]),
         (

@@ -216,20 +216,23 @@ impl Jobs {
         let Transmission {
             cause, negative, ..
         } = asdu.transmission();
-        let asked = match cause {
-            Cause::ActivationCon | Cause::ActivationTermination => Some(Cause::Activation),
-            Cause::DeactivationCon => Some(Cause::Deactivation),
-            _ => None,
-        };
+        // The causes 44-47 do not say which of both they answer.
+        let asked = [
+            (Cause::ActivationCon, Cause::Activation),
+            (Cause::ActivationTermination, Cause::Activation),
+            (Cause::DeactivationCon, Cause::Deactivation),
+        ];
+        let asked = asked.into_iter().find(|(answer, _)| *answer == cause);
+        let asked = asked.map(|(_, asked)| asked);
         let object = asdu.objects()[0];
         let brings = brings(object.element);
         // The confirmation of a selection that was given up is not that of a command sent since.
         // A termination may carry another S/E, and a clock's confirmation another time.
-        let is_mirrored = |job: &Job| match object.element {
-            Element::Command { .. } if cause == Cause::ActivationCon => {
-                is_same_command(object.element, job.object.element)
-            }
-            _ => true,
+        let is_command = matches!(object.element, Element::Command { .. });
+        let is_mirrored = |job: &Job| {
+            !is_command
+                || cause != Cause::ActivationCon
+                || is_same_command(object.element, job.object.element)
         };
         let found = self.jobs.iter_mut().find(|(_, job)| {
             !matches!(job.step, Step::Queued { .. })

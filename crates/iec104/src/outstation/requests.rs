@@ -229,9 +229,10 @@ impl Outstation {
                     cause: Cause::Interrogated(qoi),
                     ..answered
                 };
-                match cause {
-                    Cause::Deactivation => self.stop_scan(raw, data.cause),
-                    _ => self.start_scan(raw, data),
+                if cause == Cause::Deactivation {
+                    self.stop_scan(raw, data.cause);
+                } else {
+                    self.start_scan(raw, data);
                 }
             }
             Element::CounterInterrogation(qcc) => {
@@ -263,9 +264,10 @@ impl Outstation {
                     stage,
                     time: object.time,
                 };
-                match cause {
-                    Cause::Deactivation => self.cancel(raw, order),
-                    _ => self.command(raw, order, transmission, now),
+                if cause == Cause::Deactivation {
+                    self.cancel(raw, order);
+                } else {
+                    self.command(raw, order, transmission, now);
                 }
             }
             Element::Parameter { value, qualifier } => {
