@@ -273,8 +273,8 @@ impl Object {
 pub enum Packing {
     /// SQ = 0: each object has its address.
     Single,
-    /// SQ = 1: one address, and the elements of the objects that follow it. Points without time
-    /// only.
+    /// SQ = 1: one address, and the elements of the objects that follow it. Points only; the
+    /// standard has it for those without time.
     Sequence,
 }
 
@@ -489,7 +489,8 @@ fn object_octets(type_id: TypeId) -> usize {
 /// Octets of all objects; refuses a count or a packing that the type does not have.
 fn body_octets(type_id: TypeId, packing: Packing, count: usize) -> Result<usize, AsduError> {
     let is_point = matches!(type_id.shape(), Shape::Point(_));
-    if packing == Packing::Sequence && !(is_point && type_id.tag() == Tag::None) {
+    // The standard has no sequences of tagged points, but stations in the field send them.
+    if packing == Packing::Sequence && !is_point {
         return Err(AsduError::Sequence(type_id));
     }
     if count == 0 || count > OBJECTS_MAX || (count > 1 && !is_point) {

@@ -1,6 +1,7 @@
 //! ASDUs against octets written by hand from the standard's layout, and against chance.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one variant")]
 
 use gridloom_core::seed::Rng;
 use gridloom_core::{Seed, UtcTime};
@@ -290,6 +291,17 @@ fn both_packings_by_hand() {
     assert_eq!(refused, Err(AsduError::Sequence(TypeId::MSpNa1)));
 }
 
+/// The standard forbids it, and stations in the field answer interrogations with it.
+#[test]
+fn a_sequence_of_tagged_points_is_read() {
+    let received = octets(31, 0x82, 20, &[&[5, 0, 0], &[1], &TIME, &[2], &TIME]);
+    let asdu = Asdu::decode(&received).unwrap();
+    let expected = [(5, DoublePoint::Off), (6, DoublePoint::On)]
+        .map(|(address, state)| timed(address, point(Value::Double(state))));
+    assert_eq!(asdu.objects(), expected);
+    assert_eq!(asdu.encode(), received);
+}
+
 #[test]
 fn octets_that_are_no_asdu_are_named() {
     let good = octets(1, 1, 3, &[&[1, 0, 0, 1]]);
@@ -321,9 +333,6 @@ fn octets_that_are_no_asdu_are_named() {
                 got: 5,
             },
         ),
-        (
-            octets(30, 0x81, 3, &[&[1, 0, 0, 1], &TIME]),
-            AsduError::Sequence(TypeId::MSpTb1),
         ),
         (
             octets(45, 0x81, 6, &[&[1, 0, 0, 1]]),
@@ -374,9 +383,6 @@ fn octets_that_are_no_asdu_are_named() {
 fn what_does_not_fit_is_refused() {
     for type_id in TypeId::all().filter(|id| id.code() < 40) {
         for packing in [Packing::Single, Packing::Sequence] {
-            if packing == Packing::Sequence && type_id.has_time() {
-                continue;
-            }
             let most = Asdu::objects_max(type_id, packing);
             assert!((1..=OBJECTS_MAX).contains(&most));
             let mut rng = Seed::new(1).rng();
@@ -473,7 +479,7 @@ fn what_is_encoded_is_decoded() {
         let draw = |rng: &mut Rng, below: usize| usize::try_from(rng.next_u32()).unwrap() % below;
         let type_id = monitor[draw(&mut rng, monitor.len())];
         let packing = match draw(&mut rng, 2) {
-            0 if !type_id.has_time() => Packing::Sequence,
+            0 => Packing::Sequence,
             _ => Packing::Single,
         };
         let count = 1 + draw(&mut rng, Asdu::objects_max(type_id, packing));

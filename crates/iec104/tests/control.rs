@@ -1,6 +1,10 @@
 //! Commands: every outcome that a controlling station can meet.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one variant"
+)]
 
 mod wire;
 

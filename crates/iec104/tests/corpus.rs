@@ -1,6 +1,10 @@
 //! The committed corpus, and seeded mutations of it: no octets of a peer panic.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one variant"
+)]
 
 mod checks;
 

@@ -1,6 +1,10 @@
 //! Peers that break the rules, octet by octet, and what each side makes of it.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one variant"
+)]
 
 mod checks;
 mod wire;

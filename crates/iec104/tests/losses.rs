@@ -1,6 +1,10 @@
 //! What is not lost when connections are: events across cuts, switchovers, slow and dead peers.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one variant"
+)]
 
 mod wire;
 

@@ -1,6 +1,10 @@
 //! What a controlling station learns when it connects, and by routine.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one variant"
+)]
 
 mod wire;
 
