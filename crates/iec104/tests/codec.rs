@@ -1,7 +1,10 @@
 //! ASDUs against octets written by hand from the standard's layout, and against chance.
 
 #![allow(clippy::unwrap_used, reason = "tests may unwrap")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one variant")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one variant"
+)]
 
 use gridloom_core::seed::Rng;
 use gridloom_core::{Seed, UtcTime};
@@ -332,7 +335,6 @@ fn octets_that_are_no_asdu_are_named() {
                 wanted: 4,
                 got: 5,
             },
-        ),
         ),
         (
             octets(45, 0x81, 6, &[&[1, 0, 0, 1]]),

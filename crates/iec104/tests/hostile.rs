@@ -96,7 +96,8 @@ impl Raw {
 #[test]
 fn what_a_station_refuses_and_how() {
     // Type, VSQ, cause, originator, common address, object, element.
-    let cases: Vec<(&str, Vec<u8>, Vec<Vec<u8>>)> = vec![
+    type Case = (&'static str, Vec<u8>, Vec<Vec<u8>>);
+    let cases: Vec<Case> = vec![
         (
             "type of no profile",
             vec![127, 1, 6, 9, 1, 0, 1, 0, 0, 0],
