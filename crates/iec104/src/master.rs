@@ -436,7 +436,7 @@ impl Master {
             if !self.lines[index].link.can_send() {
                 return;
             }
-            let Some(asdu) = self.jobs.next_asdu(&self.config, now.utc) else {
+            let Some(asdu) = self.jobs.next_asdu(&self.config, now.instant, now.utc) else {
                 return;
             };
             self.lines[index].link.send(asdu, now.instant);

@@ -11,9 +11,9 @@ mod wire;
 
 use gridloom_core::Now;
 use gridloom_iec104::{
-    CloseReason, Command, CommandTime, ConnectionId, Event, Frame, LinkId, Master, MasterOutput,
-    Notice, Order, Outcome, Outstation, OutstationOutput, REPLIES_MAX, RequestId, Sequence, Task,
-    Unnumbered,
+    Answer, CloseReason, Command, CommandTime, ConnectionId, Event, Frame, LinkId, Master,
+    MasterOutput, Notice, Order, Outcome, Outstation, OutstationOutput, REPLIES_MAX, RequestId,
+    Sequence, Task, Unnumbered,
 };
 use wire::{ioa, later, seconds, start, usual_master};
 
@@ -30,6 +30,7 @@ struct Raw {
     notices: Vec<Notice>,
     closed: Option<CloseReason>,
     requests: usize,
+    tokens: Vec<Token>,
 }
 
 impl Raw {
@@ -44,6 +45,7 @@ impl Raw {
             notices: Vec::new(),
             closed: None,
             requests: 0,
+            tokens: Vec::new(),
         };
         raw.station.handle_opened(raw.id, raw.now);
         raw.bytes(&Frame::Unnumbered(Unnumbered::StartAct).encode());
@@ -61,7 +63,10 @@ impl Raw {
                 }
                 OutstationOutput::Transmit(..) => {}
                 OutstationOutput::Close(_, reason) => self.closed = Some(reason),
-                OutstationOutput::Request(..) => self.requests += 1,
+                OutstationOutput::Request(token, _) => {
+                    self.requests += 1;
+                    self.tokens.push(token);
+                }
                 OutstationOutput::Clock(_) => {}
                 OutstationOutput::Notice(notice) => self.notices.push(notice),
             }
@@ -543,4 +548,38 @@ fn a_command_that_is_never_terminated_says_so() {
     }
     let outcome = Event::Finished(id, Outcome::NotTerminated);
     assert!(raw.events.contains(&outcome), "{:?}", raw.events);
+}
+
+/// A host that comes late prolongs no selection, no question and no command.
+#[test]
+fn a_late_wake_prolongs_nothing() {
+    let mut raw = Raw::started();
+    raw.tell(&[45, 1, 6, 9, 1, 0, 10, 0, 0, 0x81], raw.receive);
+    let answer = raw.station.answer(raw.tokens[0], Answer::Confirm, raw.now);
+    assert_eq!(answer, Ok(()));
+    while raw.station.poll_output().is_some() {}
+    raw.receive = raw.receive.next();
+    raw.now = later(raw.now, seconds(30));
+    let execute = [45, 1, 6, 9, 1, 0, 10, 0, 0, 1];
+    assert_eq!(raw.ask(&execute), [[45, 1, 0x47, 9, 1, 0, 10, 0, 0, 1]]);
+    let mut raw = Raw::started();
+    raw.tell(&[46, 1, 6, 9, 1, 0, 11, 0, 0, 2], raw.receive);
+    raw.now = later(raw.now, seconds(5));
+    let answer = raw.station.answer(raw.tokens[0], Answer::Confirm, raw.now);
+    assert!(answer.is_err(), "the question was open for five seconds");
+
+    let mut raw = RawStation::started();
+    for number in 0..12 {
+        raw.ask(Task::Read(ioa(100 + number)));
+    }
+    raw.ask(Task::Execute(breaker()));
+    assert_eq!(raw.asdus.len(), 12, "the window is full");
+    raw.now = later(raw.now, seconds(10));
+    let acknowledged = Frame::Supervisory {
+        receive: raw.receive,
+    };
+    raw.master
+        .handle_bytes(LinkId(0), &acknowledged.encode(), raw.now);
+    raw.drain();
+    assert_eq!(raw.asdus.len(), 12, "too late to send it");
 }

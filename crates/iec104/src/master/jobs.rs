@@ -193,12 +193,18 @@ impl Jobs {
         Ok(id)
     }
 
-    /// The oldest request that has not been sent; it counts as sent now.
-    pub(super) fn next_asdu(&mut self, config: &MasterConfig, utc: UtcTime) -> Option<Vec<u8>> {
+    /// The oldest request that has not been sent; it counts as sent now. One whose time is up
+    /// stays behind, even if nobody has noticed yet.
+    pub(super) fn next_asdu(
+        &mut self,
+        config: &MasterConfig,
+        now: Instant,
+        utc: UtcTime,
+    ) -> Option<Vec<u8>> {
         let job = self
             .jobs
             .values_mut()
-            .find(|job| matches!(job.step, Step::Queued { .. }))?;
+            .find(|job| matches!(job.step, Step::Queued { until } if now < until))?;
         job.step = Step::Sent {
             until: job.step.until(),
         };

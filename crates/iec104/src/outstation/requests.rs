@@ -86,11 +86,14 @@ impl Outstation {
         now: Now,
     ) -> Result<(), OutstationError> {
         self.assert_drained();
-        let is_asked = self
-            .controls
-            .pending
-            .get(&token)
-            .is_some_and(|pending| matches!(pending.state, PendingState::Asked { .. }));
+        let is_asked =
+            self.controls
+                .pending
+                .get(&token)
+                .is_some_and(|pending| match pending.state {
+                    PendingState::Asked { until } => now.instant < until,
+                    PendingState::Running { .. } => false,
+                });
         let Some(pending) = self.controls.pending.get_mut(&token).filter(|_| is_asked) else {
             return Err(OutstationError::Stale);
         };
