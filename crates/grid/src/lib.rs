@@ -20,9 +20,13 @@ pub mod network;
 pub mod opendss;
 pub mod power;
 pub mod power_grid_model;
+pub mod quasi_static;
 pub mod response;
+pub mod rtu;
 mod season;
 pub mod station;
+pub mod street;
+pub mod thermal;
 pub mod trace;
 
 pub use appliance::{Appliance, ApplianceId, ApplianceSet, Catalogue};
