@@ -166,6 +166,15 @@ impl StreetDay {
         Ok(self.look())
     }
 
+    /// The network without any home.
+    pub(super) fn unloaded(mut self) -> Result<Minute, NetworkError> {
+        for (id, phases) in &self.loads {
+            self.sim.set_power(*id, &vec![ZERO; *phases]);
+        }
+        self.sim.step(Duration::from_secs(60))?;
+        Ok(self.look())
+    }
+
     fn solve_next(&mut self) {
         let number = u32::try_from(self.minutes.len()).expect("a day's minutes fit");
         let start = self.day.start() + Duration::from_secs(u64::from(number) * 60);

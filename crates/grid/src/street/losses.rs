@@ -11,10 +11,12 @@ use crate::load::DayLoad;
 use crate::network::NetworkError;
 use crate::response::PriceSignal;
 
-/// Losses of a feeding's lines grow with the square of what its transformer delivers: at most
-/// `nanos × W² / 10⁹` watts.
+/// What a feeding's lines lose at most: `fixed_watts + nanos × W² / 10⁹` watts while its
+/// transformer delivers W watts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LossBound {
+    /// Losses without any home, in watts: what capacitor banks and cables drive through the lines.
+    pub fixed_watts: u64,
     /// Nanowatts of losses per watt squared.
     pub nanos: u64,
 }
@@ -23,7 +25,8 @@ impl LossBound {
     /// The most that is lost while so many watts are delivered on the mean, in watts.
     pub fn watts(self, delivered: u64) -> u64 {
         let square = u128::from(delivered) * u128::from(delivered);
-        u64::try_from(square * u128::from(self.nanos) / 1_000_000_000).unwrap_or(u64::MAX)
+        let rest = u64::try_from(square * u128::from(self.nanos) / 1_000_000_000);
+        self.fixed_watts.saturating_add(rest.unwrap_or(u64::MAX))
     }
 }
 
@@ -35,6 +38,10 @@ const SOLVED_PER_DAY: usize = 16;
 
 /// The longest usual interval: over it the power varies most.
 const INTERVAL_MINUTES: usize = 60;
+
+/// Voltage may be a tenth higher than in the solution (EN 50160), and losses without load grow with
+/// its square.
+const FIXED_MARGIN: f64 = 1.21;
 
 /// A winter's and a summer's working day.
 const DAYS: [(i32, u8, u8); 2] = [(2026, 1, 14), (2026, 7, 15)];
@@ -49,6 +56,7 @@ pub(super) fn bounds(street: &Street) -> Result<Vec<LossBound>, NetworkError> {
     let homes: Vec<Household> = (0..street.homes.len() as u64)
         .map(|at| Household::with_catalogue(REFERENCE, at, HouseholdOptions::default(), &catalogue))
         .collect();
+    let mut fixed = vec![0.0_f64; street.feedings.len()];
     let mut worst = vec![0.0_f64; street.feedings.len()];
     let mut variation = vec![1.0_f64; street.feedings.len()];
     let unknown = PriceSignal::unknown();
@@ -58,6 +66,10 @@ pub(super) fn bounds(street: &Street) -> Result<Vec<LossBound>, NetworkError> {
             .iter()
             .map(|home| home.load_on(day, &unknown, &unknown))
             .collect();
+        let empty = StreetDay::of_loads(street, day, loads.clone())?.unloaded()?;
+        for (fixed, values) in fixed.iter_mut().zip(&empty.feedings) {
+            *fixed = fixed.max(values.total_watts());
+        }
         for feeding in 0..street.feedings.len() {
             let minutes = minutes_of(street, &loads, feeding);
             let mean =
@@ -78,7 +90,8 @@ pub(super) fn bounds(street: &Street) -> Result<Vec<LossBound>, NetworkError> {
                 let delivered = values.feedings[feeding].total_watts();
                 let arrived = minutes[usize::try_from(number).expect("a minute fits")].watts;
                 if delivered > 0.0 {
-                    let ratio = (delivered - arrived).max(0.0) / (delivered * delivered);
+                    let lost = delivered - arrived - empty.feedings[feeding].total_watts();
+                    let ratio = lost.max(0.0) / (delivered * delivered);
                     worst[feeding] = worst[feeding].max(ratio);
                 }
             }
@@ -87,8 +100,10 @@ pub(super) fn bounds(street: &Street) -> Result<Vec<LossBound>, NetworkError> {
     Ok(worst
         .into_iter()
         .zip(variation)
-        .map(|(worst, variation)| LossBound {
-            nanos: to_nanos(worst * variation),
+        .zip(fixed)
+        .map(|((worst, variation), fixed)| LossBound {
+            fixed_watts: to_whole(fixed * FIXED_MARGIN),
+            nanos: to_whole(worst * variation * 1e9),
         })
         .collect())
 }
@@ -143,8 +158,8 @@ fn form(minutes: &[Drawn], least: f64) -> f64 {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a positive ratio far below 1; a cast saturates"
+    reason = "not negative and far below 2^53; a cast saturates"
 )]
-fn to_nanos(ratio: f64) -> u64 {
-    (ratio * 1e9).ceil() as u64
+fn to_whole(value: f64) -> u64 {
+    value.ceil() as u64
 }
