@@ -209,7 +209,7 @@ fn more_homes_than_loads_share_them_by_their_power() {
 
 #[test]
 fn a_loss_bound_holds_for_other_homes_and_is_not_idle() {
-    for (name, count, idle) in [("eulv", 55, 12.0), ("eulv", 6, 40.0), ("ieee13", 60, 2.0)] {
+    for (name, count, idle) in [("eulv", 55, 6.0), ("eulv", 6, 6.0), ("ieee13", 60, 2.0)] {
         let street = street_of(name, count, 11);
         let bound = street.loss_bounds().unwrap()[0];
         assert_eq!(bound.fixed_watts > 100, name == "ieee13", "{bound:?}");
@@ -230,7 +230,6 @@ fn a_loss_bound_holds_for_other_homes_and_is_not_idle() {
             closest = closest.min(most / lost);
         }
         assert!(closest < idle, "{name} {count}: {closest}");
-        eprintln!("{name} {count} {bound:?} {closest}");
     }
 }
 

@@ -29,5 +29,6 @@ pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
 };
 pub use utility::{
-    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+    EdgeTrust, Purpose, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode,
+    UtilityStatus,
 };

@@ -549,7 +549,9 @@ pub(crate) fn check_profile(
     let ends = std::iter::successors(Some(period.next_end(start)), |at| {
         Some(period.next_end(*at))
     });
-    let mut ends = ends.take_while(|end| *end <= now);
+    let mut ends = ends
+        .take_while(|end| *end <= now)
+        .filter(|end| house.had_supply(*end - period.duration(), *end));
     match ends.find(|end| meter.profile().get(*end).is_none()) {
         Some(end) if house.household().is_some() => Err(Violation::NotCaptured {
             meter: house.meter(),
