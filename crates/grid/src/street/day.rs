@@ -141,6 +141,13 @@ impl StreetDay {
         self.failure.as_deref()
     }
 
+    /// The last minute that was solved, and its number; `None` before the first.
+    pub fn newest(&self) -> Option<(u32, &Minute)> {
+        let minute = self.minutes.last()?;
+        let number = u32::try_from(self.minutes.len() - 1).expect("a day's minutes fit");
+        Some((number, minute))
+    }
+
     /// What one minute of the day shows, from zero; the last one for a minute beyond it. Minutes
     /// before it that were not asked for yet are solved as well.
     pub fn minute(&mut self, minute: u32) -> &Minute {

@@ -222,6 +222,9 @@ mod tests {
         Calcvoltagebases
     ";
 
+    /// The last interval arrives.
+    const IN_TIME: Duration = Duration::from_secs(600);
+
     struct Text;
 
     impl Files for Text {
@@ -273,7 +276,7 @@ mod tests {
             let mut world =
                 World::under_attack(seed, Arc::new(town), WorldPlan::default(), plan).unwrap();
             let mut checker = Checker::but_for(liars.clone());
-            world.run_until(hours(31), |_, _| {}).unwrap();
+            world.run_until(hours(31) + IN_TIME, |_, _| {}).unwrap();
             checker.check_settled(&world).unwrap();
             let edge = world.edge().unwrap().edge();
             let balance = edge.status().balance;
@@ -320,7 +323,7 @@ mod tests {
             AttackPlan::PEACE,
         )
         .unwrap();
-        world.run_until(hours(8), |_, _| {}).unwrap();
+        world.run_until(hours(8) + IN_TIME, |_, _| {}).unwrap();
         let mut checker = Checker::but_for(BTreeSet::new());
         checker.check_settled(&world).unwrap();
         for (house, node) in world.meters() {
