@@ -166,6 +166,7 @@ impl ApiError {
             | Self::NotWebSocket(_)
             | Self::NoDesk
             | Self::NoEdge
+            | Self::NoFeeder
             | Self::NoOperator
             | Self::Desk(DeskError::Unknown(_) | DeskError::Refused(_) | DeskError::Invalid(_)) => {
                 None
