@@ -202,8 +202,8 @@ impl UtilityNode {
                 node.settlement
                     .enrol(meter.meter, meter.span)
                     .expect("a registry stays below the settlement's bound");
+                node.cycle.enrol(meter.meter, meter.span);
             }
-            node.cycle.enrol(meter.meter, meter.span);
             node.presence.register(meter.meter);
             node.meters.insert(meter.meter, meter);
         }
@@ -229,8 +229,8 @@ impl UtilityNode {
             self.settlement
                 .enrol(meter.meter, meter.span)
                 .expect("a registry stays below the settlement's bound");
+            self.cycle.enrol(meter.meter, meter.span);
         }
-        self.cycle.enrol(meter.meter, meter.span);
         self.meters.insert(meter.meter, meter);
         self.settle();
         self.flush(now);

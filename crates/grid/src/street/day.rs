@@ -17,6 +17,9 @@ pub const MINUTES_PER_DAY: u32 = 1_440;
 
 const MINUTE_MS: u32 = 60_000;
 
+/// Nominal voltages to neutral at which a transformer's secondary side is that of homes, in volts.
+const LOW_VOLTAGE: core::ops::RangeInclusive<f64> = 200.0..=260.0;
+
 /// What the meters and transformers of a street see in one minute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Minute {
@@ -36,7 +39,8 @@ pub struct FeedingValues {
     pub watts: [f64; 3],
     /// Reactive power, in vars.
     pub vars: [f64; 3],
-    /// Voltage, as a home's nominal one would see it, in volts.
+    /// Voltage to neutral in volts; of a secondary side at another level than homes', in volts of
+    /// a home's nominal voltage.
     pub volts: [f64; 3],
 }
 
@@ -250,7 +254,13 @@ impl StreetDay {
                         } else {
                             nominal / crate::network::complex::SQRT_3
                         };
-                        values.volts[at] = magnitude(volts) / nominal * HOME_VOLTS;
+                        // A home's own level is measured as it is.
+                        let scale = if LOW_VOLTAGE.contains(&nominal) {
+                            1.0
+                        } else {
+                            HOME_VOLTS / nominal
+                        };
+                        values.volts[at] = magnitude(volts) * scale;
                     }
                 }
                 for inner in &feeding.inner {

@@ -278,6 +278,7 @@ mod tests {
             let mut checker = Checker::but_for(liars.clone());
             world.run_until(hours(31) + IN_TIME, |_, _| {}).unwrap();
             checker.check_settled(&world).unwrap();
+            check_totals(&world);
             let edge = world.edge().unwrap().edge();
             let balance = edge.status().balance;
             // Six hours before the theft and the day of it; what is stolen is above losses and
@@ -299,6 +300,23 @@ mod tests {
                     .all(|incident| incident.subject == Subject::Transformer(TransformerId(1)))
             );
         }
+    }
+
+    /// The total is that of the houses: a transformer's meter is in none, and nobody pays for it.
+    fn check_totals(world: &World) {
+        let status = world.utility().unwrap().status(world.now());
+        assert!(!status.trend.is_empty());
+        let meters: Vec<_> = world.meters().map(|(_, node)| node.meter()).collect();
+        for point in &status.trend {
+            let watts = meters[..6]
+                .iter()
+                .filter_map(|meter| meter.profile().get(point.end))
+                .map(|entry| entry.values().import.get() * 2 / 1_000);
+            assert_eq!(point.total.get(), watts.sum::<i64>(), "{}", point.end);
+        }
+        let accounts = status.meters.iter().map(|meter| meter.account.intervals);
+        let billed: Vec<bool> = accounts.map(|intervals| intervals > 0).collect();
+        assert_eq!(billed, [true, true, true, true, true, true, false]);
     }
 
     #[test]
