@@ -168,6 +168,7 @@ impl Bench {
             DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
             | DiskRequest::Archive { .. }
+            | DiskRequest::Spool(_)
             | DiskRequest::Operations { .. } => None,
         }
     }

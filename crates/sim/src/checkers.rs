@@ -13,6 +13,7 @@ use gridloom_core::{
 use gridloom_edge::{Edge, EdgeMemory, HeldState};
 use gridloom_field::{DayPrices, Meter, profile};
 use gridloom_headend::audit::{Action, AuditRecord, Target};
+use gridloom_nodes::Purpose;
 use gridloom_store::audit_log::{AUDIT_READ_MAX, Verifier};
 use gridloom_store::{OperationsStore, PricePoint};
 use serde::Serialize;
