@@ -225,7 +225,7 @@ fn a_loss_bound_holds_for_other_homes_and_is_not_idle() {
                     .sum::<f64>();
             }
             let lost = delivered - metered;
-            let most = bound.watts(delivered.round() as u64) as f64 + 1.0;
+            let most = bound.fixed_watts as f64 + bound.nanos as f64 * delivered * delivered / 1e9;
             assert!(lost <= most, "{name} {interval}: {lost} of {most}");
             closest = closest.min(most / lost);
         }
