@@ -169,3 +169,51 @@ fn branch(values: rtu::RtuValues) -> FeederBranch {
 fn to_tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
+
+#[cfg(test)]
+mod tests {
+    use gridloom_core::{Currency, Day, Period, Seed};
+    use gridloom_field::DayPrices;
+    use gridloom_grid::Response;
+    use gridloom_sim::town::{Homes, TownPlan, seeded_keys, shipped};
+
+    use super::*;
+
+    #[test]
+    fn the_picture_is_the_minute_that_was_measured_last() {
+        let seed = Seed::new(2);
+        let day = Day::from_ymd(2026, 4, 1).unwrap();
+        let plan = TownPlan {
+            seed,
+            period: Period::HALF_HOUR,
+            start: day.start(),
+            currency: Currency::new("EUR", 2).unwrap(),
+            homes: Homes::Households {
+                count: 12,
+                response: Response::Off,
+            },
+        };
+        let town = Town::new(plan, seeded_keys(seed)).unwrap();
+        let town = town
+            .on_feeder(shipped("ieee13").unwrap(), seeded_keys(seed))
+            .unwrap();
+        let view = FeederView::of(&town).unwrap();
+        assert_eq!(view.picture(), None);
+        let mut load = town.houses()[3].load();
+        load.begin_day(day, &DayPrices::unknown(Period::HALF_HOUR));
+        let at = day.start() + Duration::from_secs(5 * 60 + 7);
+        let measured = load.voltage_mv(at).unwrap()[0];
+        let picture = view.picture().unwrap();
+        assert_eq!(picture.at, day.start() + Duration::from_secs(300));
+        assert_eq!((picture.failure, picture.meters.len()), (None, 12));
+        let shown = (picture.meters[3].volts * 1_000.0).round();
+        assert!((shown - measured as f64).abs() < 1.0, "{shown} {measured}");
+        let rest = picture.supplied_w - picture.consumed_w - picture.losses_w;
+        assert!(rest.abs() < 1.0, "{rest}");
+        let metered: f64 = picture.transformers.iter().map(|one| one.metered_w).sum();
+        assert!((metered - picture.consumed_w).abs() < 1.0, "{metered}");
+        assert!(picture.nodes.iter().all(|node| node.energised));
+        let taps = picture.branches.iter().filter(|one| one.tap.is_some());
+        assert_eq!(taps.count(), 3);
+    }
+}
