@@ -19,6 +19,7 @@ use crate::config::ScreeningConfig;
 use crate::identity::Path;
 use crate::incident::{Incident, Incidents};
 use crate::index::{HashKey, SlotTable};
+use crate::loss::Losses;
 use crate::memory::EdgeMemory;
 use crate::quarantine::{AuditRecord, Quarantine};
 use crate::reading::ScreenedReading;
@@ -92,6 +93,7 @@ pub struct Edge {
     prices: PriceCache,
     balances: Balances,
     silences: Silences,
+    losses: Losses,
     quarantine: Quarantine,
     incidents: Incidents,
     alarms: Alarms,
@@ -167,6 +169,7 @@ impl Edge {
             prices: PriceCache::default(),
             balances,
             silences: Silences::default(),
+            losses: Losses::default(),
             quarantine: Quarantine::resume(memory.packets, &memory.pages),
             incidents: Incidents::default(),
             alarms: Alarms::default(),

@@ -35,7 +35,7 @@ type Window = (Period, UtcTime);
 /// What is known of one gateway.
 #[derive(Debug, Clone, Copy, Default)]
 struct Habit {
-    /// Closed intervals, up to [`Silences::LEARNT_AFTER`].
+    /// Closed intervals from which it was learnt, up to [`Silences::SHARE`].
     closed: u32,
     /// The share that is usually missing, in millionths.
     missing_micro: i64,
@@ -67,8 +67,8 @@ impl Silences {
     /// Intervals from which a gateway's habit is learnt before it is judged.
     const LEARNT_AFTER: u32 = 4;
 
-    /// Later on the habit follows by this part of the distance per interval.
-    const SHARE: i64 = 256;
+    /// The habit is the mean of so many intervals; then it follows by this part of the distance.
+    const SHARE: u32 = 256;
 
     /// A share below this is never unusual, in thousandths.
     const FLOOR_MILLI: i64 = 20;
@@ -162,15 +162,17 @@ impl Habit {
     /// of h at most, so that no moment alone makes an alarm.
     fn judge(&mut self, due: i64, missing: i64, there_milli: i64) -> Option<i64> {
         let share_micro = missing * 1_000_000 / due.max(1);
-        if self.closed < Silences::LEARNT_AFTER {
-            self.closed += 1;
-            self.missing_micro += (share_micro - self.missing_micro) / i64::from(self.closed);
+        let is_learnt = self.closed >= Silences::LEARNT_AFTER;
+        let before = self.missing_micro;
+        // What follows upon something odd may be odd itself, and teaches nothing.
+        if self.sum == 0 {
+            self.closed = (self.closed + 1).min(Silences::SHARE);
+            self.missing_micro += (share_micro - before) / i64::from(self.closed);
+        }
+        if !is_learnt {
             return None;
         }
-        let usual_milli = (self.missing_micro / 1_000)
-            .max(there_milli)
-            .max(Silences::FLOOR_MILLI);
-        self.missing_micro += (share_micro - self.missing_micro) / Silences::SHARE;
+        let usual_milli = (before / 1_000).max(there_milli).max(Silences::FLOOR_MILLI);
         let threshold = 3_000 + (32 * usual_milli).min(9_000);
         let rise = missing * 1_000 - due * (usual_milli + Silences::HALF_SHIFT_MILLI);
         self.sum = (self.sum + rise.min(threshold / 2)).clamp(0, threshold);

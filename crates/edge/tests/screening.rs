@@ -593,7 +593,10 @@ fn two_devices_under_one_title_are_quarantined_with_both_paths() {
         .iter()
         .map(|it| match it {
             Evidence::Packet { path, .. } => *path,
-            Evidence::Imbalance(_) | Evidence::Line { .. } | Evidence::Silence(_) => {
+            Evidence::Imbalance(_)
+            | Evidence::Line { .. }
+            | Evidence::Silence(_)
+            | Evidence::Loss(_) => {
                 panic!("{it:?}")
             }
         })
