@@ -342,7 +342,7 @@ mod tests {
             ("three in twenty from the start", |_, _, draw| draw < 150),
             ("a storm over all", |_, number, draw| {
                 draw < if (500..700).contains(&number) {
-                    400
+                    300
                 } else {
                     20
                 }

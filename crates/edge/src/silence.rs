@@ -157,7 +157,7 @@ impl Habit {
     /// Takes a closed interval; what is usual, if so many missing ones stand out.
     ///
     /// S ← S + missing − due · (usual + δ/2), alarm at S ≥ h. The threshold h grows with what is
-    /// usual, from 3.6 meters to 12: e^(θ·h), with θ the root of E e^(θ·(X − usual − δ/2)) = 1, is
+    /// usual, from 5.1 meters to 13.5: e^(θ·h), with θ the root of E e^(θ·(X − usual − δ/2)) = 1, is
     /// then above a million meter intervals between two false alarms. One interval counts for half
     /// of h at most, so that no moment alone makes an alarm.
     fn judge(&mut self, due: i64, missing: i64, there_milli: i64) -> Option<i64> {
@@ -173,7 +173,7 @@ impl Habit {
             return None;
         }
         let usual_milli = (before / 1_000).max(there_milli).max(Silences::FLOOR_MILLI);
-        let threshold = 3_000 + (32 * usual_milli).min(9_000);
+        let threshold = 4_500 + (32 * usual_milli).min(9_000);
         let rise = missing * 1_000 - due * (usual_milli + Silences::HALF_SHIFT_MILLI);
         self.sum = (self.sum + rise.min(threshold / 2)).clamp(0, threshold);
         (missing > 0 && self.sum >= threshold).then_some(usual_milli)
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_gateway_that_withholds_stands_out() {
         // From interval 21 on the second gateway drops half.
-        for (meters, latest) in [([2, 2], 60), ([20, 20], 24), ([200, 2_000], 22)] {
+        for (meters, latest) in [([2, 2], 60), ([20, 20], 24), ([200, 2_000], 23)] {
             for seed in 0..20 {
                 let late = |number, at| if number > 20 && at == 1 { 500 } else { 5 };
                 let found = alarms(seed, &meters, 80, late);

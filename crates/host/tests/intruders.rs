@@ -217,6 +217,7 @@ async fn at_no_tiers_port_an_intruder_reaches_the_node() {
         };
         ask(&mut client, link, 1).await;
         for (number, shows) in (2..).zip(ALL) {
+            eprintln!("{shows:?} at {at}");
             let papers = forge(&office, shows, honest, other);
             tier.reload();
             let before = server.net.counts();

@@ -40,7 +40,7 @@ pub use model::{
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 pub use screening::{
-    CertificateView, CertificatesView, Decision, DecisionView, EvidenceKind, EvidenceView,
+    CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, EvidenceKind, EvidenceView,
     FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind, IncidentView,
     QueuePage, QueueView, ReasonCount, ReasonView, ScoresView, SecurityDesk, SecurityView,
     StepView, StrangerView, SubjectKind, SubjectView, TrustKind, TrustPage, TrustView,

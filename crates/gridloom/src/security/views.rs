@@ -265,7 +265,7 @@ pub(super) fn queue(node: &EdgeNode, page: &QueuePage) -> Vec<HeldView> {
 }
 
 /// The incident of a held packet is that of its device and its gravest reason.
-fn belongs_to(held: &Held) -> (Subject, Kind) {
+pub(super) fn belongs_to(held: &Held) -> (Subject, Kind) {
     let kind = Kind::Packets(held.main_reason());
     (Subject::Device(held.said.title), kind)
 }

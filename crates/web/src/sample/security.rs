@@ -155,7 +155,10 @@ pub(crate) fn packets() -> Vec<HeldDetail> {
 /// A decision of either sort.
 pub(crate) fn decisions() -> [DecisionView; 2] {
     [Decision::Release, Decision::Reject].map(|decision| DecisionView {
-        packet: 1,
+        packet: Some(1),
+        incident: None,
+        packets: 1,
+        done: 1,
         decision,
         by: "night shift".to_owned(),
         at: AT.to_owned(),
