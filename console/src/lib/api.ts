@@ -339,8 +339,11 @@ export interface DecisionView {
   by: string;
   decision: 'reject' | 'release';
   detail: string;
+  done: number;
+  incident: null;
   is_done: boolean;
   packet: number;
+  packets: number;
   reason: string;
 }
 

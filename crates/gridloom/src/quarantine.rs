@@ -318,7 +318,14 @@ async fn decisions(at: &Look, out: &mut impl Write) -> anyhow::Result<()> {
             it.detail.clone(),
         ]
     });
-    let headings = ["At", "By", "About", "Decision", "Carried out", "How it stands"];
+    let headings = [
+        "At",
+        "By",
+        "About",
+        "Decision",
+        "Carried out",
+        "How it stands",
+    ];
     Ok(writeln!(out, "{}", table::listing(&headings, &[4], rows))?)
 }
 

@@ -13,9 +13,9 @@ use gridloom_headend::audit::AuditOutcome;
 use gridloom_host::{DataDirectory, Handle, NodeIndex, Stopped};
 use gridloom_nodes::EdgeNode;
 use gridloom_web::{
-    Answer, CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, DeskError, HeldDetail,
-    HeldView, IncidentDetail, IncidentView, QueuePage, SecurityDesk, SecurityView, TrustPage,
-    TrustView,
+    Answer, CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, DeskError,
+    HeldDetail, HeldView, IncidentDetail, IncidentView, QueuePage, SecurityDesk, SecurityView,
+    TrustPage, TrustView,
 };
 
 use crate::links::Links;
@@ -172,7 +172,12 @@ impl EdgeDesk {
                     continue;
                 }
                 // What was not written is tried again.
-                if self.log.write(decided.record(decided.outcome())).await.is_ok() {
+                if self
+                    .log
+                    .write(decided.record(decided.outcome()))
+                    .await
+                    .is_ok()
+                {
                     self.followed.note(&decided);
                 }
             }

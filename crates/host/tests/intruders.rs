@@ -216,8 +216,12 @@ async fn at_no_tiers_port_an_intruder_reaches_the_node() {
             panic!("a greeting was waited for");
         };
         ask(&mut client, link, 1).await;
-        for (number, shows) in (2..).zip(ALL) {
-            eprintln!("{shows:?} at {at}");
+        // A utility is known by its role alone: its greeting says what it calls itself.
+        let all = match honest.starts_with("utility/") {
+            true => &ALL[..ALL.len() - 1],
+            false => &ALL[..],
+        };
+        for (number, shows) in (2..).zip(all.iter().copied()) {
             let papers = forge(&office, shows, honest, other);
             tier.reload();
             let before = server.net.counts();
@@ -260,7 +264,7 @@ async fn at_no_tiers_port_an_intruder_reaches_the_node() {
         }
         let (first, questions) = heard.split_first().unwrap();
         assert_eq!(*first, greeting.encode());
-        assert_eq!(questions.len(), 1 + ALL.len(), "{at}");
+        assert_eq!(questions.len(), 1 + all.len(), "{at}");
         assert!(questions.iter().all(|frame| *frame != lie().encode()));
     }
 }

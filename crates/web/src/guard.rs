@@ -77,8 +77,8 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
         return Err(ApiError::ForeignHost(host.chars().take(100).collect()));
     }
     let path = request.uri().path();
-    let is_change = *request.method() == Method::POST
-        && (path.starts_with(CHANGING) || is_deciding(path));
+    let is_change =
+        *request.method() == Method::POST && (path.starts_with(CHANGING) || is_deciding(path));
     if is_change {
         check_origin(request.uri(), request.headers())?;
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -17,7 +17,8 @@ use crate::desk::{ANSWER_MAX, Answer, DeskError};
 use crate::error::ApiError;
 use crate::headend::{BODIES_MAX, Faults, PathText, operator, other_method, read};
 use crate::screening::{
-    CertificatesView, Decision, DecisionAbout, DecisionView, IncidentView, QueuePage, SecurityDesk, TrustKind, TrustPage,
+    CertificatesView, Decision, DecisionAbout, DecisionView, IncidentView, QueuePage, SecurityDesk,
+    TrustKind, TrustPage,
 };
 use crate::token::OperatorToken;
 

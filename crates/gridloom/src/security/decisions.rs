@@ -161,7 +161,9 @@ impl Decided {
                 return format!("released; the utility does not have {left} of {count} yet");
             }
             (Decision::Reject, ..) => {
-                return format!("rejected; the edge's disk has not confirmed {left} of {count} yet");
+                return format!(
+                    "rejected; the edge's disk has not confirmed {left} of {count} yet"
+                );
             }
         };
         words.to_owned()
@@ -322,7 +324,10 @@ impl Followed {
     /// Those whose outcome is not known.
     pub(super) fn waiting(&self) -> Vec<Decided> {
         let all = self.all();
-        all.iter().filter(|it| !it.left.is_empty()).cloned().collect()
+        all.iter()
+            .filter(|it| !it.left.is_empty())
+            .cloned()
+            .collect()
     }
 
     /// Newest first.
@@ -382,10 +387,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_runs() {
-        for (numbers, text) in [
-            (&[7][..], "7"),
-            (&[1, 2, 3, 5, 8, 9], "1-3 5 8-9"),
-        ] {
+        for (numbers, text) in [(&[7][..], "7"), (&[1, 2, 3, 5, 8, 9], "1-3 5 8-9")] {
             let numbers: BTreeSet<u64> = numbers.iter().copied().collect();
             assert_eq!(ranges(&numbers), text);
             assert_eq!(parse_ranges(text), Some(numbers));

@@ -6,6 +6,7 @@ use gridloom_headend::AuditRecord;
 use gridloom_headend::audit::Action;
 use gridloom_host::{DataDirectory, OperationsDisk};
 use gridloom_store::Batch;
+use gridloom_store::audit_log::AUDIT_READ_MAX;
 use gridloom_web::DeskError;
 
 /// Entries of the log that are read at a start; an outcome that was left unknown before them stays so.
@@ -26,7 +27,7 @@ impl DecisionLog {
     pub(super) fn recent(&self) -> anyhow::Result<Vec<AuditRecord>> {
         let disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let store = disk.store();
-        let mut after = store.audit_head()?.count.saturating_sub(RECENT_MAX);
+        let mut after = store.audit_head()?.number.saturating_sub(RECENT_MAX);
         let mut records = Vec::new();
         loop {
             let entries = store.audit_log(after, AUDIT_READ_MAX)?;

@@ -11,8 +11,8 @@ use super::*;
 use crate::desk::{Answer, DeskError};
 use crate::sample;
 use crate::screening::{
-    CertificatesView, Decision, DecisionAbout, DecisionView, HeldDetail, HeldView, IncidentDetail, IncidentView,
-    QueuePage, SecurityView, TrustPage, TrustView,
+    CertificatesView, Decision, DecisionAbout, DecisionView, HeldDetail, HeldView, IncidentDetail,
+    IncidentView, QueuePage, SecurityView, TrustPage, TrustView,
 };
 use crate::security::DECISION_MAX;
 
