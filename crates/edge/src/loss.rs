@@ -60,9 +60,8 @@ struct Habit {
     window: (i64, i64),
     /// Frames that came otherwise before their gap was seen.
     excused: u32,
-    /// This hour's frames, and those of the hour before.
-    hour: i64,
-    recent: [Tally; 2],
+    /// The frames of this window, and of those before.
+    recent: [Tally; 3],
 }
 
 /// Watches the gateways that have a number.
@@ -98,7 +97,7 @@ impl Losses {
     const WINDOWS_MIN: i64 = 3;
     const WINDOW_S: i64 = 900;
 
-    /// Frames of other gateways, within this hour and the last, from which their share counts.
+    /// Frames of other gateways, within these windows, from which their share counts.
     const OTHERS_MIN: u32 = 16;
 
     /// Frames that came otherwise are kept against so many gaps at most.
@@ -138,22 +137,25 @@ impl Losses {
         }
     }
 
-    /// What the other gateways lost within this hour and the last, in thousandths; `None` if they
+    /// What the other gateways lost in this window and the last two, in thousandths; `None` if they
     /// carried too little to say.
     fn share_of_others(&self, gateway: GatewayId, now: UtcTime) -> Option<i64> {
         let others = self.habits.iter().filter(|(id, _)| **id != gateway);
         let sum = others.fold(Tally::default(), |sum, (_, habit)| {
-            habit.recently(hour(now)).iter().fold(sum, |sum, it| Tally {
-                sent: sum.sent.saturating_add(it.sent),
-                lost: sum.lost.saturating_add(it.lost),
-            })
+            habit
+                .recently(window(now))
+                .iter()
+                .fold(sum, |sum, it| Tally {
+                    sent: sum.sent.saturating_add(it.sent),
+                    lost: sum.lost.saturating_add(it.lost),
+                })
         });
         (sum.sent >= Self::OTHERS_MIN).then(|| sum.share_milli())
     }
 }
 
-fn hour(now: UtcTime) -> i64 {
-    now.as_secs().div_euclid(3_600)
+fn window(now: UtcTime) -> i64 {
+    now.as_secs().div_euclid(Losses::WINDOW_S)
 }
 
 impl Tally {
@@ -178,9 +180,11 @@ impl Habit {
             sent: lost + 1,
             lost,
         };
-        let hour = hour(now);
-        self.recent = self.recently(hour);
-        self.hour = hour;
+        let window = window(now);
+        if self.window.0 != window {
+            self.recent = self.recently(window);
+            self.window = (window, self.sum);
+        }
         self.recent[0].add(frames);
         if self.past.sent < Losses::LEARNT_AFTER {
             self.past.add(frames);
@@ -197,10 +201,6 @@ impl Habit {
         let usual = self.usual_milli();
         let rise =
             i64::from(lost) * 1_000 - i64::from(frames.sent) * (usual + Losses::HALF_SHIFT_MILLI);
-        let window = now.as_secs().div_euclid(Losses::WINDOW_S);
-        if self.window.0 != window {
-            self.window = (window, self.sum);
-        }
         let most = self.window.1 + threshold(usual) / Losses::WINDOWS_MIN + 1;
         self.sum = (self.sum + rise).clamp(0, most.min(threshold(usual)));
         if self.sum == 0 || self.run.sent >= Losses::RUN_MAX {
@@ -249,12 +249,15 @@ impl Habit {
         known.share_milli()
     }
 
-    /// The frames of this hour and the last, as of then.
-    fn recently(&self, hour: i64) -> [Tally; 2] {
-        match hour - self.hour {
+    /// The frames of a window and of the two before, newest first.
+    fn recently(&self, window: i64) -> [Tally; 3] {
+        let none = Tally::default();
+        let [this, last, _] = self.recent;
+        match window - self.window.0 {
             0 => self.recent,
-            1 => [Tally::default(), self.recent[0]],
-            _ => Default::default(),
+            1 => [none, this, last],
+            2 => [none, none, this],
+            _ => [none; 3],
         }
     }
 }
