@@ -155,8 +155,8 @@ pub(crate) fn packets() -> Vec<HeldDetail> {
 /// A decision of either sort.
 pub(crate) fn decisions() -> [DecisionView; 2] {
     [Decision::Release, Decision::Reject].map(|decision| DecisionView {
-        packet: Some(1),
-        incident: None,
+        packet: (decision == Decision::Release).then_some(1),
+        incident: (decision == Decision::Reject).then_some(5),
         packets: 1,
         done: 1,
         decision,
