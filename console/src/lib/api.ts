@@ -340,9 +340,9 @@ export interface DecisionView {
   decision: 'reject' | 'release';
   detail: string;
   done: number;
-  incident: null;
+  incident: number | null;
   is_done: boolean;
-  packet: number;
+  packet: number | null;
   packets: number;
   reason: string;
 }
