@@ -27,6 +27,7 @@ pub mod incident;
 pub mod index;
 mod integrity;
 pub mod line;
+pub mod loss;
 pub mod memory;
 pub mod quality;
 pub mod quarantine;
@@ -54,6 +55,7 @@ pub use identity::Path;
 pub use incident::{Evidence, Incident, IncidentId, IncidentKind, Subject};
 pub use index::HashKey;
 pub use line::{ClosedLine, LineCounters, LineFault};
+pub use loss::Loss;
 pub use memory::{EdgeMemory, MemoryError};
 pub use quality::LinkQuality;
 pub use quarantine::{

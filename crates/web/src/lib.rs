@@ -46,11 +46,11 @@ pub use model::{
 };
 pub use network::{BufferDropped, BufferGap, BufferView, Network};
 pub use screening::{
-    CertificateView, CertificatesView, Decision, DecisionView, EvidenceKind, EvidenceView,
-    FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind, IncidentView,
-    QueuePage, QueueView, ReasonCount, ReasonView, ScoresView, SecurityDesk, SecurityView,
-    StepView, StrangerView, SubjectKind, SubjectView, TrustKind, TrustPage, TrustView,
-    VerdictsView,
+    CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, EvidenceKind,
+    EvidenceView, FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind,
+    IncidentView, QueuePage, QueueView, ReasonCount, ReasonView, ScoresView, SecurityDesk,
+    SecurityView, StepView, StrangerView, SubjectKind, SubjectView, TrustKind, TrustPage,
+    TrustView, VerdictsView,
 };
 pub use server::{Desks, Options, serve, serve_desks, serve_with};
 pub use token::{OperatorToken, TokenError};
