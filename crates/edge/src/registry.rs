@@ -41,8 +41,11 @@ impl LossLimit {
     pub fn watt_hours(self, delivered_wh: i64, period: Period) -> i64 {
         let seconds = i128::from(period.as_secs());
         let watts = i128::from(delivered_wh) * 3_600 / seconds;
-        let lost = watts * watts * i128::from(self.nanos) / 1_000_000_000;
-        let lost = (lost + i128::from(self.fixed_watts)) * seconds / 3_600;
+        // What a meter may claim goes beyond what is multiplied exactly.
+        let square = watts.saturating_mul(watts);
+        let lost = square.saturating_mul(i128::from(self.nanos)) / 1_000_000_000;
+        let lost = lost.saturating_add(i128::from(self.fixed_watts));
+        let lost = lost.saturating_mul(seconds) / 3_600;
         i64::try_from(lost).unwrap_or(i64::MAX)
     }
 }
