@@ -89,13 +89,19 @@ static CLASSES: &[Class] = &[
             like",
     },
     Class {
+        name: "tsdata",
+        properties: "diashield tapelayer tapelap epsr inslayer diains diacable rdc rac runits \
+            gmrac gmrunits radius radunits normamps -emergamps diam -seasons -ratings !capradius \
+            like",
+    },
+    Class {
         name: "linespacing",
         properties: "nconds nphases x h units like",
     },
     Class {
         name: "linegeometry",
         properties: "nconds nphases cond wire x h units -normamps -emergamps reduce spacing wires \
-            cncable !tscable cncables !tscables -seasons -ratings -linetype like",
+            cncable tscable cncables tscables -seasons -ratings -linetype like",
     },
     Class {
         name: "transformer",
