@@ -378,7 +378,9 @@ fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire
     if let Some(screen) = &screen
         && !(screen.inner > 0.0 && screen.inner < screen.outer && screen.radius > 0.0)
     {
-        return Err(missing("room for its core inside its insulation and screen"));
+        return Err(missing(
+            "room for its core inside its insulation and screen",
+        ));
     }
     Ok(Wire {
         resistance,
