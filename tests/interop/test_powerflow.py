@@ -12,7 +12,7 @@ import feeders
 
 # The project's mark for every node: percent and degrees.
 PERCENT, DEGREES = 0.1, 0.1
-CIRCUITS = os.path.join(os.path.dirname(__file__), "circuits")
+CIRCUITS = os.path.join(os.path.dirname(__file__), "../../crates/grid/tests/circuits")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_every_node_of_a_feeder(archive, name):
     assert {tap["regulator"]: tap["position"] for tap in report["taps"]} == theirs
 
 
-@pytest.mark.parametrize("name", sorted(os.listdir(CIRCUITS)))
+@pytest.mark.parametrize("name", sorted(name for name in os.listdir(CIRCUITS) if name.endswith(".dss")))
 def test_each_kind_of_element(name):
     path = os.path.join(CIRCUITS, name)
     feeders.compile_circuit(path, ["set maxiterations=200"], tolerance=1e-9)
