@@ -31,14 +31,14 @@ def ours(*arguments):
     return json.loads(done.stdout)
 
 
-def compare(path):
+def compare(path, theirs):
     """The worst deviation in percent and degrees, over every node that OpenDSS has."""
     report = ours(str(path))
     nodes = {
         node["node"]: cmath.rect(node["volts"], math.radians(node["degrees"]))
         for node in report["nodes"]
     }
-    theirs = feeders.voltages()
+    theirs = {name: complex(*volts) for name, volts in theirs["volts"].items()}
     missing = sorted(set(theirs) - set(nodes))
     assert not missing, f"nodes that only OpenDSS has: {missing}"
     # Nodes of elements that are disabled are known to us, and dark.
@@ -59,20 +59,18 @@ def compare(path):
 
 @pytest.mark.parametrize("name", feeders.FEEDERS)
 def test_every_node_of_a_feeder(archive, name):
-    feeders.compile_circuit(archive / name, feeders.FEEDERS[name])
-    assert feeders.dss.Solution.Converged(), name
-    report, _ = compare(archive / name)
-    theirs = {}
-    for control in feeders.dss.RegControls:
-        theirs[f"regcontrol.{control.Name()}"] = int(control.TapNumber())
-    assert {tap["regulator"]: tap["position"] for tap in report["taps"]} == theirs
+    theirs = feeders.opendss(archive / name, feeders.FEEDERS[name])
+    assert theirs["converged"], name
+    report, _ = compare(archive / name, theirs)
+    taps = {tap["regulator"]: tap["position"] for tap in report["taps"]}
+    assert taps == theirs["taps"]
 
 
 @pytest.mark.parametrize("name", sorted(name for name in os.listdir(CIRCUITS) if name.endswith(".dss")))
 def test_each_kind_of_element(name):
     path = os.path.join(CIRCUITS, name)
-    feeders.compile_circuit(path, ["set maxiterations=200"], tolerance=1e-9)
-    _, worst = compare(path)
+    theirs = feeders.opendss(path, ["set maxiterations=200"], tolerance=1e-9)
+    _, worst = compare(path, theirs)
     # Small circuits, solved tightly on both sides: what is left is a difference of models.
     assert worst[0] < 1e-3 and worst[1] < 1e-3, worst
 
@@ -80,15 +78,16 @@ def test_each_kind_of_element(name):
 @pytest.mark.parametrize("name", feeders.SHAPED)
 def test_a_feeder_in_time(archive, name):
     mode, steps = feeders.SHAPED[name], 24
-    commands = feeders.FEEDERS[name]
-    feeders.compile_circuit(archive / name, commands, tolerance=1e-8)
-    report = ours(str(archive / name), "--time-series", mode, "--steps", str(steps))
     step = "1m" if "LVTestCase" in name else "1h"
-    feeders.dss.Text.Command(f"set mode={mode} number=1 stepsize={step} hour=0 sec=0")
+    theirs = feeders.opendss(
+        archive / name,
+        feeders.FEEDERS[name],
+        tolerance=1e-8,
+        series=f"set mode={mode} number=1 stepsize={step} hour=0 sec=0",
+        steps=steps,
+    )
+    report = ours(str(archive / name), "--time-series", mode, "--steps", str(steps))
     assert len(report) == steps
-    for at, ours_then in enumerate(report):
-        feeders.dss.Solution.Solve()
-        supplied = -feeders.dss.Circuit.TotalPower()[0]
-        assert ours_then["supplied_kw"] == pytest.approx(supplied, rel=1e-3), f"step {at}"
-        losses = feeders.dss.Circuit.Losses()[0] / 1e3
-        assert ours_then["losses_kw"] == pytest.approx(losses, rel=1e-3, abs=1e-3), f"step {at}"
+    for at, (step, (supplied, losses)) in enumerate(zip(report, theirs["series"], strict=True)):
+        assert step["supplied_kw"] == pytest.approx(supplied, rel=1e-3), f"step {at}"
+        assert step["losses_kw"] == pytest.approx(losses, rel=1e-3, abs=1e-3), f"step {at}"
