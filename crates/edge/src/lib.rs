@@ -64,8 +64,8 @@ pub use quarantine::{
 pub use reading::{AcceptedReading, ScreenedReading};
 pub use reason::{Reason, ReasonCounters, Reasons, Step};
 pub use registry::{
-    DeviceIndex, GatewayId, Phases, Placement, Registration, Registry, RegistryError, Site,
-    TransformerId,
+    DeviceIndex, GatewayId, LossLimit, Phases, Placement, Registration, Registry, RegistryError,
+    Site, TransformerId,
 };
 pub use rekeying::{CounterKept, KEY_CHANGES_MAX, Until};
 pub use score::{Score, Scores};

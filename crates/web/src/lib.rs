@@ -14,6 +14,7 @@ mod assets;
 mod campaigns;
 mod desk;
 mod error;
+mod feeder;
 mod frame;
 mod guard;
 mod headend;
@@ -35,6 +36,9 @@ pub use desk::{
     ANSWER_MAX, Answer, CampaignAction, CampaignStep, CampaignView, Desk, DeskError, Fault,
     HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView, NewCampaign, NewOrder, OrderKind,
     OrderState, OrderView, Page, PartState, PartView, Previous, PushesView, ReadRateView,
+};
+pub use feeder::{
+    FeederBranch, FeederMeter, FeederNode, FeederPicture, FeederSource, FeederTransformer,
 };
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,

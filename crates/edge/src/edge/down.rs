@@ -1,6 +1,6 @@
 //! What goes down: confirmations and prices, each the way its meter was last heard.
 
-use gridloom_core::{Instant, MeterId, Period, Price, UtcTime};
+use gridloom_core::{Instant, MeterId, Period, Price, SystemTitle, UtcTime};
 use gridloom_dlms::apdu::{DataNotificationConfirm, InvokeId, LongInvokeId};
 use gridloom_dlms::charge::{ChargeTable, IntervalPrice};
 
@@ -150,6 +150,29 @@ impl Edge {
     /// The meter whose proved way this is: whose answer an unverified APDU from there may be.
     pub fn meter_on(&self, path: Path) -> Option<MeterId> {
         Some(self.screen.registry().meter(self.on_path(path)?))
+    }
+
+    /// A gateway that came over from another edge says on which of its lines a title was answered
+    /// there. Nothing proves it here, so it is the meter's way only until one proves itself. The
+    /// meter, if it has a way now that it had not.
+    pub fn handle_path_told(&mut self, path: Path, title: SystemTitle) -> Option<MeterId> {
+        let device = self.screen.registry().find(title)?;
+        let is_free = self.deliveries[device.at()].path == Delivery::NOWHERE
+            && self.on_path(path).is_none()
+            && !self.screen.is_revoked(device);
+        if !is_free {
+            return None;
+        }
+        self.status.heard += 1;
+        self.settle(device, path);
+        Some(self.screen.registry().meter(device))
+    }
+
+    /// Whether the way to some meter leads over this gateway.
+    pub fn has_meters_behind(&self, gateway: u64) -> bool {
+        self.deliveries
+            .iter()
+            .any(|delivery| delivery.path().is_some_and(|path| path.gateway == gateway))
     }
 
     /// The utility decided a price.

@@ -126,6 +126,7 @@ async fn ask(desk: Option<&Arc<SmallEdge>>, request: Request<Body>) -> (u16, Val
     let desks = Desks {
         head_end: None,
         security: desk.map(|desk| Arc::clone(desk) as Arc<dyn SecurityDesk>),
+        feeder: None,
     };
     let options = Options {
         host_names: Vec::new(),
