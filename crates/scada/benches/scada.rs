@@ -1,0 +1,5 @@
+//! How much one core supervises and archives.
+
+fn main() {
+    divan::main();
+}
