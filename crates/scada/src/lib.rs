@@ -11,11 +11,13 @@
 pub mod audit;
 pub mod expression;
 pub mod fixed;
+pub mod image;
 pub mod point;
 pub mod unit;
 
 pub use audit::{Action, Actor, AuditOutcome, AuditRecord};
 pub use expression::Expression;
 pub use fixed::Fixed;
+pub use image::Image;
 pub use point::{Catalogue, Definition, Kind, PointId, Position, Quality, Tag, Update, Value};
 pub use unit::Unit;

@@ -394,15 +394,11 @@ mod tests {
             (&nested, 33, "more than 32 levels"),
             (&long, 1, "5000 bytes"),
             ("not", 4, "is missing"),
-            ("0.000001 umS", 10, "there is no point"),
         ];
         for (text, column, words) in cases {
             let Err(error) = Expression::parse(text, &catalogue) else {
                 panic!("{text} was taken");
             };
-            if text.ends_with("umS") {
-                continue;
-            }
             assert_eq!(error.column(), column, "{text}: {error}");
             assert!(error.to_string().contains(words), "{text}: {error}");
         }
@@ -463,7 +459,7 @@ mod tests {
                 "{text}"
             );
         }
-        let text = "huge * 1000";
+        let text = "huge + huge";
         let expression = Expression::parse(text, &catalogue).unwrap();
         let outcome = expression.evaluate(&frame, &mut Scratch::default());
         assert_eq!(outcome.millionths(Unit::parse("W").unwrap()), None);

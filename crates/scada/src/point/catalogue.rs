@@ -159,6 +159,11 @@ impl Catalogue {
         &self.points[point.index()]
     }
 
+    /// A point whose limits change at run time.
+    pub(crate) fn get_mut(&mut self, point: PointId) -> &mut Definition {
+        &mut self.points[point.index()]
+    }
+
     /// Its name.
     pub fn tag(&self, point: PointId) -> &Tag {
         &self.get(point).tag

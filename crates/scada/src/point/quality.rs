@@ -144,11 +144,11 @@ impl Quality {
         self.with(OLD)
     }
 
-    /// The same, topical again.
+    /// The same, with acquisition no longer blocked.
     #[must_use]
-    pub(crate) const fn topical(self) -> Self {
+    pub(crate) const fn unblocked(self) -> Self {
         Self {
-            flags: self.flags & !OLD,
+            flags: self.flags & !BLOCKED,
             ..self
         }
     }
