@@ -8,6 +8,7 @@
 //! - Nothing here reads a clock, a file or a socket: effects come out, and the host carries them
 //!   out.
 
+pub mod alarm;
 pub mod audit;
 pub mod expression;
 pub mod fixed;
@@ -15,6 +16,7 @@ pub mod image;
 pub mod point;
 pub mod unit;
 
+pub use alarm::AlarmBook;
 pub use audit::{Action, Actor, AuditOutcome, AuditRecord};
 pub use expression::Expression;
 pub use fixed::Fixed;
