@@ -10,16 +10,20 @@
 
 pub mod alarm;
 pub mod audit;
+pub mod control;
 pub mod expression;
 pub mod fixed;
+pub mod historian;
 pub mod image;
 pub mod point;
 pub mod unit;
 
 pub use alarm::AlarmBook;
 pub use audit::{Action, Actor, AuditOutcome, AuditRecord};
+pub use control::Controls;
 pub use expression::Expression;
 pub use fixed::Fixed;
+pub use historian::Archive;
 pub use image::Image;
 pub use point::{Catalogue, Definition, Kind, PointId, Position, Quality, Tag, Update, Value};
 pub use unit::Unit;

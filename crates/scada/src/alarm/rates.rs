@@ -74,6 +74,7 @@ pub(super) struct Rates {
     flood: bool,
     /// The last activations of each alarm that had one in the last minute, oldest first.
     repeats: BTreeMap<AlarmId, VecDeque<Instant>>,
+    pruned: Instant,
     chattering: BTreeMap<AlarmId, Instant>,
     /// The last day, oldest first; empty buckets are not kept.
     buckets: VecDeque<Bucket>,
@@ -211,7 +212,9 @@ impl Rates {
         {
             self.recent.pop_front();
         }
-        if self.repeats.len() > ACTIVATIONS_MAX {
+        // Once a minute is enough: an entry is small, and there is one for an alarm at most.
+        if now.since(self.pruned) > MINUTE {
+            self.pruned = now;
             self.repeats
                 .retain(|_, repeats| repeats.back().is_some_and(|at| now.since(*at) <= MINUTE));
         }
