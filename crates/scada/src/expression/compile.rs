@@ -286,10 +286,12 @@ impl<'a> Compiler<'a> {
         let mut left = self.product()?;
         loop {
             let token = self.peek();
-            let operation = match token.word {
-                Word::Sign(Sign::Plus) => Binary::Add,
-                Word::Sign(Sign::Minus) => Binary::Subtract,
-                _ => return Ok(left),
+            let operation = if token.word == Word::Sign(Sign::Plus) {
+                Binary::Add
+            } else if token.word == Word::Sign(Sign::Minus) {
+                Binary::Subtract
+            } else {
+                return Ok(left);
             };
             self.next += 1;
             let right = self.product()?;
@@ -304,17 +306,17 @@ impl<'a> Compiler<'a> {
         let mut left = self.signed()?;
         loop {
             let token = self.peek();
-            let operation = match token.word {
-                Word::Sign(Sign::Times) => Binary::Multiply,
-                Word::Sign(Sign::Over) => Binary::Divide,
-                _ => return Ok(left),
-            };
+            let times = token.word == Word::Sign(Sign::Times);
+            if !times && token.word != Word::Sign(Sign::Over) {
+                return Ok(left);
+            }
             self.next += 1;
             let right = self.signed()?;
             let (a, b) = (self.dimension(left, token)?, self.dimension(right, token)?);
-            let dimension = match operation {
-                Binary::Multiply => a.times(b),
-                _ => a.over(b),
+            let (operation, dimension) = if times {
+                (Binary::Multiply, a.times(b))
+            } else {
+                (Binary::Divide, a.over(b))
             };
             let Some(dimension) = dimension else {
                 return Err(self.fault(token, "the unit's power is too high", "simplify it"));

@@ -17,6 +17,8 @@ const ROW_BYTES_MAX: usize = 2_048;
 /// A block spans a day at most.
 const SPAN_MAX_MS: i64 = 86_400_000;
 
+/// A number that is further from the one before begins anew.
+const LEAP_MAX: u64 = 1 << 62;
 /// Times further from 1970 than this are not archived: 3 168 years.
 const TIME_MAX_MS: i64 = 100_000_000_000_000;
 
@@ -202,12 +204,6 @@ impl Archive {
         if full {
             seal_values(trace, point, settings, &mut self.effects);
         }
-        let silence = trace.running && time - trace.door.last_time > 2 * settings.tick;
-        if silence && settings.rule.method == Method::Lines && trace.quality == quality {
-            let before = time - settings.tick;
-            let held = trace.door.last;
-            keep(trace, before, held, settings);
-        }
         account(
             trace,
             time,
@@ -217,7 +213,17 @@ impl Archive {
             settings,
             &mut self.effects,
         );
-        if trace.running && trace.quality == quality {
+        let silence = trace.running && time - trace.door.last_time > 2 * settings.tick;
+        if silence && settings.rule.method == Method::Lines && trace.quality == quality {
+            let before = time - settings.tick;
+            let held = trace.door.last;
+            keep(trace, before, held, settings);
+        }
+        // A line across half the range of numbers is no line, and its slope would not fit.
+        let rise = raw.checked_sub(trace.door.value);
+        let leap = rise.is_none_or(|rise| rise.unsigned_abs() > LEAP_MAX)
+            && settings.rule.method == Method::Lines;
+        if trace.running && trace.quality == quality && !leap {
             keep(trace, time, raw, settings);
         } else {
             begin(trace, time, raw, quality, settings);

@@ -44,7 +44,7 @@ impl BitWriter {
 
     /// Moves the bytes out, the last one filled up with zeros, behind `out`.
     pub(super) fn finish_into(&mut self, out: &mut Vec<u8>) {
-        while self.held_bits % 8 != 0 {
+        while !self.held_bits.is_multiple_of(8) {
             self.put_short(0, 1);
         }
         out.append(&mut self.bytes);

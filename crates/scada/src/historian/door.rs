@@ -83,7 +83,7 @@ impl Door {
         }
     }
 
-    /// Takes a later sample. When a value before it has to be kept, gives that, as time and quanta;
+    /// Takes a later sample, for lines at most 2^62 from the last kept value. When a value before it has to be kept, gives that, as time and quanta;
     /// the line then begins there.
     pub(super) fn take(&mut self, time: i64, sample: i64, rule: Rule) -> Option<(i64, i64)> {
         match rule.method {
@@ -101,9 +101,10 @@ impl Door {
                 kept
             }
             Method::Exact | Method::Deadband => {
-                let near = match rule.method {
-                    Method::Exact => sample == self.value,
-                    _ => sample.abs_diff(self.value) <= rule.slack.unsigned_abs(),
+                let near = if rule.method == Method::Exact {
+                    sample == self.value
+                } else {
+                    sample.abs_diff(self.value) <= rule.slack.unsigned_abs()
                 };
                 (self.last_time, self.last) = (time, sample);
                 if near {
@@ -138,9 +139,7 @@ impl Door {
     /// Narrows the slopes by a sample; `false`, and nothing is narrowed, if none would be left.
     fn allow(&mut self, time: i64, sample: i64, rule: Rule) -> bool {
         let run = time - self.time;
-        let Some(rise) = sample.checked_sub(self.value) else {
-            return !self.bounded;
-        };
+        let rise = sample - self.value;
         let low = (rise.saturating_sub(rule.slack), run);
         let high = (rise.saturating_add(rule.slack), run);
         if !self.bounded {
