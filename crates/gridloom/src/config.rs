@@ -1,6 +1,7 @@
 //! Configuration: a TOML file becomes `RawConfig`, flags override it, and only a checked
 //! [`Config`] goes on. Every error names the key and the remedy.
 
+mod buffers;
 mod headend;
 mod listen;
 mod tiers;
@@ -18,6 +19,7 @@ use crate::{profiles, table};
 use listen::{Beside, RawListen};
 use tiers::{RawArchive, RawEdge, RawGateway, RawHeadEnd, RawServe, RawTiers};
 
+pub(crate) use buffers::Buffers;
 pub(crate) use headend::HeadEndSettings;
 pub(crate) use listen::Listen;
 pub(crate) use tiers::{Role, Tiers, Upper};
@@ -171,6 +173,7 @@ pub(crate) struct Config {
     /// What `gridloom serve` runs in this process; nothing of it in a demo.
     pub(crate) tiers: Option<Tiers>,
     pub(crate) head_end: HeadEndSettings,
+    pub(crate) buffers: Buffers,
     /// Where `gridloom serve` keeps what it keeps, if anything says so.
     pub(crate) serve_data: Option<PathBuf>,
     pub(crate) data: PathBuf,
@@ -440,6 +443,7 @@ impl Config {
         let listen = Listen::resolve(said, raw.listen, beside, &mut p)?;
         let push = std::mem::take(&mut raw.headend.push);
         let head_end = HeadEndSettings::resolve(raw.headend.history_days, push, &mut p)?;
+        let buffers = Buffers::resolve(raw.gateway.buffer_mib, raw.edge.buffer_mib, &mut p)?;
         let tiers = match flags.defaults {
             Defaults::Demo => None,
             Defaults::Serve => {
@@ -606,6 +610,7 @@ impl Config {
             listen,
             tiers,
             head_end,
+            buffers,
             serve_data,
             data,
             houses,
@@ -804,6 +809,8 @@ mod tests {
                 "[headend.push]\naddresses = \"all\"",
                 "headend.push.addresses",
             ),
+            ("[gateway]\nbuffer_mib = 1", "gateway.buffer_mib"),
+            ("[edge]\nbuffer_mib = 100000", "edge.buffer_mib"),
             ("[lisen]\n", "lisen"),
         ];
         for (text, key) in cases {

@@ -5,6 +5,7 @@ mod cells;
 mod directory;
 mod ledger;
 mod operations;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -26,6 +27,7 @@ pub use cells::CellDisk;
 pub use directory::DataDirectory;
 pub use ledger::{JOURNAL_BYTES_MAX, LedgerDisk, LedgerStart};
 pub use operations::OperationsDisk;
+pub use spool::{SPOOL_SEGMENT_BYTES_MAX, SpoolDisk};
 
 /// Requests that one pass takes; consecutive cells among them become one transaction, and so do
 /// consecutive changes of the head-end's tables.
@@ -93,6 +95,8 @@ pub struct DiskParts {
     pub operations: Option<OperationsDisk>,
     /// The archive.
     pub archive: Option<ArchiveDisk>,
+    /// The spools, by the names of their nodes.
+    pub spools: BTreeMap<String, SpoolDisk>,
 }
 
 /// Which runner of a disk.
@@ -137,6 +141,7 @@ pub struct DiskHandle {
     has_ledger: bool,
     has_operations: bool,
     has_archive: bool,
+    has_spools: bool,
 }
 
 impl fmt::Debug for DiskHandle {
@@ -146,6 +151,7 @@ impl fmt::Debug for DiskHandle {
             .field("ledger", &self.has_ledger)
             .field("operations", &self.has_operations)
             .field("archive", &self.has_archive)
+            .field("spools", &self.has_spools)
             .finish()
     }
 }
@@ -166,6 +172,7 @@ impl Disk {
             has_ledger: parts.ledger.is_some(),
             has_operations: parts.operations.is_some(),
             has_archive: parts.archive.is_some(),
+            has_spools: !parts.spools.is_empty(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("disk-{name}"))
@@ -234,6 +241,7 @@ impl DiskClient {
             DiskRequest::Ledger(_) | DiskRequest::Query { .. } => (disk.has_ledger, "a ledger"),
             DiskRequest::Operations { .. } => (disk.has_operations, "the operations' tables"),
             DiskRequest::Archive { .. } => (disk.has_archive, "an archive"),
+            DiskRequest::Spool(_) => (disk.has_spools, "a spool"),
         };
         assert!(
             has_it,
@@ -356,11 +364,12 @@ fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
                     batches.push(asker, ticket, batch);
                 }
                 other @ (DiskRequest::Ledger(_)
+                | DiskRequest::Spool(_)
                 | DiskRequest::Query { .. }
                 | DiskRequest::Archive { .. }) => {
                     cells.write(&mut parts, &mut clients);
                     batches.write(&mut parts, &mut clients);
-                    let reply = parts.carry_out(other);
+                    let reply = parts.carry_out(&node, other);
                     clients.answer(asker, reply);
                 }
             }
@@ -372,11 +381,15 @@ fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
 }
 
 impl DiskParts {
-    fn carry_out(&mut self, request: DiskRequest) -> DiskReply {
+    fn carry_out(&mut self, node: &str, request: DiskRequest) -> DiskReply {
         const HAS_IT: &str = "a client refuses to ask for what the disk has not";
         match request {
             DiskRequest::Ledger(effect) => {
                 DiskReply::Ledger(self.ledger.as_mut().expect(HAS_IT).carry_out(effect))
+            }
+            DiskRequest::Spool(effect) => {
+                let spool = self.spools.get_mut(node).expect(HAS_IT);
+                DiskReply::Spool(spool.carry_out(effect))
             }
             DiskRequest::Query { ticket, query } => {
                 let result = self.ledger.as_ref().expect(HAS_IT).query(query);

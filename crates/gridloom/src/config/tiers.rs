@@ -65,6 +65,7 @@ pub(super) struct RawGateway {
     name: Option<String>,
     pub(super) listen: Option<String>,
     edge: Option<String>,
+    pub(super) buffer_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +74,7 @@ pub(super) struct RawEdge {
     name: Option<String>,
     pub(super) listen: Option<String>,
     utility: Option<String>,
+    pub(super) buffer_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
