@@ -12,6 +12,7 @@ use gridloom_grid::Response;
 use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
+use crate::alternates::Alternates;
 use crate::assault::Assault;
 use crate::attack::AttackPlan;
 use crate::checkers::{Account, Checker, Violation};
@@ -23,7 +24,7 @@ use crate::link::LinkModel;
 use crate::sabotage::Sabotage;
 use crate::town::{Homes, Town, TownError, TownPlan, seeded_keys, standard_response};
 use crate::world::{
-    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
+    CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
 };
 
 pub use file::FileError;
