@@ -299,7 +299,10 @@ impl EdgeNode {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
             }
-        } else if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
+            return;
+        }
+        self.edge.handle_foreign(path);
+        if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
             self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,

@@ -35,5 +35,6 @@ pub use node::{
 };
 pub use paths::{PathAct, Paths, PathsConfig, PathsError, PathsStatus, Rank};
 pub use utility::{
-    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+    EdgeTrust, Purpose, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode,
+    UtilityStatus,
 };

@@ -59,6 +59,17 @@ pub struct UtilityConfig {
     pub stations: Fleet,
 }
 
+/// What a meter measures for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// A customer: its energy enters the total, and it is billed.
+    #[default]
+    Customer,
+    /// A balance: it measures again what customers' meters measure, so its energy enters no total
+    /// and nobody pays for it.
+    Balance,
+}
+
 /// A meter as the utility serves it.
 #[derive(Debug, Clone)]
 pub struct ServedMeter {
@@ -72,6 +83,8 @@ pub struct ServedMeter {
     pub limits: MeterLimits,
     /// When it is in service.
     pub span: ServiceSpan,
+    /// What it measures for.
+    pub purpose: Purpose,
 }
 
 /// The newest that a meter said.
@@ -186,10 +199,12 @@ impl UtilityNode {
             config,
         };
         for meter in meters {
-            node.settlement
-                .enrol(meter.meter, meter.span)
-                .expect("a registry stays below the settlement's bound");
-            node.cycle.enrol(meter.meter, meter.span);
+            if meter.purpose == Purpose::Customer {
+                node.settlement
+                    .enrol(meter.meter, meter.span)
+                    .expect("a registry stays below the settlement's bound");
+                node.cycle.enrol(meter.meter, meter.span);
+            }
             node.presence.register(meter.meter);
             node.meters.insert(meter.meter, meter);
         }
@@ -211,10 +226,12 @@ impl UtilityNode {
             Some(held) => meter.span = held.span.ending(meter.span.until()).unwrap_or(held.span),
             None => self.presence.register(meter.meter),
         }
-        self.settlement
-            .enrol(meter.meter, meter.span)
-            .expect("a registry stays below the settlement's bound");
-        self.cycle.enrol(meter.meter, meter.span);
+        if meter.purpose == Purpose::Customer {
+            self.settlement
+                .enrol(meter.meter, meter.span)
+                .expect("a registry stays below the settlement's bound");
+            self.cycle.enrol(meter.meter, meter.span);
+        }
         self.meters.insert(meter.meter, meter);
         self.settle();
         self.flush(now);
@@ -548,7 +565,10 @@ impl UtilityNode {
 
     /// A validated reading enters price and account.
     fn note_valid(&mut self, valid: &ValidatedInterval, now: Now) {
-        self.settlement.handle_reading(valid, now);
+        let served = self.meters.get(&valid.meter());
+        if served.is_none_or(|served| served.purpose == Purpose::Customer) {
+            self.settlement.handle_reading(valid, now);
+        }
         self.cycle.note(valid, self.book.price_of(valid.end()));
         // One reading may complete its interval, and the next one another.
         self.note_decided();

@@ -13,6 +13,7 @@ use gridloom_core::{
 use gridloom_edge::{Edge, EdgeMemory, HeldState};
 use gridloom_field::{DayPrices, Meter, profile};
 use gridloom_headend::audit::{Action, AuditRecord, Target};
+use gridloom_nodes::Purpose;
 use gridloom_store::audit_log::{AUDIT_READ_MAX, Verifier};
 use gridloom_store::{OperationsStore, PricePoint};
 use serde::Serialize;
@@ -349,7 +350,9 @@ impl Checker {
             check_profile(house, meter, world.town().plan().start, world.now().utc)?;
             check_readings(meter, &stored)?;
             check_energy(house, meter, world.town().plan().start)?;
-            check_charges(world, meter, &stored)?;
+            if house.purpose() == Purpose::Customer {
+                check_charges(world, meter, &stored)?;
+            }
         }
         let view = view(world)?;
         let (first, last) = days(world);
@@ -555,7 +558,9 @@ pub(crate) fn check_profile(
     let ends = std::iter::successors(Some(period.next_end(start)), |at| {
         Some(period.next_end(*at))
     });
-    let mut ends = ends.take_while(|end| *end <= now);
+    let mut ends = ends
+        .take_while(|end| *end <= now)
+        .filter(|end| house.had_supply(*end - period.duration(), *end));
     match ends.find(|end| meter.profile().get(*end).is_none()) {
         Some(end) if house.household().is_some() => Err(Violation::NotCaptured {
             meter: house.meter(),

@@ -214,7 +214,29 @@ impl World {
         for place in 0..world.places.len() {
             world.boot(place)?;
         }
+        world.schedule_supply(first_gateway + gateways);
         Ok(world)
+    }
+
+    /// Meters are dark while the feeder's switches leave their houses without supply.
+    fn schedule_supply(&mut self, first_meter: usize) {
+        let town = Arc::clone(&self.blueprint.town);
+        let Some(street) = town.street() else {
+            return;
+        };
+        street.look(|street| {
+            for home in 0..street.homes().len() {
+                let meter = NodeIndex(first_meter + home);
+                for (at, lit) in street.supply_changes(home) {
+                    let fault = if *lit {
+                        Fault::Lit(meter)
+                    } else {
+                        Fault::Dark(meter)
+                    };
+                    self.schedule(*at, fault);
+                }
+            }
+        });
     }
 
     /// The town.

@@ -355,6 +355,7 @@ impl Nodes {
         let desks = Desks {
             head_end: desk,
             security,
+            feeder: None,
         };
         Ok(Some(Console::start(
             port,

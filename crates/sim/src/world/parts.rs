@@ -329,6 +329,11 @@ pub enum Fault {
     Step(NodeIndex, i64),
     /// A node's wall clock runs faster, by so many millionths.
     Drift(NodeIndex, i32),
+    /// A meter's supply goes: it says its last words, and hears and says nothing until it is
+    /// [`Self::Lit`]. No effect on any other node, or on one that an attacker holds.
+    Dark(NodeIndex),
+    /// A meter's supply is back.
+    Lit(NodeIndex),
 }
 
 impl Fault {
@@ -351,6 +356,8 @@ impl Fault {
             Self::Rot(_) => "a bit of the journal flips".to_owned(),
             Self::Step(_, by) => format!("the clock jumps by {by} ms"),
             Self::Drift(_, ppm) => format!("the clock drifts by {ppm} ppm"),
+            Self::Dark(_) => "the supply goes".to_owned(),
+            Self::Lit(_) => "the supply is back".to_owned(),
         }
     }
 }

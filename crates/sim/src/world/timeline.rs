@@ -104,7 +104,9 @@ impl World {
             | Fault::Room(node)
             | Fault::Rot(node)
             | Fault::Step(node, _)
-            | Fault::Drift(node, _) => vec![node.0],
+            | Fault::Drift(node, _)
+            | Fault::Dark(node)
+            | Fault::Lit(node) => vec![node.0],
             Fault::Cut(cable)
             | Fault::Mend(cable)
             | Fault::Mute(cable, _)
