@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use gridloom_core::{Instant, MeterId, Now, Wake};
+use gridloom_core::{Instant, MeterId, Now, UtcTime, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
     Edge, EdgeStatus, Effect, GatewayId, Incident, LinkQuality, PacketId, Path, Quarantine,
@@ -14,6 +14,7 @@ use gridloom_store::spool::{Gap, SpoolConfig, SpoolStatus};
 
 use gridloom_headend::EdgeKey;
 
+use crate::delay::Transit;
 use crate::edge_keeping::Keeping;
 use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
@@ -42,6 +43,11 @@ pub struct EdgeNode {
     /// A frame of the envelope that is being taken went into the quarantine.
     has_held: bool,
     malformed: u64,
+    /// What gateways said of the delay of frames that come next, by number in their spools.
+    held: BTreeMap<LinkId, BTreeMap<u64, Duration>>,
+    /// The same of frames that are being screened, by where and when they came.
+    sampled: BTreeMap<(Path, UtcTime), Duration>,
+    transit: Transit,
     /// Keys that the head-end changed; `None` where this edge has no key to open them.
     changed_keys: Option<ChangedKeys>,
     report_at: Option<Instant>,
@@ -71,6 +77,9 @@ impl EdgeNode {
             keeping: Keeping::new(Spool::in_memory(Self::MEMORY)),
             has_held: false,
             malformed: 0,
+            held: BTreeMap::new(),
+            sampled: BTreeMap::new(),
+            transit: Transit::new(),
             changed_keys: None,
             report_at: None,
             outbox: VecDeque::new(),
@@ -201,6 +210,7 @@ impl EdgeNode {
             Ok(Message::Spooled { first, uplinks }) => {
                 self.has_held = false;
                 let count = u16::try_from(uplinks.len()).expect("LIST_MAX fits u16");
+                self.note_samples(link, first, &uplinks);
                 for some in uplinks.chunks(Edge::EXPECTED_MAX) {
                     let apdus = some.iter().map(|uplink| {
                         wrapper::Frame::decode(&uplink.frame).map_or(&[][..], |it| it.apdu)
@@ -212,6 +222,10 @@ impl EdgeNode {
                 }
                 self.keeping.came(link, first, count, self.has_held);
             }
+            Ok(Message::Held(samples)) => {
+                self.held.insert(link, samples.into_iter().collect());
+            }
+            Ok(Message::Echo { number }) => self.send(link, &Message::Echoed { number }),
             Ok(Message::Gaps(gaps)) => self.keeping.gaps_below(link, gaps, &self.edge, now),
             Ok(Message::LineGone { path, closed }) => {
                 let path = Path {
@@ -233,6 +247,22 @@ impl EdgeNode {
             }
             Ok(_) | Err(_) => {
                 self.hang_up(link, "the gateway sent an envelope an edge does not take")
+            }
+        }
+    }
+
+    /// Which of these are measured.
+    fn note_samples(&mut self, link: LinkId, first: u64, uplinks: &[Uplink]) {
+        for (number, share) in self.held.remove(&link).unwrap_or_default() {
+            let index = number.checked_sub(first).map(usize::try_from);
+            if let Some(Ok(index)) = index
+                && let Some(uplink) = uplinks.get(index)
+            {
+                let path = Path {
+                    gateway: link.0,
+                    down: uplink.path,
+                };
+                self.sampled.insert((path, uplink.received), share);
             }
         }
     }
@@ -311,6 +341,7 @@ impl EdgeNode {
                     self.edge.handle_alarm_stored(key);
                 }
             }
+            Ok(Message::Echoed { number }) => self.transit.echoed(number, now.instant),
             Ok(Message::GapsTaken(gaps)) => self.keeping.gaps_taken(&gaps, now.instant),
             Ok(Message::Prices(points)) => {
                 for point in points {
@@ -379,7 +410,13 @@ impl EdgeNode {
                         .to_bytes(),
                     },
                 ),
-                Effect::Accept(reading) => self.keeping.accept(&reading, now.instant),
+                Effect::Accept(reading) => {
+                    let received = reading.link.received;
+                    let share = received
+                        .and_then(|received| self.sampled.get(&(reading.path, received)))
+                        .copied();
+                    self.keeping.accept(&reading, share, now.instant);
+                }
                 Effect::Alarm(alarm) => self.keeping.alarm(&alarm, now.instant),
                 Effect::Remember {
                     ticket,
@@ -403,11 +440,12 @@ impl EdgeNode {
                 Effect::Audit(record) => tracing::info!(?record, "audit"),
             }
         }
+        self.sampled.clear();
         let keys = self.changed_keys.as_mut().map(ChangedKeys::write);
         let writes = keys.into_iter().flatten().map(Output::Disk);
         self.outbox.extend(writes);
         if let Some(link) = self.utility {
-            for frame in self.keeping.sendings(now.instant) {
+            for frame in self.keeping.sendings(self.transit.half(), now.instant) {
                 self.outbox.push_back(Output::Send { link, frame });
             }
         }
@@ -438,6 +476,7 @@ impl Node for EdgeNode {
             } => {
                 self.utility = Some(link);
                 self.keeping.rewind();
+                self.transit.up(now.instant);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
                 self.edge.hand_up_alarms();
@@ -457,11 +496,13 @@ impl Node for EdgeNode {
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
                     self.keeping.gateway_gone(link);
+                    self.held.remove(&link);
                     self.edge.handle_gateway_gone(link.0);
                 }
                 if self.utility == Some(link) {
                     self.utility = None;
                     self.keeping.rewind();
+                    self.transit.down();
                 }
             }
             Input::Frame { link, frame } if self.utility == Some(link) => {
@@ -496,6 +537,11 @@ impl Node for EdgeNode {
             }
             Input::Timeout => {
                 self.keeping.handle_timeout(now.instant);
+                if let Some(link) = self.utility
+                    && let Some(number) = self.transit.handle_timeout(now.instant)
+                {
+                    self.send(link, &Message::Echo { number });
+                }
                 self.edge.handle_timeout(now);
                 if let Some(keys) = &mut self.changed_keys {
                     keys.handle_timeout(now);
@@ -524,7 +570,10 @@ impl Node for EdgeNode {
         let report = self.report_at.map(|at| (at, "report refusals"));
         let keys = self.changed_keys.as_ref().and_then(ChangedKeys::wake);
         let wake = Wake {
-            instant: report.into_iter().chain(keys).min(),
+            instant: [report, keys, self.transit.wake()]
+                .into_iter()
+                .flatten()
+                .min(),
             utc: None,
         };
         self.edge

@@ -4,6 +4,7 @@
 pub(crate) mod carried;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_core::{
@@ -21,6 +22,8 @@ use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
 use gridloom_store::spool::Gap;
 
+use crate::delay::Shares;
+
 /// The version this program speaks. A peer of another version is refused by name.
 pub const VERSION: u8 = 2;
 
@@ -31,6 +34,8 @@ const SCREENED: u8 = 13;
 const ALARMS: u8 = 14;
 const SPOOLED: u8 = 19;
 const GAPS: u8 = 30;
+/// The longest share of a delay that an envelope carries, in microseconds: twelve days.
+const SHARE_US_MAX: u64 = 1 << 40;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -97,6 +102,21 @@ pub enum Message {
         /// The frames.
         uplinks: Vec<Uplink>,
     },
+    /// Upwards: comes back as [`Self::Echoed`], which measures the round trip.
+    Echo {
+        /// Comes back.
+        number: u64,
+    },
+    /// Downwards: the answer.
+    Echoed {
+        /// Of the question.
+        number: u64,
+    },
+    /// Gateway to edge: of the frames of the next [`Self::Spooled`] these were so long at the
+    /// gateway, and under way to the edge.
+    Held(Vec<(u64, Duration)>),
+    /// Edge to utility: how long readings of the next [`Self::Screened`] were under way so far.
+    Delays(Vec<Shares>),
     /// Edge to gateway: so many frames from this number on need not be kept any more.
     Taken {
         /// Of the first.
@@ -247,6 +267,12 @@ impl Message {
                 out.u64(*first);
                 out.list(uplinks, Writer::uplink);
             }
+            Self::Echo { number } | Self::Echoed { number } => out.u64(*number),
+            Self::Held(samples) => out.list(samples, |out, (number, share)| {
+                out.u64(*number);
+                out.share(*share);
+            }),
+            Self::Delays(delays) => out.list(delays, Writer::shares),
             Self::Taken { first, count } => {
                 out.u64(*first);
                 out.u16(*count);
@@ -427,6 +453,14 @@ impl Message {
             ALARMS => Self::Alarms(from.list(Source::alarm)?),
             15 => Self::AlarmsStored(from.list(Source::alarm_key)?),
             GAPS => Self::Gaps(from.list(Source::gap)?),
+            32 => Self::Echo {
+                number: from.0.u64()?,
+            },
+            33 => Self::Echoed {
+                number: from.0.u64()?,
+            },
+            34 => Self::Held(from.list(|from| Ok((from.0.u64()?, from.share()?)))?),
+            35 => Self::Delays(from.list(Source::shares)?),
             31 => Self::GapsTaken(from.list(Source::gap)?),
             16 => Self::Trust {
                 edge: from.scores()?,
@@ -487,6 +521,10 @@ impl Message {
             Self::AlarmsStored(_) => 15,
             Self::Gaps(_) => GAPS,
             Self::GapsTaken(_) => 31,
+            Self::Echo { .. } => 32,
+            Self::Echoed { .. } => 33,
+            Self::Held(_) => 34,
+            Self::Delays(_) => 35,
             Self::Trust { .. } => 16,
             Self::Spooled { .. } => SPOOLED,
             Self::Taken { .. } => 18,
@@ -751,6 +789,7 @@ mod tests {
     use super::*;
     use gridloom_dlms::apdu::LongInvokeId;
     use gridloom_edge::{AlarmNumber, GatewayId, LineFault, Path, Reason, Reasons};
+    use gridloom_store::spool::{GapCause, Lane, Whose};
 
     fn alarm(number: AlarmNumber) -> MeterAlarm {
         MeterAlarm {
@@ -792,6 +831,15 @@ mod tests {
                 oldest_unpriced: Some(key.end),
                 closed: Month::parse("2013-01").map(|month| ClosedMonth { month, minor: 99 }),
             },
+        };
+        let at = key.end;
+        let gap = |whose, time: Option<UtcTime>| Gap {
+            lane: Lane::Readings,
+            cause: GapCause::Damaged,
+            whose,
+            from: time,
+            to: time,
+            entries: 9,
         };
         let uplink = Uplink {
             path: 4,
@@ -854,6 +902,20 @@ mod tests {
                     trust: Scores::FULL,
                 }],
             },
+            Message::Gaps(vec![
+                gap(Whose::Unknown, None),
+                gap(Whose::Meter(MeterId(7)), Some(at)),
+            ]),
+            Message::GapsTaken(vec![gap(Whose::Title(SystemTitle(*b"GLMABCDE")), Some(at))]),
+            Message::Echo { number: 1 << 40 },
+            Message::Echoed { number: 3 },
+            Message::Held(vec![(1 << 40, Duration::from_micros(SHARE_US_MAX))]),
+            Message::Delays(vec![Shares {
+                key,
+                received: at,
+                gateway: Duration::ZERO,
+                edge: Duration::from_micros(7),
+            }]),
             Message::Stored(vec![key]),
             Message::Prices(vec![price]),
             Message::Refusals(ReasonCounters::from_array([7; ReasonCounters::KINDS])),

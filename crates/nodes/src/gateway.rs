@@ -17,6 +17,7 @@ use gridloom_store::spool::{
     About, Delivery, Gap, Lane, SpoolConfig, SpoolOutcome, SpoolStatus, Whose,
 };
 
+use crate::delay::{SAMPLE_ONE_IN, SAMPLES_WAITING_MAX, Transit};
 use crate::envelope::carried::encode_uplink;
 use crate::envelope::{Message, Role, Uplink};
 use crate::gap_book::GapBook;
@@ -83,6 +84,11 @@ pub struct GatewayNode {
     meters: BTreeMap<LinkId, Talk>,
     spool: Spool,
     gaps: GapBook,
+    /// Of so many pushes one is measured; none if zero.
+    sample_one_in: u32,
+    /// When the measured ones came, by their numbers in the spool.
+    sampled: BTreeMap<u64, Instant>,
+    transit: Transit,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
@@ -114,9 +120,20 @@ impl GatewayNode {
             meters: BTreeMap::new(),
             spool,
             gaps: GapBook::default(),
+            sample_one_in: SAMPLE_ONE_IN,
+            sampled: BTreeMap::new(),
+            transit: Transit::new(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Measures the delay of one push in so many, none if zero; of one in [`SAMPLE_ONE_IN`]
+    /// without this.
+    #[must_use]
+    pub fn sampling(mut self, one_in: u32) -> Self {
+        self.sample_one_in = one_in;
+        self
     }
 
     /// What it has carried.
@@ -161,7 +178,7 @@ impl GatewayNode {
         }
     }
 
-    fn carry_up(&mut self, uplink: Uplink) {
+    fn carry_up(&mut self, uplink: Uplink, now: Instant) {
         let push = wrapper::Frame::decode(&uplink.frame)
             .ok()
             .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
@@ -174,8 +191,9 @@ impl GatewayNode {
             let taken = self
                 .spool
                 .append(Lane::Readings, about, &encode_uplink(&uplink));
-            if let Err(error) = taken {
-                tracing::warn!(%error, "a push is given up");
+            match taken {
+                Ok(number) => self.sample(number, now),
+                Err(error) => tracing::warn!(%error, "a push is given up"),
             }
         } else if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
@@ -188,6 +206,13 @@ impl GatewayNode {
         }
     }
 
+    fn sample(&mut self, number: u64, now: Instant) {
+        let one_in = u64::from(self.sample_one_in);
+        if one_in > 0 && number.is_multiple_of(one_in) && self.sampled.len() < SAMPLES_WAITING_MAX {
+            self.sampled.insert(number, now);
+        }
+    }
+
     /// Sends what waits, several frames in one envelope, and has the disk do what is due.
     fn pump(
         &mut self,
@@ -196,7 +221,11 @@ impl GatewayNode {
             utc: wall,
         }: Now,
     ) {
-        self.gaps.take_from(&mut self.spool, (now, wall));
+        if self.gaps.take_from(&mut self.spool, (now, wall)) {
+            let spool = &self.spool;
+            self.sampled
+                .retain(|number, _| spool.holds(Lane::Readings, *number));
+        }
         if let Some(link) = self.uplink {
             for frame in self.gaps.sendings(&mut self.spool, now) {
                 self.outbox.push_back(Output::Send { link, frame });
@@ -205,11 +234,11 @@ impl GatewayNode {
             while let Some(delivery) = self.spool.next(Lane::Readings, now) {
                 self.counters.carried_up += 1;
                 if !some.has_room_for(&delivery) {
-                    self.send_up(link, std::mem::take(&mut some));
+                    self.send_up(link, std::mem::take(&mut some), now);
                 }
                 some.push(delivery);
             }
-            self.send_up(link, some);
+            self.send_up(link, some, now);
         }
         while let Some(effect) = self.spool.poll_effect(now) {
             self.outbox
@@ -217,8 +246,18 @@ impl GatewayNode {
         }
     }
 
-    fn send_up(&mut self, link: LinkId, some: Together) {
+    fn send_up(&mut self, link: LinkId, some: Together, now: Instant) {
         if !some.frames.is_empty() {
+            let numbers = some.first..some.first + some.frames.len() as u64;
+            let sampled = self.sampled.range(numbers);
+            let half = self.transit.half();
+            let held: Vec<_> = sampled
+                .map(|(number, came)| (*number, now.since(*came) + half))
+                .collect();
+            if !held.is_empty() {
+                let frame = Message::Held(held).encode();
+                self.outbox.push_back(Output::Send { link, frame });
+            }
             let frame = Message::spooled_of(some.first, &some.frames);
             self.outbox.push_back(Output::Send { link, frame });
         }
@@ -247,8 +286,10 @@ impl GatewayNode {
             Ok(Message::Taken { first, count }) => {
                 for number in first..first + u64::from(count) {
                     self.spool.acknowledge(Lane::Readings, number, now);
+                    self.sampled.remove(&number);
                 }
             }
+            Ok(Message::Echoed { number }) => self.transit.echoed(number, now),
             Ok(Message::GapsTaken(gaps)) => self.gaps.taken(&mut self.spool, &gaps, now),
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
@@ -295,6 +336,7 @@ impl Node for GatewayNode {
                     frame: Message::hello(Role::Gateway, &self.name).encode(),
                 });
                 self.spool.rewind();
+                self.transit.up(now.instant);
             }
             // It dials nobody by itself.
             Input::LinkUp {
@@ -314,6 +356,7 @@ impl Node for GatewayNode {
                 if self.uplink == Some(link) {
                     self.uplink = None;
                     self.spool.rewind();
+                    self.transit.down();
                 }
             }
             Input::Frame { link, frame } if self.uplink == Some(link) => {
@@ -321,12 +364,13 @@ impl Node for GatewayNode {
             }
             Input::Frame { link, frame } => {
                 let known = self.note_answer(link, &frame, now.instant);
-                self.carry_up(Uplink {
+                let uplink = Uplink {
                     path: link.0,
                     received: now.utc,
                     link: known,
                     frame,
-                });
+                };
+                self.carry_up(uplink, now.instant);
             }
             Input::Disk(DiskReply::Spool(outcome)) => {
                 if let SpoolOutcome::Failed(error) = &outcome {
@@ -340,7 +384,15 @@ impl Node for GatewayNode {
                 | DiskReply::Answer { .. }
                 | DiskReply::Operations { .. },
             ) => {}
-            Input::Timeout => self.spool.handle_timeout(now.instant),
+            Input::Timeout => {
+                self.spool.handle_timeout(now.instant);
+                if let Some(link) = self.uplink
+                    && let Some(number) = self.transit.handle_timeout(now.instant)
+                {
+                    let frame = Message::Echo { number }.encode();
+                    self.outbox.push_back(Output::Send { link, frame });
+                }
+            }
         }
         self.pump(now);
     }
@@ -350,7 +402,10 @@ impl Node for GatewayNode {
     }
 
     fn wake(&self) -> Wake {
-        self.spool.wake()
+        self.spool.wake().earliest(Wake {
+            instant: self.transit.wake(),
+            utc: None,
+        })
     }
 }
 

@@ -109,7 +109,7 @@ impl Blueprint {
                 }
             }
             Role::Gateway(number) => {
-                let node = GatewayNode::with_spool(name, disk.spool(self.spool));
+                let node = GatewayNode::with_spool(name, disk.spool(self.spool)).sampling(1);
                 match self.attack.in_gateway(&self.town, number) {
                     Some(attack) => {
                         Hosted::TakenGateway(Box::new(Compromised::new(node, Tap::Down, attack)))

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::assault::Assault;
 use crate::attack::AttackPlan;
 use crate::checkers::{Account, Checker, Violation};
+use crate::delays::Delays;
 use crate::disk::Trouble;
 use crate::faults::FaultPlan;
 use crate::head_end::HeadEndPlan;
@@ -169,6 +170,7 @@ impl Settled {
             seed,
             account: self.account,
             counters: self.counters(),
+            delays: Delays::of(&self.world.delays()),
         }
     }
 }
@@ -182,6 +184,8 @@ pub struct TrialReport {
     pub account: Account,
     /// What happened on the way.
     pub counters: Counters,
+    /// How long readings were under way.
+    pub delays: Delays,
 }
 
 /// How a run is watched.

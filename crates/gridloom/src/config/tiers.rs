@@ -66,6 +66,7 @@ pub(super) struct RawGateway {
     pub(super) listen: Option<String>,
     edge: Option<String>,
     pub(super) buffer_mib: Option<u64>,
+    pub(super) delay_one_in: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

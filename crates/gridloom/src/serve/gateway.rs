@@ -5,9 +5,9 @@ use gridloom_host::{
 };
 use gridloom_nodes::GatewayNode;
 use gridloom_nodes::envelope::Role;
-use gridloom_store::SpoolConfig;
 
 use crate::buffer::Buffer;
+use crate::config::Buffers;
 use crate::links::Links;
 
 /// A gateway at work.
@@ -23,7 +23,7 @@ impl RunningGateway {
     /// Starts it with what its buffer kept; without a directory it buffers in memory.
     pub(super) fn start(
         name: &str,
-        (directory, buffer): (Option<&DataDirectory>, SpoolConfig),
+        (directory, buffers): (Option<&DataDirectory>, &Buffers),
         port: Listener,
         edge: Option<DialAddress>,
         net: &Net,
@@ -32,7 +32,7 @@ impl RunningGateway {
         let mut runner = Runner::new(net.clone());
         let (node, disk, news) = match directory {
             Some(directory) => {
-                let buffer = Buffer::open(directory, name, buffer)?;
+                let buffer = Buffer::open(directory, name, buffers.gateway)?;
                 let disk = Buffer::start("gateway", buffer.disk)?;
                 runner.disk(disk.handle());
                 let node = GatewayNode::with_spool(name.to_owned(), buffer.spool);
@@ -46,7 +46,7 @@ impl RunningGateway {
                 (GatewayNode::new(name.to_owned()), None, Some(news))
             }
         };
-        let node = runner.add(name, node);
+        let node = runner.add(name, node.sampling(buffers.delay_one_in));
         runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
         if let Some(edge) = edge {
             links.dial(&mut runner, node, Role::Gateway, edge);

@@ -3,6 +3,7 @@
 use gridloom_nodes::DiskReply;
 
 use crate::disk::Trouble;
+use crate::hosted::Hosted;
 
 use super::parts::{NodeClock, What};
 use super::{CableIndex, Fault, Happened, NodeIndex, World, WorldError};
@@ -69,8 +70,11 @@ impl World {
     /// Stops a node, unless it is down.
     pub(super) fn crash(&mut self, index: usize) -> bool {
         let place = &mut self.places[index];
-        if place.node.take().is_none() {
+        let Some(node) = place.node.take() else {
             return false;
+        };
+        if let Hosted::Utility(node) = &node {
+            self.delays.merge(node.delays());
         }
         place.life += 1;
         place.doomed = false;
