@@ -175,13 +175,16 @@ impl Default for DelayHistogram {
 }
 
 /// Below eight microseconds each has a step of its own; then the first four bits name it.
-const fn step_of(micros: u64) -> usize {
-    if micros < 8 {
-        return micros as usize;
-    }
-    let doubling = micros.ilog2() - 3;
-    let eighth = (micros >> doubling) - 8;
-    (8 + 8 * doubling as u64 + eighth) as usize
+fn step_of(micros: u64) -> usize {
+    let step = match micros {
+        0..8 => micros,
+        _ => {
+            let doubling = micros.ilog2() - 3;
+            let eighth = (micros >> doubling) - 8;
+            8 + 8 * u64::from(doubling) + eighth
+        }
+    };
+    usize::try_from(step).unwrap_or(usize::MAX)
 }
 
 /// The longest duration of a step, in microseconds.

@@ -46,6 +46,9 @@ struct Owed {
     has_held: bool,
 }
 
+/// Entries that go up together, and their numbers.
+type Entries = (Vec<Arc<[u8]>>, Vec<u64>);
+
 /// The edge's spool, and who waits for what in it.
 #[derive(Debug)]
 pub(crate) struct Keeping {
@@ -271,12 +274,7 @@ impl Keeping {
     }
 
     /// The next entries of a lane, and their numbers.
-    fn batch(
-        &mut self,
-        lane: Lane,
-        most: usize,
-        now: Instant,
-    ) -> Option<(Vec<Arc<[u8]>>, Vec<u64>)> {
+    fn batch(&mut self, lane: Lane, most: usize, now: Instant) -> Option<Entries> {
         let (mut some, mut numbers) = (Vec::new(), Vec::new());
         while some.len() < most
             && let Some(delivery) = self.spool.next(lane, now)

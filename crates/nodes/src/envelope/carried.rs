@@ -13,7 +13,8 @@ use gridloom_edge::{
 };
 use gridloom_store::spool::{Gap, GapCause, Lane, Whose};
 
-use super::{EnvelopeError, SHARE_US_MAX, Source, Uplink, Writer};
+use super::wire::{Source, Writer};
+use super::{EnvelopeError, SHARE_US_MAX, Uplink};
 use crate::delay::Shares;
 
 const UNKNOWN: u8 = 0;
