@@ -4,11 +4,20 @@
 //! What meters push is kept in a spool until the edge has taken it: it has the readings durable, or
 //! has decided that there are none. What a meter answers to another client is not kept, because its
 //! client has given up waiting by the time it would arrive.
+//!
+//! A gateway with a backup edge keeps both links and uses one. What an edge has taken and not
+//! answered goes to the next one, before what no edge has taken: what comes twice is stored once.
+//! The next edge also hears whose lines these are, so that commands find their way before the
+//! meters speak.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use gridloom_core::{Instant, Now, Wake};
+use gridloom_core::{Instant, Now, SystemTitle, Wake};
 use gridloom_dlms::security::CipheredApdu;
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{ClosedLine, LinkQuality};
@@ -19,9 +28,10 @@ use gridloom_store::spool::{
 
 use crate::delay::{SAMPLE_ONE_IN, SAMPLES_WAITING_MAX, Transit};
 use crate::envelope::carried::encode_uplink;
-use crate::envelope::{Message, Role, Uplink};
+use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::gap_book::GapBook;
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+use crate::paths::{PathAct, Paths, PathsConfig, PathsStatus, Rank};
 
 /// What a gateway has carried since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +51,8 @@ pub struct GatewayCounters {
     pub lines_closed: u64,
     /// Envelopes from the edge that could not be read.
     pub malformed: u64,
+    /// Frames that one edge had taken and another got as well, because nobody answered them.
+    pub sent_again: u64,
 }
 
 /// How long a meter takes to answer. A client of an association asks and waits for the answer, so
@@ -55,6 +67,13 @@ struct Talk {
     has_spoken: bool,
     /// What the host closed the line for.
     closed: Option<ClosedLine>,
+    /// What it pushed, and no edge has answered, with the numbers in the spool; only where there
+    /// is a backup edge.
+    unanswered: VecDeque<(u64, Uplink)>,
+    /// The title in its last push, which proves nothing.
+    claims: Option<SystemTitle>,
+    /// The title that it claimed when an edge answered it, which edges do only where they believe.
+    is_known_as: Option<SystemTitle>,
 }
 
 impl Talk {
@@ -81,6 +100,17 @@ impl Talk {
 pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
+    paths: Paths,
+    /// Whether it was told of a backup edge.
+    has_backup: bool,
+    /// Of all lines together.
+    unanswered: usize,
+    /// After so long without an edge its meters are sent to their alternate gateway.
+    releases_after: Option<Duration>,
+    /// When that is.
+    released_at: Option<Instant>,
+    /// It takes no meters, because it has no edge for them.
+    has_released: bool,
     meters: BTreeMap<LinkId, Talk>,
     spool: Spool,
     gaps: GapBook,
@@ -107,6 +137,13 @@ impl GatewayNode {
     const TOGETHER_MAX: usize = 256;
     const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 
+    /// Pushes of one line that are kept until an edge answers: as many as a meter has under way.
+    /// Beyond it the oldest is forgotten; its meter pushes it again.
+    pub const UNANSWERED_PER_LINE_MAX: usize = 8;
+
+    /// Pushes of all lines together. Further ones are not kept; their meters push them again.
+    pub const UNANSWERED_MAX: usize = 16_384;
+
     /// A gateway called `name` that keeps what it has in memory, [`Self::MEMORY`] of it.
     pub fn new(name: String) -> Self {
         Self::with_spool(name, Spool::in_memory(Self::MEMORY))
@@ -114,9 +151,20 @@ impl GatewayNode {
 
     /// A gateway called `name` that keeps what meters push in `spool`.
     pub fn with_spool(name: String, spool: Spool) -> Self {
+        // Of one edge nothing is asked: its link stands or does not.
+        let alone = PathsConfig {
+            heartbeat_every: None,
+            ..PathsConfig::TIERS
+        };
         Self {
             name,
             uplink: None,
+            paths: Paths::new(alone),
+            has_backup: false,
+            unanswered: 0,
+            releases_after: None,
+            released_at: None,
+            has_released: false,
             meters: BTreeMap::new(),
             spool,
             gaps: GapBook::default(),
@@ -134,6 +182,31 @@ impl GatewayNode {
     pub fn sampling(mut self, one_in: u32) -> Self {
         self.sample_one_in = one_in;
         self
+    }
+
+    /// Knows a backup edge too, on [`Port::Backup`].
+    ///
+    /// # Panics
+    ///
+    /// If the configuration does not pass [`PathsConfig::check`].
+    #[must_use]
+    pub fn with_backup(mut self, config: PathsConfig) -> Self {
+        self.paths = Paths::new(config);
+        self.has_backup = true;
+        self
+    }
+
+    /// Its meters have alternate gateways: after so long without any edge it closes their lines,
+    /// and closes every further one at once until an edge is there again. Without this it buffers.
+    #[must_use]
+    pub fn releasing_after(mut self, alone: Duration) -> Self {
+        self.releases_after = Some(alone);
+        self
+    }
+
+    /// Which of its ways up it uses.
+    pub fn paths(&self) -> PathsStatus {
+        self.paths.status()
     }
 
     /// What it has carried.
@@ -178,21 +251,134 @@ impl GatewayNode {
         }
     }
 
+    /// A push that is to go up is kept until an edge answers it.
+    fn keep(&mut self, number: u64, uplink: Uplink, claims: Option<SystemTitle>) {
+        let line = LinkId(uplink.path);
+        let Some(talk) = self.meters.get_mut(&line).filter(|_| self.has_backup) else {
+            return;
+        };
+        talk.claims = claims;
+        if talk.unanswered.len() >= Self::UNANSWERED_PER_LINE_MAX {
+            talk.unanswered.pop_front();
+            self.unanswered -= 1;
+        }
+        if self.unanswered < Self::UNANSWERED_MAX {
+            talk.unanswered.push_back((number, uplink));
+            self.unanswered += 1;
+        }
+    }
+
+    /// Another edge has the meters now, or none: it hears whose lines they are, and gets what the
+    /// one before has taken and did not answer. What none has taken follows from the spool.
+    fn move_to(&mut self, from: Option<LinkId>, to: Option<LinkId>) {
+        self.uplink = to;
+        self.spool.rewind();
+        if let Some(link) = from {
+            self.send(link, &Message::Duty { is_active: false });
+        }
+        let Some(link) = to.filter(|_| self.has_backup) else {
+            return;
+        };
+        self.send(link, &Message::Duty { is_active: true });
+        let lines = self.meters.iter();
+        let lines: Vec<(u64, SystemTitle)> = lines
+            .filter_map(|(line, talk)| Some((line.0, talk.is_known_as?)))
+            .collect();
+        for some in lines.chunks(LIST_MAX) {
+            self.send(link, &Message::Lines(some.to_vec()));
+        }
+        let unanswered = self.meters.values().flat_map(|talk| &talk.unanswered);
+        let again: Vec<Uplink> = unanswered
+            .filter(|(number, _)| !self.spool.holds(Lane::Readings, *number))
+            .map(|(_, uplink)| uplink.clone())
+            .collect();
+        self.counters.sent_again += again.len() as u64;
+        for uplink in again {
+            self.send(link, &Message::Uplink(uplink));
+        }
+    }
+
+    /// Notes since when there is no edge, and lets the meters go in time.
+    fn release(&mut self, now: Instant) {
+        let Some(after) = self.releases_after else {
+            return;
+        };
+        if self.uplink.is_some() {
+            self.released_at = None;
+            self.has_released = false;
+        } else if *self.released_at.get_or_insert(now + after) <= now && !self.has_released {
+            self.has_released = true;
+            let lines: Vec<LinkId> = self.meters.keys().copied().collect();
+            for link in lines {
+                self.close_line(link);
+            }
+        }
+    }
+
+    fn close_line(&mut self, link: LinkId) {
+        let reason = "no edge is reachable; the meter has another gateway";
+        self.outbox.push_back(Output::Close { link, reason });
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        self.outbox.push_back(Output::Send {
+            link,
+            frame: message.encode(),
+        });
+    }
+
+    /// A way up stands: both of them hear who this is, and one that it has the meters.
+    fn greet(&mut self, rank: Rank, link: LinkId, now: Instant) {
+        self.send(link, &Message::hello(Role::Gateway, &self.name));
+        if self.has_backup {
+            // Until it is told otherwise.
+            self.send(link, &Message::Duty { is_active: false });
+        }
+        self.paths.handle_up(rank, link, now);
+    }
+
+    fn follow_paths(&mut self, now: Instant) {
+        while let Some(act) = self.paths.poll_act() {
+            match act {
+                PathAct::Heartbeat { link, number } => {
+                    let every = self.paths.config().heartbeat_every.unwrap_or_default();
+                    let every_ms = u32::try_from(every.as_millis()).unwrap_or(u32::MAX);
+                    self.send(link, &Message::Heartbeat { number, every_ms });
+                }
+                PathAct::Close { link } => {
+                    let reason = "the edge does not answer heartbeats";
+                    self.outbox.push_back(Output::Close { link, reason });
+                }
+                PathAct::Moved { from, to } => {
+                    tracing::info!(gateway = %self.name, paths = ?self.paths.status(), "way up");
+                    self.move_to(from, to);
+                    match to {
+                        Some(_) => self.transit.up(now),
+                        None => self.transit.down(),
+                    }
+                }
+            }
+        }
+    }
+
     fn carry_up(&mut self, uplink: Uplink, now: Instant) {
         let push = wrapper::Frame::decode(&uplink.frame)
             .ok()
             .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
         if let Some(push) = push {
-            let claimed = CipheredApdu::decode(push.apdu).map(|apdu| Whose::Title(apdu.title));
+            let claims = CipheredApdu::decode(push.apdu).map(|apdu| apdu.title).ok();
             let about = About {
-                whose: claimed.unwrap_or(Whose::Unknown),
+                whose: claims.map_or(Whose::Unknown, Whose::Title),
                 time: uplink.received,
             };
             let taken = self
                 .spool
                 .append(Lane::Readings, about, &encode_uplink(&uplink));
             match taken {
-                Ok(number) => self.sample(number, now),
+                Ok(number) => {
+                    self.sample(number, now);
+                    self.keep(number, uplink, claims);
+                }
                 Err(error) => tracing::warn!(%error, "a push is given up"),
             }
         } else if let Some(link) = self.uplink {
@@ -295,12 +481,17 @@ impl GatewayNode {
                 let link = LinkId(path);
                 if let Some(talk) = self.meters.get_mut(&link) {
                     talk.asked(&frame, now);
+                    if self.has_backup && is_of_edge(&frame) {
+                        talk.is_known_as = talk.claims.or(talk.is_known_as);
+                        self.unanswered -= usize::from(talk.unanswered.pop_front().is_some());
+                    }
                     self.counters.carried_down += 1;
                     self.outbox.push_back(Output::Send { link, frame });
                 } else {
                     self.counters.undeliverable += 1;
                 }
             }
+            Ok(Message::Alive { .. }) => self.paths.handle_alive(edge, now),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
                 self.counters.malformed += 1;
@@ -311,6 +502,11 @@ impl GatewayNode {
             }
         }
     }
+}
+
+/// Whether a frame for a meter is the edge's own, and no client's that it carries.
+fn is_of_edge(frame: &[u8]) -> bool {
+    wrapper::Frame::decode(frame).is_ok_and(|frame| frame.source == WPort::PRE_ESTABLISHED_CLIENT)
 }
 
 impl Node for GatewayNode {
@@ -325,19 +521,18 @@ impl Node for GatewayNode {
                 port: Port::Down,
             } => {
                 self.meters.insert(link, Talk::default());
+                if self.has_released {
+                    self.close_line(link);
+                }
             }
             Input::LinkUp {
                 link,
                 port: Port::Up,
-            } => {
-                self.uplink = Some(link);
-                self.outbox.push_back(Output::Send {
-                    link,
-                    frame: Message::hello(Role::Gateway, &self.name).encode(),
-                });
-                self.spool.rewind();
-                self.transit.up(now.instant);
-            }
+            } => self.greet(Rank::Primary, link, now.instant),
+            Input::LinkUp {
+                link,
+                port: Port::Backup,
+            } => self.greet(Rank::Backup, link, now.instant),
             // It dials nobody by itself.
             Input::LinkUp {
                 port: Port::Dialled(_) | Port::Push(_),
@@ -351,18 +546,20 @@ impl Node for GatewayNode {
             }
             Input::LinkDown { link } => {
                 if let Some(talk) = self.meters.remove(&link) {
+                    self.unanswered -= talk.unanswered.len();
                     self.tell_gone(link, &talk);
                 }
-                if self.uplink == Some(link) {
-                    self.uplink = None;
-                    self.spool.rewind();
-                    self.transit.down();
-                }
+                self.paths.handle_down(link, now.instant);
             }
-            Input::Frame { link, frame } if self.uplink == Some(link) => {
+            // An edge that had the meters until now may still answer them.
+            Input::Frame { link, frame } if self.paths.knows(link) => {
                 self.carry_down(link, &frame, now.instant);
             }
             Input::Frame { link, frame } => {
+                if !self.meters.contains_key(&link) {
+                    // From an edge whose link was given up.
+                    return;
+                }
                 let known = self.note_answer(link, &frame, now.instant);
                 let uplink = Uplink {
                     path: link.0,
@@ -385,6 +582,7 @@ impl Node for GatewayNode {
                 | DiskReply::Operations { .. },
             ) => {}
             Input::Timeout => {
+                self.paths.handle_timeout(now.instant);
                 self.spool.handle_timeout(now.instant);
                 if let Some(link) = self.uplink
                     && let Some(number) = self.transit.handle_timeout(now.instant)
@@ -394,6 +592,8 @@ impl Node for GatewayNode {
                 }
             }
         }
+        self.follow_paths(now.instant);
+        self.release(now.instant);
         self.pump(now);
     }
 
@@ -402,10 +602,20 @@ impl Node for GatewayNode {
     }
 
     fn wake(&self) -> Wake {
-        self.spool.wake().earliest(Wake {
+        let release = self.released_at.filter(|_| !self.has_released);
+        let release = Wake {
+            instant: release.map(|at| (at, "let the meters go")),
+            utc: None,
+        };
+        let transit = Wake {
             instant: self.transit.wake(),
             utc: None,
-        })
+        };
+        self.spool
+            .wake()
+            .earliest(self.paths.wake())
+            .earliest(release)
+            .earliest(transit)
     }
 }
 
@@ -431,215 +641,5 @@ impl Together {
         }
         self.bytes += delivery.bytes.len();
         self.frames.push(delivery.bytes);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use gridloom_core::UtcTime;
-    use gridloom_edge::LineFault;
-
-    const NOW: Now = Now {
-        instant: Instant::ZERO,
-        utc: UtcTime::from_secs(0),
-    };
-    const METER: LinkId = LinkId(7);
-    const EDGE: LinkId = LinkId(9);
-
-    fn drain(node: &mut GatewayNode) -> Vec<Output> {
-        std::iter::from_fn(|| node.poll_output()).collect()
-    }
-
-    fn give(node: &mut GatewayNode, input: Input) -> Vec<Output> {
-        node.handle(input, NOW);
-        drain(node)
-    }
-
-    fn up(link: LinkId, port: Port) -> Input {
-        Input::LinkUp { link, port }
-    }
-
-    fn push(byte: u8) -> Vec<u8> {
-        wrapper::Frame {
-            source: WPort::MANAGEMENT,
-            destination: WPort::PRE_ESTABLISHED_CLIENT,
-            apdu: &[byte],
-        }
-        .to_bytes()
-    }
-
-    fn from_meter(byte: u8) -> Input {
-        Input::Frame {
-            link: METER,
-            frame: push(byte),
-        }
-    }
-
-    /// What goes up to be kept: the number of the first, and the frames.
-    fn spooled(outputs: &[Output]) -> Vec<(u64, Vec<Vec<u8>>)> {
-        let mut spooled = Vec::new();
-        for output in outputs {
-            if let Output::Send { link: EDGE, frame } = output
-                && let Ok(Message::Spooled { first, uplinks }) = Message::decode(frame)
-            {
-                assert!(uplinks.iter().all(|uplink| uplink.path == METER.0));
-                let frames = uplinks.into_iter().map(|uplink| uplink.frame);
-                spooled.push((first, frames.collect()));
-            }
-        }
-        spooled
-    }
-
-    fn taken(first: u64, count: u16) -> Input {
-        Input::Frame {
-            link: EDGE,
-            frame: Message::Taken { first, count }.encode(),
-        }
-    }
-
-    #[test]
-    fn pushes_wait_for_an_edge_keep_their_order_and_come_again_until_they_are_taken() {
-        let mut node = GatewayNode::new("gw-1".into());
-        give(&mut node, up(METER, Port::Down));
-        for byte in 0..3 {
-            assert_eq!(give(&mut node, from_meter(byte)), []);
-        }
-        let sent = give(&mut node, up(EDGE, Port::Up));
-        let first = (1, (0..3).map(push).collect::<Vec<_>>());
-        assert_eq!(spooled(&sent), [first]);
-        let sent = give(&mut node, from_meter(3));
-        assert_eq!(spooled(&sent), [(4, vec![push(3)])]);
-        give(&mut node, taken(1, 2));
-        give(&mut node, taken(4, 1));
-        give(&mut node, Input::LinkDown { link: EDGE });
-        let sent = give(&mut node, up(EDGE, Port::Up));
-        assert_eq!(spooled(&sent), [(3, vec![push(2)])]);
-        assert_eq!(node.counters().carried_up, 5);
-    }
-
-    #[test]
-    fn a_push_goes_to_the_disk_too_and_an_answer_does_not() {
-        let (spool, _) = Spool::recover(SpoolConfig::default(), Vec::new());
-        let mut node = GatewayNode::with_spool("gw-1".into(), spool);
-        give(&mut node, up(METER, Port::Down));
-        assert!(matches!(
-            give(&mut node, from_meter(1))[..],
-            [Output::Disk(DiskRequest::Spool(_))]
-        ));
-        let answer = wrapper::Frame {
-            source: WPort::MANAGEMENT,
-            destination: WPort::PUBLIC_CLIENT,
-            apdu: &[1],
-        };
-        let answer = Input::Frame {
-            link: METER,
-            frame: answer.to_bytes(),
-        };
-        assert_eq!(give(&mut node, answer), []);
-        assert_eq!(node.counters().strayed, 1);
-    }
-
-    #[test]
-    fn a_full_backlog_gives_up_its_oldest_and_counts_it() {
-        let mut node = GatewayNode::new("gw-1".into());
-        give(&mut node, up(METER, Port::Down));
-        let mut pushed = 0;
-        while node.counters().backlog_dropped == 0 {
-            give(&mut node, from_meter(1));
-            pushed += 1;
-            assert!(pushed < 1_000_000, "there is a bound");
-        }
-        // The gap's name lies there too, and displaced another one.
-        assert!(node.gaps().0 == 1 && node.spool().waiting < pushed);
-        assert!(node.spool().bytes <= GatewayNode::MEMORY.bytes_max);
-        let sent = spooled(&give(&mut node, up(EDGE, Port::Up)));
-        let count: usize = sent.iter().map(|(_, frames)| frames.len()).sum();
-        assert_eq!(count, GatewayNode::MEMORY.in_flight_max);
-        assert!(sent[0].0 > 1, "the oldest is gone");
-    }
-
-    #[test]
-    fn answers_find_their_meter_or_are_counted() {
-        let mut node = GatewayNode::new("gw-1".into());
-        give(&mut node, up(METER, Port::Down));
-        give(&mut node, up(EDGE, Port::Up));
-        let down = |path| Input::Frame {
-            link: EDGE,
-            frame: Message::Downlink {
-                path,
-                frame: vec![5],
-            }
-            .encode(),
-        };
-        assert_eq!(
-            give(&mut node, down(METER.0)),
-            [Output::Send {
-                link: METER,
-                frame: vec![5]
-            }]
-        );
-        give(&mut node, Input::LinkDown { link: METER });
-        assert_eq!(give(&mut node, down(METER.0)), []);
-        assert_eq!(node.counters().undeliverable, 1);
-    }
-
-    #[test]
-    fn the_edge_hears_of_lines_that_it_knows_and_of_those_that_had_to_be_closed() {
-        let closed = ClosedLine {
-            fault: LineFault::PartialFrame,
-            address: Some([192, 0, 2, 7].into()),
-        };
-        // Whether it has spoken, what it was closed for, and what the edge hears.
-        let cases = [
-            (false, None, None),
-            (true, None, Some(None)),
-            (false, Some(closed), Some(Some(closed))),
-            (true, Some(closed), Some(Some(closed))),
-        ];
-        for (has_spoken, closed, heard) in cases {
-            let mut node = GatewayNode::new("gw-1".into());
-            give(&mut node, up(EDGE, Port::Up));
-            give(&mut node, up(METER, Port::Down));
-            if has_spoken {
-                give(&mut node, from_meter(1));
-            }
-            if let Some(closed) = closed {
-                let fault = Input::LinkFault {
-                    link: METER,
-                    closed,
-                };
-                assert_eq!(give(&mut node, fault), []);
-            }
-            let sent = give(&mut node, Input::LinkDown { link: METER });
-            let told: Vec<Message> = sent
-                .iter()
-                .map(|output| {
-                    let Output::Send { link: EDGE, frame } = output else {
-                        panic!("{output:?}");
-                    };
-                    Message::decode(frame).unwrap()
-                })
-                .collect();
-            let path = METER.0;
-            let expected = heard.map(|closed| Message::LineGone { path, closed });
-            assert_eq!(told, Vec::from_iter(expected));
-            assert_eq!(node.counters().lines_closed, u64::from(closed.is_some()));
-        }
-    }
-
-    #[test]
-    fn an_edge_that_talks_rubbish_is_hung_up_on() {
-        let mut node = GatewayNode::new("gw-1".into());
-        give(&mut node, up(EDGE, Port::Up));
-        let rubbish = Input::Frame {
-            link: EDGE,
-            frame: vec![0xFF; 9],
-        };
-        assert!(matches!(
-            give(&mut node, rubbish)[..],
-            [Output::Close { link: EDGE, .. }]
-        ));
-        assert_eq!(node.counters().malformed, 1);
     }
 }

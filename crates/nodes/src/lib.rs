@@ -9,6 +9,7 @@ pub mod archive;
 pub mod attacker;
 pub mod delay;
 pub mod edge;
+mod edge_gateways;
 mod edge_keeping;
 mod edge_keys;
 pub mod envelope;
@@ -17,6 +18,7 @@ pub mod gateway;
 pub mod headend;
 pub mod meter;
 pub mod node;
+pub mod paths;
 pub mod utility;
 
 pub use archive::ArchiveNode;
@@ -32,6 +34,8 @@ pub use meter::MeterNode;
 pub use node::{
     Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
 };
+pub use paths::{PathAct, Paths, PathsConfig, PathsError, PathsStatus, Rank};
 pub use utility::{
-    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+    EdgeTrust, Purpose, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode,
+    UtilityStatus,
 };

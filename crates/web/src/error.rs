@@ -60,6 +60,8 @@ pub(crate) enum ApiError {
     NoDesk,
     #[error("this console has no edge: what it holds and finds is shown where the edge runs")]
     NoEdge,
+    #[error("this console has no feeder: its houses have no network; gridloom demo --feeder has")]
+    NoFeeder,
     #[error("nothing can be changed here: no operator token is configured; start with one")]
     NoOperator,
     #[error("show the operator token: one header `Authorization: Bearer TOKEN`")]
@@ -75,9 +77,11 @@ pub(crate) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath(_) | Self::UnknownHouse(_) | Self::NoDesk | Self::NoEdge => {
-                StatusCode::NOT_FOUND
-            }
+            Self::UnknownPath(_)
+            | Self::UnknownHouse(_)
+            | Self::NoDesk
+            | Self::NoEdge
+            | Self::NoFeeder => StatusCode::NOT_FOUND,
             Self::Method(_) | Self::MethodHere(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::LongUri { .. } => StatusCode::URI_TOO_LONG,
             Self::Body | Self::LongBody { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -123,6 +127,7 @@ impl ApiError {
             Self::Busy { .. } => "busy",
             Self::NoDesk => "no_headend",
             Self::NoEdge => "no_edge",
+            Self::NoFeeder => "no_feeder",
             Self::NoOperator => "no_operator",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
@@ -161,6 +166,7 @@ impl ApiError {
             | Self::NotWebSocket(_)
             | Self::NoDesk
             | Self::NoEdge
+            | Self::NoFeeder
             | Self::NoOperator
             | Self::Desk(DeskError::Unknown(_) | DeskError::Refused(_) | DeskError::Invalid(_)) => {
                 None

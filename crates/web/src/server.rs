@@ -20,6 +20,7 @@ use crate::assets;
 use crate::campaigns;
 use crate::desk::Desk;
 use crate::error::ApiError;
+use crate::feeder::FeederSource;
 use crate::guard::{check_origin, guard};
 use crate::headend::{self, Office};
 use crate::listener::BoundedListener;
@@ -69,6 +70,8 @@ pub struct Desks {
     pub head_end: Option<Arc<dyn Desk>>,
     /// An edge; without one everything below `/api/v1/security` is answered 404, in words.
     pub security: Option<Arc<dyn SecurityDesk>>,
+    /// The houses' feeder; without one `/api/v1/feeder` is answered 404, in words.
+    pub feeder: Option<Arc<dyn FeederSource>>,
 }
 
 /// Serves the console with `options` and, if there is a head-end, its desk; otherwise like [`serve`].
@@ -88,6 +91,7 @@ pub async fn serve_with(
     let desks = Desks {
         head_end: desk,
         security: None,
+        feeder: None,
     };
     serve_desks(listener, snapshots, options, desks, shutdown).await
 }
@@ -138,6 +142,7 @@ async fn stopping(mut stopped: watch::Receiver<bool>) {
 struct Sources {
     hub: Hub,
     desk: Option<Arc<dyn Desk>>,
+    feeder: Option<Arc<dyn FeederSource>>,
 }
 
 impl FromRef<Sources> for Hub {
@@ -150,6 +155,7 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
     let Desks {
         head_end: desk,
         security,
+        feeder,
     } = desks;
     let host_names: Arc<[String]> = options.host_names.into();
     let guardroom = Guardroom::new(security, options.operator_token.clone());
@@ -158,11 +164,12 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/api/v1/snapshot", get(snapshot))
         .route("/api/v1/houses/{id}", get(house))
         .route("/api/v1/live", get(live))
+        .route("/api/v1/feeder", get(feeder_picture))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
         .route("/api/v1/network/buffers", get(buffers))
         .route("/api/v1/network/delay", get(delay))
-        .with_state(Sources { hub, desk })
+        .with_state(Sources { hub, desk, feeder })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
         .merge(security::routes(guardroom))
@@ -192,6 +199,13 @@ async fn house(
         Some(house) => Ok(Json(house).into_response()),
         None => Err(ApiError::UnknownHouse(id)),
     }
+}
+
+async fn feeder_picture(State(sources): State<Sources>) -> Result<Response, ApiError> {
+    let feeder = sources.feeder.ok_or(ApiError::NoFeeder)?;
+    // Solving may hold the feeder for a moment; other requests go on meanwhile.
+    let picture = tokio::task::spawn_blocking(move || feeder.picture()).await;
+    Ok(Json(picture.ok().flatten()).into_response())
 }
 
 async fn live(

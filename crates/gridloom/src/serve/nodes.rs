@@ -210,9 +210,16 @@ impl Nodes {
         let gateway = match ports.gateway {
             Some(port) => {
                 let edge = dial_address(&tiers.gateway_to_edge, at_edge);
+                let backup = tiers.gateway_backup.as_ref();
                 let place = (basis.directory, &config.buffers);
-                let gateway =
-                    RunningGateway::start(&tiers.gateway, place, port, edge, &net, &links)?;
+                let gateway = RunningGateway::start(
+                    &tiers.gateway,
+                    place,
+                    port,
+                    (edge, backup),
+                    &net,
+                    &links,
+                )?;
                 let news = gateway.news.iter().cloned();
                 lines.extend(news.map(|words| ("buffer", words)));
                 Some(gateway)
@@ -352,6 +359,7 @@ impl Nodes {
         let desks = Desks {
             head_end: desk,
             security,
+            feeder: None,
         };
         Ok(Some(Console::start(
             port,

@@ -104,7 +104,9 @@ impl World {
             | Fault::Room(node)
             | Fault::Rot(node)
             | Fault::Step(node, _)
-            | Fault::Drift(node, _) => vec![node.0],
+            | Fault::Drift(node, _)
+            | Fault::Dark(node)
+            | Fault::Lit(node) => vec![node.0],
             Fault::Cut(cable)
             | Fault::Mend(cable)
             | Fault::Mute(cable, _)
@@ -187,7 +189,12 @@ impl fmt::Display for Frame<'_> {
                     Message::Prices(list) => Some(list.len()),
                     Message::Spooled { uplinks, .. } => Some(uplinks.len()),
                     Message::Taken { count, .. } => Some(usize::from(count)),
+                    Message::Lines(list) => Some(list.len()),
+                    Message::Reached(list) => Some(list.len()),
                     Message::Hello { .. }
+                    | Message::Heartbeat { .. }
+                    | Message::Alive { .. }
+                    | Message::Duty { .. }
                     | Message::Uplink(_)
                     | Message::Downlink { .. }
                     | Message::LineGone { .. }

@@ -845,6 +845,7 @@ fn router(desk: Arc<SmallDesk>) -> Router {
     let desks = Desks {
         head_end: Some(desk),
         security: None,
+        feeder: None,
     };
     routes(hub, desks, options(Some(SECRET)))
 }
