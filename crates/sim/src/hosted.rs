@@ -12,12 +12,12 @@ use gridloom_nodes::{
 };
 use gridloom_store::{LedgerConfig, SpoolConfig};
 
+use crate::alternates::Alternates;
 use crate::attack::AttackPlan;
 use crate::disk::Disk;
 use crate::head_end::{self, HeadEndPlan};
 pub use crate::role::Role;
 use crate::town::Town;
-use crate::world::Alternates;
 
 /// A running node.
 #[derive(Debug)]

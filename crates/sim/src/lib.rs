@@ -11,6 +11,7 @@
 //!   of the rest.
 //! - What a run reports is read back from the utility's store.
 
+mod alternates;
 mod area;
 pub mod assault;
 pub mod attack;
@@ -32,6 +33,7 @@ pub mod town;
 pub mod trial;
 pub mod world;
 
+pub use alternates::Alternates;
 pub use assault::{Assault, AttackStudy};
 pub use attack::AttackPlan;
 pub use checkers::{Account, Checker, Violation};
@@ -47,4 +49,4 @@ pub use store_view::StoreView;
 pub use technology::Technology;
 pub use town::{Homes, Town, TownError, TownPlan};
 pub use trial::{Trial, TrialError};
-pub use world::{Alternates, Counters, World, WorldError, WorldPlan};
+pub use world::{Counters, World, WorldError, WorldPlan};

@@ -12,6 +12,7 @@ use gridloom_grid::Response;
 use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
+use crate::alternates::Alternates;
 use crate::assault::Assault;
 use crate::attack::AttackPlan;
 use crate::checkers::{Account, Checker, Violation};
@@ -26,7 +27,7 @@ use crate::town::{
     Homes, Town, TownError, TownPlan, interrupt, seeded_keys, shipped, standard_response,
 };
 use crate::world::{
-    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
+    CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
 };
 
 pub use file::FileError;

@@ -30,10 +30,8 @@ use crate::link::{Lane, LinkModel, Passage, below, nanos};
 use crate::sabotage::Sabotage;
 use crate::town::Town;
 
-pub use parts::{
-    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan,
-};
 use parts::{Cable, End, Event, NodeClock, Place, What};
+pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
 pub use timeline::Timeline;
 pub use watch::Breaches;
 
