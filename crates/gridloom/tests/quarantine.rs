@@ -253,7 +253,7 @@ fn decisions_about_held_packets_are_carried_out_and_proved() {
         let all: Value = serde_json::from_str(&all).unwrap();
         let late = all.as_array().unwrap().iter();
         let late = late.filter(|it| it["packet"] == held[3] && it["is_done"] == true);
-        late.cloned().next()
+        late.next().cloned()
     });
     assert_eq!(late["detail"], "the utility has the reading");
     assert_eq!(whole.held(), held[4..]);
