@@ -10,6 +10,9 @@
 //! The next edge also hears whose lines these are, so that commands find their way before the
 //! meters speak.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use gridloom_store::spool::{
     About, Delivery, Gap, Lane, SpoolConfig, SpoolOutcome, SpoolStatus, Whose,
 };
 
+use crate::delay::{SAMPLE_ONE_IN, SAMPLES_WAITING_MAX, Transit};
 use crate::envelope::carried::encode_uplink;
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::gap_book::GapBook;
@@ -110,6 +114,11 @@ pub struct GatewayNode {
     meters: BTreeMap<LinkId, Talk>,
     spool: Spool,
     gaps: GapBook,
+    /// Of so many pushes one is measured; none if zero.
+    sample_one_in: u32,
+    /// When the measured ones came, by their numbers in the spool.
+    sampled: BTreeMap<u64, Instant>,
+    transit: Transit,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
@@ -159,9 +168,20 @@ impl GatewayNode {
             meters: BTreeMap::new(),
             spool,
             gaps: GapBook::default(),
+            sample_one_in: SAMPLE_ONE_IN,
+            sampled: BTreeMap::new(),
+            transit: Transit::new(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Measures the delay of one push in so many, none if zero; of one in [`SAMPLE_ONE_IN`]
+    /// without this.
+    #[must_use]
+    pub fn sampling(mut self, one_in: u32) -> Self {
+        self.sample_one_in = one_in;
+        self
     }
 
     /// Knows a backup edge too, on [`Port::Backup`].
@@ -317,7 +337,7 @@ impl GatewayNode {
         self.paths.handle_up(rank, link, now);
     }
 
-    fn follow_paths(&mut self) {
+    fn follow_paths(&mut self, now: Instant) {
         while let Some(act) = self.paths.poll_act() {
             match act {
                 PathAct::Heartbeat { link, number } => {
@@ -332,12 +352,16 @@ impl GatewayNode {
                 PathAct::Moved { from, to } => {
                     tracing::info!(gateway = %self.name, paths = ?self.paths.status(), "way up");
                     self.move_to(from, to);
+                    match to {
+                        Some(_) => self.transit.up(now),
+                        None => self.transit.down(),
+                    }
                 }
             }
         }
     }
 
-    fn carry_up(&mut self, uplink: Uplink) {
+    fn carry_up(&mut self, uplink: Uplink, now: Instant) {
         let push = wrapper::Frame::decode(&uplink.frame)
             .ok()
             .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
@@ -351,7 +375,10 @@ impl GatewayNode {
                 .spool
                 .append(Lane::Readings, about, &encode_uplink(&uplink));
             match taken {
-                Ok(number) => self.keep(number, uplink, claims),
+                Ok(number) => {
+                    self.sample(number, now);
+                    self.keep(number, uplink, claims);
+                }
                 Err(error) => tracing::warn!(%error, "a push is given up"),
             }
         } else if let Some(link) = self.uplink {
@@ -365,6 +392,13 @@ impl GatewayNode {
         }
     }
 
+    fn sample(&mut self, number: u64, now: Instant) {
+        let one_in = u64::from(self.sample_one_in);
+        if one_in > 0 && number.is_multiple_of(one_in) && self.sampled.len() < SAMPLES_WAITING_MAX {
+            self.sampled.insert(number, now);
+        }
+    }
+
     /// Sends what waits, several frames in one envelope, and has the disk do what is due.
     fn pump(
         &mut self,
@@ -373,7 +407,11 @@ impl GatewayNode {
             utc: wall,
         }: Now,
     ) {
-        self.gaps.take_from(&mut self.spool, (now, wall));
+        if self.gaps.take_from(&mut self.spool, (now, wall)) {
+            let spool = &self.spool;
+            self.sampled
+                .retain(|number, _| spool.holds(Lane::Readings, *number));
+        }
         if let Some(link) = self.uplink {
             for frame in self.gaps.sendings(&mut self.spool, now) {
                 self.outbox.push_back(Output::Send { link, frame });
@@ -382,11 +420,11 @@ impl GatewayNode {
             while let Some(delivery) = self.spool.next(Lane::Readings, now) {
                 self.counters.carried_up += 1;
                 if !some.has_room_for(&delivery) {
-                    self.send_up(link, std::mem::take(&mut some));
+                    self.send_up(link, std::mem::take(&mut some), now);
                 }
                 some.push(delivery);
             }
-            self.send_up(link, some);
+            self.send_up(link, some, now);
         }
         while let Some(effect) = self.spool.poll_effect(now) {
             self.outbox
@@ -394,8 +432,18 @@ impl GatewayNode {
         }
     }
 
-    fn send_up(&mut self, link: LinkId, some: Together) {
+    fn send_up(&mut self, link: LinkId, some: Together, now: Instant) {
         if !some.frames.is_empty() {
+            let numbers = some.first..some.first + some.frames.len() as u64;
+            let sampled = self.sampled.range(numbers);
+            let half = self.transit.half();
+            let held: Vec<_> = sampled
+                .map(|(number, came)| (*number, now.since(*came) + half))
+                .collect();
+            if !held.is_empty() {
+                let frame = Message::Held(held).encode();
+                self.outbox.push_back(Output::Send { link, frame });
+            }
             let frame = Message::spooled_of(some.first, &some.frames);
             self.outbox.push_back(Output::Send { link, frame });
         }
@@ -424,8 +472,10 @@ impl GatewayNode {
             Ok(Message::Taken { first, count }) => {
                 for number in first..first + u64::from(count) {
                     self.spool.acknowledge(Lane::Readings, number, now);
+                    self.sampled.remove(&number);
                 }
             }
+            Ok(Message::Echoed { number }) => self.transit.echoed(number, now),
             Ok(Message::GapsTaken(gaps)) => self.gaps.taken(&mut self.spool, &gaps, now),
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
@@ -511,12 +561,13 @@ impl Node for GatewayNode {
                     return;
                 }
                 let known = self.note_answer(link, &frame, now.instant);
-                self.carry_up(Uplink {
+                let uplink = Uplink {
                     path: link.0,
                     received: now.utc,
                     link: known,
                     frame,
-                });
+                };
+                self.carry_up(uplink, now.instant);
             }
             Input::Disk(DiskReply::Spool(outcome)) => {
                 if let SpoolOutcome::Failed(error) = &outcome {
@@ -533,9 +584,15 @@ impl Node for GatewayNode {
             Input::Timeout => {
                 self.paths.handle_timeout(now.instant);
                 self.spool.handle_timeout(now.instant);
+                if let Some(link) = self.uplink
+                    && let Some(number) = self.transit.handle_timeout(now.instant)
+                {
+                    let frame = Message::Echo { number }.encode();
+                    self.outbox.push_back(Output::Send { link, frame });
+                }
             }
         }
-        self.follow_paths();
+        self.follow_paths(now.instant);
         self.release(now.instant);
         self.pump(now);
     }
@@ -550,10 +607,15 @@ impl Node for GatewayNode {
             instant: release.map(|at| (at, "let the meters go")),
             utc: None,
         };
+        let transit = Wake {
+            instant: self.transit.wake(),
+            utc: None,
+        };
         self.spool
             .wake()
             .earliest(self.paths.wake())
             .earliest(release)
+            .earliest(transit)
     }
 }
 
@@ -581,6 +643,3 @@ impl Together {
         self.frames.push(delivery.bytes);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -119,7 +119,7 @@ impl Blueprint {
                 }
             }
             Role::Gateway(number) => {
-                let mut node = GatewayNode::with_spool(name, disk.spool(self.spool));
+                let mut node = GatewayNode::with_spool(name, disk.spool(self.spool)).sampling(1);
                 if let Some(alternates) = self.alternates {
                     node = node
                         .with_backup(alternates.gateway)

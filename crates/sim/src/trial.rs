@@ -16,6 +16,7 @@ use crate::alternates::Alternates;
 use crate::assault::Assault;
 use crate::attack::AttackPlan;
 use crate::checkers::{Account, Checker, Violation};
+use crate::delays::Delays;
 use crate::disk::Trouble;
 use crate::faults::FaultPlan;
 use crate::head_end::HeadEndPlan;
@@ -189,6 +190,7 @@ impl Settled {
             seed,
             account: self.account,
             counters: self.counters(),
+            delays: Delays::of(&self.world.delays()),
         }
     }
 }
@@ -202,6 +204,8 @@ pub struct TrialReport {
     pub account: Account,
     /// What happened on the way.
     pub counters: Counters,
+    /// How long readings were under way.
+    pub delays: Delays,
 }
 
 /// How a run is watched.
