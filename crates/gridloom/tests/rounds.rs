@@ -27,8 +27,11 @@ const SETTLED_MAX: Duration = Duration::from_secs(180);
 /// The rate before a fault is the mean over this time.
 const BEFORE: Duration = Duration::from_secs(2);
 
-/// Rates after it are means over this time: the console counts twice a second.
+/// Rates after it are means over this time.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// The console counts so often, with some delay.
+const COUNTED_EVERY: Duration = Duration::from_millis(600);
 
 /// A round ends, whatever the rate is by then. Readings that did not come make the end fail.
 const ROUND_MAX: Duration = Duration::from_secs(12);
@@ -188,21 +191,17 @@ impl Watch {
         let is_over = Arc::new(AtomicBool::new(false));
         let (to, stop) = (samples.clone(), is_over.clone());
         let thread = std::thread::spawn(move || {
-            let mut seen = Value::Null;
             while !stop.load(Ordering::Relaxed) {
                 let answer = ask(console, "/api/v1/snapshot");
                 let at = clock() - began;
                 let mut samples = to.lock().unwrap();
-                let (_, last) = *samples.last().unwrap();
-                match answer {
-                    // It counts twice a second: in between nothing is known.
-                    Some(snapshot) if snapshot["now"] != seen => {
-                        let stored = snapshot["counters"]["readings_stored"].as_u64();
-                        samples.push((at, stored.unwrap().max(last)));
-                        seen = snapshot["now"].clone();
-                    }
-                    Some(_) => {}
-                    None => samples.push((at, last)),
+                let (then, last) = *samples.last().unwrap();
+                let stored = answer
+                    .and_then(|snapshot| snapshot["counters"]["readings_stored"].as_u64())
+                    .map_or(last, |stored| stored.max(last));
+                // It counts twice a second: in between it says what it said before.
+                if stored > last || at - then > COUNTED_EVERY {
+                    samples.push((at, stored));
                 }
                 drop(samples);
                 pause(Duration::from_millis(50));
@@ -394,7 +393,6 @@ impl Rounds {
         self.switching.give();
         let strikes = Strike::draw(&mut self.draws);
         let fault = self.watch.now();
-        let before = self.watch.rate_before(fault);
         let mut deeds: Vec<(Duration, bool, Strike)> = Vec::new();
         for strike in &strikes {
             deeds.push((strike.after, true, *strike));
@@ -411,6 +409,7 @@ impl Rounds {
         }
         // Whatever it is, the rate of the first second after everybody is back is seen.
         let seen = self.watch.now() + WINDOW * 2;
+        let before = self.watch.rate_before(fault);
         let t_90 = loop {
             let now = self.watch.now();
             if now >= seen {

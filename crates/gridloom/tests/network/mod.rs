@@ -216,11 +216,10 @@ impl Network {
                        service_point,fuse_a,guek,gak\n"
             .to_owned();
         for fleet in 0..self.fleets_registered {
-            let gateway = ["gateway-a", "gateway-b"][fleet as usize % 2];
             for server in 1..=self.meters_each {
                 let title = title(fleet, server);
                 csv += &format!(
-                    "{title},S{fleet}-{server},Home {fleet}-{server},gateway,{gateway},{server},\
+                    "{title},S{fleet}-{server},Home {fleet}-{server},gateway,street-{fleet},{server},\
                      1:hls5/0,minute,all,P{fleet}-{server},63,{EK},{AK}\n"
                 );
             }
@@ -418,7 +417,7 @@ impl Network {
 }
 
 fn title(fleet: u32, server: u32) -> String {
-    format!("474C4D{:010X}", fleet * 0x100 + server)
+    format!("474C4D{:010X}", fleet * 0x1_0000 + server)
 }
 
 fn console(lines: &BTreeMap<String, String>) -> SocketAddr {
