@@ -201,6 +201,7 @@ impl EdgeNode {
             Ok(Message::Hello {
                 role: Role::Gateway,
                 name,
+                ..
             }) => {
                 self.edge.handle_gateway_up(link.0, &name, now.instant);
                 let hello = Message::hello(Role::Edge, &self.name);

@@ -2,6 +2,7 @@
 //! The transport adds the length. Meters never see it; they speak DLMS.
 
 mod carried;
+pub mod pair;
 
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_core::{
@@ -17,6 +18,8 @@ use gridloom_edge::{
 use gridloom_headend::ReadingKey;
 use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
+
+use pair::{Epoch, PairMessage};
 
 /// The version this program speaks. A peer of another version is refused by name.
 pub const VERSION: u8 = 2;
@@ -78,6 +81,8 @@ pub enum Message {
         role: Role,
         /// What it is called.
         name: String,
+        /// The reign in which a utility speaks; none where it has no standby, and of other tiers.
+        epoch: Epoch,
     },
     /// Gateway to edge: a frame from a meter.
     Uplink(Uplink),
@@ -175,6 +180,8 @@ pub enum Message {
         /// Whether it is durable.
         stored: bool,
     },
+    /// Between the members of a head-end pair and their witnesses.
+    Pair(PairMessage),
 }
 
 /// A frame from a meter, as its gateway had it.
@@ -193,9 +200,15 @@ pub struct Uplink {
 impl Message {
     /// A greeting.
     pub fn hello(role: Role, name: &str) -> Self {
+        Self::hello_in(role, name, Epoch::NONE)
+    }
+
+    /// The greeting of a utility in its reign.
+    pub fn hello_in(role: Role, name: &str, epoch: Epoch) -> Self {
         Self::Hello {
             role,
             name: name.to_owned(),
+            epoch,
         }
     }
 
@@ -207,7 +220,7 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer(vec![VERSION, self.kind()]);
         match self {
-            Self::Hello { role, name } => {
+            Self::Hello { role, name, epoch } => {
                 out.u8(match role {
                     Role::Gateway => 1,
                     Role::Edge => 2,
@@ -216,7 +229,12 @@ impl Message {
                     Role::HeadEnd => 5,
                 });
                 out.bytes(name.as_bytes());
+                // Where nobody stands by, a greeting is what it always was.
+                if *epoch != Epoch::NONE {
+                    out.u64(epoch.0);
+                }
             }
+            Self::Pair(message) => out.pair(message),
             Self::Uplink(uplink) => out.uplink(uplink),
             Self::Uplinks(uplinks) => out.list(uplinks, Writer::uplink),
             Self::LineGone { path, closed } => {
@@ -293,7 +311,7 @@ impl Message {
             return None;
         }
         match Self::decode(bytes) {
-            Ok(Self::Hello { role, name }) => Some((role, name)),
+            Ok(Self::Hello { role, name, .. }) => Some((role, name)),
             Ok(_) | Err(_) => None,
         }
     }
@@ -320,6 +338,10 @@ impl Message {
                     _ => return Err(EnvelopeError::Field { field: "role" }),
                 },
                 name: from.text("name")?,
+                epoch: match from.0.is_empty() {
+                    true => Epoch::NONE,
+                    false => Epoch(from.0.u64()?),
+                },
             },
             2 => Self::Uplink(from.uplink()?),
             3 => Self::Downlink {
@@ -396,6 +418,7 @@ impl Message {
                 meter: MeterId(from.0.u32()?),
                 number: from.0.u64()?,
             },
+            30 => Self::Pair(from.pair()?),
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -426,6 +449,7 @@ impl Message {
             Self::KeysChanged { .. } => 20,
             Self::KeysTaken { .. } => 21,
             Self::LineGone { .. } => 22,
+            Self::Pair(_) => 30,
         }
     }
 }

@@ -30,6 +30,7 @@ mod merge;
 pub mod operations;
 pub mod record;
 pub mod recover;
+pub mod replica;
 mod schema;
 pub mod sqlite;
 
@@ -48,4 +49,5 @@ pub use operations::{
 };
 pub use record::{BillRow, Lsn, PricePoint, Record, StoredReading};
 pub use recover::{RecoverError, Recovery, TornTail};
+pub use replica::{Entry, EntryError};
 pub use sqlite::{SqliteBackend, SqliteCells, SqliteOperations};
