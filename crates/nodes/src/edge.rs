@@ -15,6 +15,7 @@ use gridloom_headend::EdgeKey;
 use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+use crate::pair::Fence;
 
 /// Frames from meters that were for other clients than the edge itself: nobody screens them here,
 /// because only the head-end can verify them.
@@ -42,6 +43,8 @@ pub struct EdgeNode {
     malformed: u64,
     /// Keys that the head-end changed; `None` where this edge has no key to open them.
     changed_keys: Option<ChangedKeys>,
+    /// Where the utility is a pair.
+    fence: Option<Fence>,
     report_at: Option<Instant>,
     outbox: VecDeque<Output>,
 }
@@ -70,6 +73,7 @@ impl EdgeNode {
             accepted_dropped: 0,
             malformed: 0,
             changed_keys: None,
+            fence: None,
             report_at: None,
             outbox: VecDeque::new(),
         }
@@ -89,6 +93,18 @@ impl EdgeNode {
     ) -> Result<Self, EdgeKeysError> {
         self.changed_keys = Some(ChangedKeys::read(key, &mut self.edge, cell, now)?);
         Ok(self)
+    }
+
+    /// Its utility is a pair: it witnesses for it, and hears only the member that is active.
+    #[must_use]
+    pub fn with_fence(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
+    /// What keeps the member of a pair out that is not active; none without a pair.
+    pub fn fence(&self) -> Option<&Fence> {
+        self.fence.as_ref()
     }
 
     /// News of meters' keys that was refused since the start.
@@ -400,8 +416,8 @@ impl EdgeNode {
     }
 }
 
-impl Node for EdgeNode {
-    fn handle(&mut self, input: Input, now: Now) {
+impl EdgeNode {
+    fn take(&mut self, input: Input, now: Now) {
         match input {
             Input::LinkUp {
                 link,
@@ -463,7 +479,10 @@ impl Node for EdgeNode {
                 self.edge.handle_remembered(ticket, result.is_ok(), now);
             }
             Input::Disk(
-                DiskReply::Ledger(_) | DiskReply::Answer { .. } | DiskReply::Operations { .. },
+                DiskReply::Ledger(_)
+                | DiskReply::Answer { .. }
+                | DiskReply::Operations { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Timeout => {
                 self.edge.handle_timeout(now);
@@ -484,6 +503,21 @@ impl Node for EdgeNode {
             }
         }
         self.flush();
+    }
+}
+
+impl Node for EdgeNode {
+    fn handle(&mut self, input: Input, now: Now) {
+        let Some(fence) = &mut self.fence else {
+            return self.take(input, now);
+        };
+        let passed = fence.filter(input, now);
+        while let Some(output) = fence.poll_output() {
+            self.outbox.push_back(output);
+        }
+        for input in passed {
+            self.take(input, now);
+        }
     }
 
     fn poll_output(&mut self) -> Option<Output> {

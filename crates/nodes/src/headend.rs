@@ -518,7 +518,10 @@ impl Node for HeadEndNode {
                 self.handle_saved(ticket, result, now);
             }
             Input::Disk(
-                DiskReply::Done { .. } | DiskReply::Ledger(_) | DiskReply::Answer { .. },
+                DiskReply::Done { .. }
+                | DiskReply::Ledger(_)
+                | DiskReply::Answer { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Timeout => self.keep_time(now),
         }

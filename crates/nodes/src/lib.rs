@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod headend;
 pub mod meter;
 pub mod node;
+pub mod pair;
 pub mod utility;
 
 pub use archive::ArchiveNode;
@@ -26,8 +27,10 @@ pub use gridloom_headend::Arrival;
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;
 pub use node::{
-    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
+    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, PairReply, PairRequest,
+    Port, Pusher, Query, Wire,
 };
+pub use pair::{Fence, MemberNode, PairConfig, PairStatus};
 pub use utility::{
     EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
 };

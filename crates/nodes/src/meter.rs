@@ -138,7 +138,10 @@ impl Node for MeterNode {
                 self.meter.handle_remembered(ticket, result, now);
             }
             Input::Disk(
-                DiskReply::Ledger(_) | DiskReply::Answer { .. } | DiskReply::Operations { .. },
+                DiskReply::Ledger(_)
+                | DiskReply::Answer { .. }
+                | DiskReply::Operations { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Timeout => self.meter.handle_timeout(now),
         }
