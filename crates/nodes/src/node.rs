@@ -260,6 +260,22 @@ pub enum DiskReply {
     Pair(PairReply),
 }
 
+impl PairRequest {
+    /// What comes back in the answer.
+    pub const fn ticket(&self) -> u64 {
+        match self {
+            Self::Keep { ticket, .. }
+            | Self::Mirror { ticket }
+            | Self::Release { ticket, .. }
+            | Self::Apply { ticket, .. }
+            | Self::Copy { ticket }
+            | Self::ReadCopy { ticket, .. }
+            | Self::TakePiece { ticket, .. }
+            | Self::Install { ticket } => *ticket,
+        }
+    }
+}
+
 /// What a disk tells the keeper of a pair. Where nothing is said here, [`DiskReply::Done`] answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PairReply {

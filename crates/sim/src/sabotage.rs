@@ -95,7 +95,8 @@ impl Sabotage {
             | DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
             | DiskRequest::Archive { .. }
-            | DiskRequest::Operations { .. } => false,
+            | DiskRequest::Operations { .. }
+            | DiskRequest::Pair(_) => false,
         }
     }
 }

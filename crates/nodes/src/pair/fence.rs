@@ -91,7 +91,7 @@ impl Fence {
     }
 
     /// Takes an input of the edge and gives what of it the edge may see.
-    pub(crate) fn filter(&mut self, input: Input, now: Now) -> Vec<Input> {
+    pub fn filter(&mut self, input: Input, now: Now) -> Vec<Input> {
         let passed = match input {
             Input::LinkUp {
                 link,
@@ -121,7 +121,7 @@ impl Fence {
     }
 
     /// What the fence wants done.
-    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<Output> {
         self.outbox.pop_front()
     }
 

@@ -144,6 +144,7 @@ fn disk_words(reply: &DiskReply) -> String {
         },
         DiskReply::Answer { ticket, .. } => format!("answer {ticket}"),
         DiskReply::Operations { ticket, .. } => format!("tables {ticket}"),
+        DiskReply::Pair(_) => "of a pair".to_owned(),
     }
 }
 
@@ -154,6 +155,7 @@ fn request_words(request: &DiskRequest) -> String {
         DiskRequest::Query { ticket, .. } => format!("a query ({ticket})"),
         DiskRequest::Archive { name, .. } => format!("to archive {name}"),
         DiskRequest::Operations { ticket, .. } => format!("to change tables ({ticket})"),
+        DiskRequest::Pair(request) => format!("of a pair ({})", request.ticket()),
     }
 }
 
@@ -175,6 +177,7 @@ impl fmt::Display for Frame<'_> {
                     Message::Prices(list) => Some(list.len()),
                     Message::Uplinks(list) => Some(list.len()),
                     Message::Hello { .. }
+                    | Message::Pair(_)
                     | Message::Uplink(_)
                     | Message::Downlink { .. }
                     | Message::LineGone { .. }
