@@ -60,6 +60,8 @@ pub(crate) enum ApiError {
     NoDesk,
     #[error("this console has no edge: what it holds and finds is shown where the edge runs")]
     NoEdge,
+    #[error("this console's process is no member of a head-end pair; see [standby]")]
+    NoPair,
     #[error("nothing can be changed here: no operator token is configured; start with one")]
     NoOperator,
     #[error("show the operator token: one header `Authorization: Bearer TOKEN`")]
@@ -75,7 +77,7 @@ pub(crate) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath(_) | Self::UnknownHouse(_) | Self::NoDesk | Self::NoEdge => {
+            Self::UnknownPath(_) | Self::UnknownHouse(_) | Self::NoDesk | Self::NoEdge | Self::NoPair => {
                 StatusCode::NOT_FOUND
             }
             Self::Method(_) | Self::MethodHere(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -123,6 +125,7 @@ impl ApiError {
             Self::Busy { .. } => "busy",
             Self::NoDesk => "no_headend",
             Self::NoEdge => "no_edge",
+            Self::NoPair => "no_pair",
             Self::NoOperator => "no_operator",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
@@ -161,6 +164,7 @@ impl ApiError {
             | Self::NotWebSocket(_)
             | Self::NoDesk
             | Self::NoEdge
+            | Self::NoPair
             | Self::NoOperator
             | Self::Desk(DeskError::Unknown(_) | DeskError::Refused(_) | DeskError::Invalid(_)) => {
                 None

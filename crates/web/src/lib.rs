@@ -21,6 +21,7 @@ mod listener;
 mod live;
 mod metrics;
 mod model;
+mod pair;
 #[cfg(test)]
 mod sample;
 mod screening;
@@ -39,6 +40,7 @@ pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
+pub use pair::{PairDesk, PairEdge, PairView};
 pub use screening::{
     CertificateView, CertificatesView, Decision, DecisionView, EvidenceKind, EvidenceView,
     FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind, IncidentView,

@@ -221,6 +221,7 @@ impl Plant {
             speed,
             settings: config.head_end.clone(),
             pushes: Vec::new(),
+            shared: None,
         };
         let utility = utility_runner.start();
         let head_end = HeadEnd::start(office, addresses[2].1.into(), work, &net, &links, now)?;
@@ -280,6 +281,7 @@ impl Plant {
         let desks = Desks {
             head_end: Some(self.head_end.desk(Some(self.utility.handle()))),
             security: Some(Arc::new(self.security.clone())),
+            pair: None,
         };
         Console::start(port, token, desks, first)
     }
