@@ -291,3 +291,141 @@ impl Fence {
      a backup, because an edge that forgot its promises could let two head-ends in"
 )]
 pub struct FenceError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::pair::{Ask, History, Verdict, Wanted};
+    use gridloom_core::UtcTime;
+
+    fn now(millis: u64) -> Now {
+        Now {
+            instant: Instant::from_nanos(millis * 1_000_000),
+            utc: UtcTime::from_secs(0),
+        }
+    }
+
+    fn fence(cell: Option<&[u8]>) -> Fence {
+        Fence::read("edge-1".to_owned(), cell, now(0).instant).unwrap()
+    }
+
+    fn up(fence: &mut Fence, link: u64) {
+        let (link, port) = (LinkId(link), Port::Up);
+        assert_eq!(fence.filter(Input::LinkUp { link, port }, now(0)), []);
+        assert!(matches!(fence.poll_output(), Some(Output::Send { .. })));
+    }
+
+    /// A frame on a link, with every write carried out at once.
+    fn hear(fence: &mut Fence, link: u64, message: &Message) -> (Vec<Input>, Vec<Output>) {
+        let frame = Input::Frame {
+            link: LinkId(link),
+            frame: message.encode(),
+        };
+        let mut passed = fence.filter(frame, now(0));
+        let mut outputs = Vec::new();
+        while let Some(output) = fence.poll_output() {
+            if let Output::Disk(DiskRequest::Remember { ticket, .. }) = output {
+                let result = Ok(());
+                let done = Input::Disk(DiskReply::Done { ticket, result });
+                passed.extend(fence.filter(done, now(0)));
+            } else {
+                outputs.push(output);
+            }
+        }
+        (passed, outputs)
+    }
+
+    fn utility(epoch: u64) -> Message {
+        Message::hello_in(Role::Utility, "utility", Epoch(epoch))
+    }
+
+    fn is_up(passed: &[Input], link: u64) -> bool {
+        passed.contains(&Input::LinkUp {
+            link: LinkId(link),
+            port: Port::Up,
+        })
+    }
+
+    #[test]
+    fn a_fence_hears_the_highest_epoch_only() {
+        let mut fence = fence(None);
+        up(&mut fence, 1);
+        // What a utility says before its epoch is durable here is not for the edge.
+        let (passed, _) = hear(&mut fence, 1, &utility(1));
+        assert!(is_up(&passed, 1), "{passed:?}");
+        let prices = Message::Prices(Vec::new());
+        assert_eq!(hear(&mut fence, 1, &prices).0.len(), 1);
+        // The successor's word ends the predecessor's.
+        up(&mut fence, 2);
+        let (passed, outputs) = hear(&mut fence, 2, &utility(2));
+        let down = Input::LinkDown { link: LinkId(1) };
+        assert!(passed.contains(&down) && is_up(&passed, 2), "{passed:?}");
+        assert!(
+            matches!(&outputs[..], [Output::Close { link: LinkId(1), .. }]),
+            "{outputs:?}"
+        );
+        // Who comes late with a lower epoch is sent away.
+        up(&mut fence, 3);
+        let (passed, outputs) = hear(&mut fence, 3, &utility(1));
+        assert_eq!(passed, []);
+        assert!(
+            matches!(&outputs[..], [Output::Close { link: LinkId(3), .. }]),
+            "{outputs:?}"
+        );
+        assert_eq!((fence.epoch(), fence.refused()), (Epoch(2), 2));
+    }
+
+    #[test]
+    fn a_granted_lease_ends_the_reign_below_and_outlives_a_restart() {
+        let mut before = fence(None);
+        up(&mut before, 1);
+        hear(&mut before, 1, &utility(1));
+        up(&mut before, 2);
+        let ask = Message::Pair(PairMessage::Ask(Ask {
+            nonce: 7,
+            epoch: Epoch(3),
+            history: History::FOUNDING,
+            what: Wanted::Lease,
+        }));
+        let (passed, outputs) = hear(&mut before, 2, &ask);
+        assert_eq!(passed, [Input::LinkDown { link: LinkId(1) }]);
+        let vote = Message::Pair(PairMessage::Vote(Vote {
+            nonce: 7,
+            promised: Epoch(3),
+            verdict: Verdict::Granted,
+        }));
+        assert!(outputs.contains(&Output::Send {
+            link: LinkId(2),
+            frame: vote.encode()
+        }));
+        let cell = before.written.encode();
+        let mut after = fence(Some(&cell));
+        up(&mut after, 4);
+        assert_eq!(hear(&mut after, 4, &utility(1)).0, []);
+        assert_eq!(
+            Fence::read(String::new(), Some(b"torn"), now(0).instant).err(),
+            Some(FenceError)
+        );
+    }
+
+    #[test]
+    fn a_promise_that_was_not_written_is_not_given() {
+        let mut fence = fence(None);
+        up(&mut fence, 1);
+        let frame = Input::Frame {
+            link: LinkId(1),
+            frame: utility(2).encode(),
+        };
+        assert_eq!(fence.filter(frame, now(0)), []);
+        let Some(Output::Disk(DiskRequest::Remember { ticket, .. })) = fence.poll_output() else {
+            panic!("the promise is written");
+        };
+        let result = Err("disk full".to_owned());
+        let failed = Input::Disk(DiskReply::Done { ticket, result });
+        assert_eq!(fence.filter(failed, now(0)), []);
+        assert!(matches!(
+            fence.poll_output(),
+            Some(Output::Disk(DiskRequest::Remember { .. }))
+        ));
+    }
+}

@@ -30,7 +30,7 @@ pub struct PairConfig {
 /// The record of a member is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "pair record: 32 bytes expected; remove the file on this member alone, and let it be given a \
+    "pair record: 33 bytes expected; remove the file on this member alone, and let it be given a \
      new copy by the other one"
 )]
 pub struct PairError;
@@ -38,6 +38,7 @@ pub struct PairError;
 /// What a member keeps durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Record {
+    place: Place,
     witness: WitnessRecord,
     history: History,
 }
@@ -47,11 +48,15 @@ impl Record {
         let mut bytes = self.witness.encode();
         bytes.extend(self.history.epoch.0.to_be_bytes());
         bytes.extend(self.history.alone.to_be_bytes());
+        bytes.push(match self.place {
+            Place::First => 1,
+            Place::Second => 2,
+        });
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (witness, history) = bytes.split_at_checked(bytes.len().checked_sub(12)?)?;
+        let (witness, history) = bytes.split_at_checked(bytes.len().checked_sub(13)?)?;
         let mut from = Reader::new(history);
         Some(Self {
             witness: WitnessRecord::decode(witness)?,
@@ -59,12 +64,31 @@ impl Record {
                 epoch: Epoch(from.u64().ok()?),
                 alone: from.u32().ok()?,
             },
+            place: match from.u8().ok()? {
+                1 => Place::First,
+                2 => Place::Second,
+                _ => return None,
+            },
         })
+    }
+
+    /// The record of a directory that was copied from the other member says nothing of this one's
+    /// data; what was promised stays promised.
+    fn of(self, place: Place) -> Self {
+        match self.place == place {
+            true => self,
+            false => Self {
+                place,
+                history: History::NONE,
+                ..self
+            },
+        }
     }
 
     /// Of a member that starts for the first time: the first one's data is the pair's.
     const fn new(place: Place) -> Self {
         Self {
+            place,
             witness: WitnessRecord::NEW,
             history: match place {
                 Place::First => History::FOUNDING,
@@ -145,7 +169,7 @@ impl MemberNode {
     /// If the record is damaged.
     pub fn new(config: PairConfig, record: Option<&[u8]>, now: Now) -> Result<Self, PairError> {
         let record = match record {
-            Some(bytes) => Record::decode(bytes).ok_or(PairError)?,
+            Some(bytes) => Record::decode(bytes).ok_or(PairError)?.of(config.place),
             None => Record::new(config.place),
         };
         let (at, promised) = (now.instant, record.witness.promised);
@@ -290,6 +314,7 @@ impl MemberNode {
     /// Gives the record to the disk where it has changed.
     fn write(&mut self) {
         let record = Record {
+            place: self.config.place,
             witness: self.witness.record(),
             history: self.seat.history(),
         };
@@ -447,7 +472,7 @@ impl MemberNode {
             (Some(Asked::Record(write)), _) => {
                 self.held.retain(|(waits, _)| *waits != write);
                 // Whatever is asked next writes it again.
-                self.written = Record::new(Place::Second);
+                self.written = Record::new(self.config.place.other());
             }
             (Some(Asked::Take), Some(follower)) => follower.handle_taken(is_done),
             (Some(Asked::Install), Some(follower)) => follower.handle_installed(is_done),

@@ -483,3 +483,131 @@ impl Seat {
         self.outbox.push_back(SeatOutput::Ask(voter, ask));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    fn edge() -> Voter {
+        Voter::Edge("edge-1".to_owned())
+    }
+
+    fn seat() -> Seat {
+        let edges = ["edge-1".to_owned()];
+        Seat::new(Place::First, edges, History::FOUNDING, Epoch::NONE, at(0))
+    }
+
+    fn asked(seat: &mut Seat) -> Vec<(Voter, Ask)> {
+        let mut asked = Vec::new();
+        while let Some(output) = seat.poll_output() {
+            match output {
+                SeatOutput::Ask(voter, ask) => asked.push((voter, ask)),
+                SeatOutput::Keep(history) => seat.handle_kept(history, at(0)),
+                SeatOutput::GiveBack(_) => {}
+            }
+        }
+        asked
+    }
+
+    /// Everybody named grants what it was asked last.
+    fn grant(seat: &mut Seat, from: &[Voter], millis: u64) -> Vec<(Voter, Ask)> {
+        let asks = asked(seat);
+        for (voter, ask) in &asks {
+            if from.contains(voter) {
+                let vote = Vote {
+                    nonce: ask.nonce,
+                    promised: ask.epoch,
+                    verdict: Verdict::Granted,
+                };
+                seat.handle_vote(voter.clone(), vote, at(millis));
+            }
+        }
+        asks
+    }
+
+    fn won(from: &[Voter]) -> Seat {
+        let mut seat = seat();
+        seat.handle_timeout(at(0));
+        for _ in 0..4 {
+            grant(&mut seat, from, 0);
+        }
+        seat
+    }
+
+    #[test]
+    fn a_majority_with_its_own_vote_wins_and_its_own_is_asked_last() {
+        let mut seat = seat();
+        seat.handle_timeout(at(0));
+        let opinions = grant(&mut seat, &[Voter::Own, edge()], 10);
+        assert!(opinions.iter().all(|(_, ask)| ask.what == Wanted::Opinion));
+        let firm = grant(&mut seat, &[edge()], 20);
+        assert!(firm.iter().all(|(voter, ask)| {
+            *voter != Voter::Own && ask.what == Wanted::Lease && ask.epoch == Epoch(1)
+        }));
+        assert_eq!(seat.epoch(at(20)), None);
+        let own = grant(&mut seat, &[Voter::Own], 30);
+        assert!(matches!(&own[..], [(Voter::Own, _)]), "{own:?}");
+        // From when it asked, not from when it was granted.
+        assert_eq!(seat.epoch(at(30)), Some(Epoch(1)));
+        assert_eq!(seat.lease_end(), Some(at(10) + Seat::HOLD));
+        // One vote of three is nothing, its own included.
+        assert_eq!(won(&[Voter::Own]).epoch(at(0)), None);
+        assert_eq!(won(&[edge(), Voter::Peer]).epoch(at(0)), None);
+        assert_eq!(won(&[Voter::Own, Voter::Peer]).epoch(at(0)), Some(Epoch(1)));
+    }
+
+    #[test]
+    fn it_is_alone_once_a_majority_was_told_of_this_time() {
+        let both = [Voter::Own, edge()];
+        let mut seat = won(&both);
+        assert!(!seat.is_alone(), "nobody was told yet");
+        seat.handle_timeout(at(100));
+        let told = grant(&mut seat, &both, 110);
+        assert!(told.iter().all(|(_, ask)| ask.what == Wanted::LeaseAlone));
+        assert!(seat.is_alone());
+        let first = seat.history();
+        assert_eq!((first.epoch, first.alone), (Epoch(1), 1));
+        // In step again, and away again: an answer to the first telling does not count.
+        seat.handle_timeout(at(500));
+        let late = asked(&mut seat);
+        seat.rejoin();
+        seat.go_alone();
+        asked(&mut seat);
+        for (voter, ask) in late {
+            let vote = Vote {
+                nonce: ask.nonce,
+                promised: ask.epoch,
+                verdict: Verdict::Granted,
+            };
+            seat.handle_vote(voter, vote, at(510));
+        }
+        assert!(!seat.is_alone());
+        assert_eq!(seat.history().alone, 2);
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_or_was_outbid_is_over_for_good() {
+        let both = [Voter::Own, edge()];
+        let mut seat = won(&both);
+        let end = seat.lease_end().unwrap();
+        seat.handle_timeout(end);
+        assert_eq!(seat.over(), Some("the lease ran out"));
+        let mut seat = won(&both);
+        let vote = Vote {
+            nonce: 0,
+            promised: Epoch(2),
+            verdict: Verdict::Outbid,
+        };
+        seat.handle_vote(edge(), vote, at(1));
+        assert_eq!(seat.over(), Some("another epoch was promised"));
+        assert_eq!((seat.epoch(at(1)), seat.wake()), (None, None));
+        // Whoever is no witness of this pair says nothing.
+        let mut seat = won(&both);
+        seat.handle_vote(Voter::Edge("edge-2".to_owned()), vote, at(1));
+        assert_eq!(seat.over(), None);
+    }
+}
