@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use gridloom_core::UtcTime;
 use gridloom_host::{
-    Backoff, Clock, DialAddress, DialOptions, Framing, LinkLimits, ListenOptions, Listener, NodeIndex,
-    NodeName, Runner, Tls, TlsFiles,
+    Backoff, Clock, DialAddress, DialOptions, Framing, LinkLimits, ListenOptions, Listener,
+    NodeIndex, NodeName, Runner, Tls, TlsFiles,
 };
 use gridloom_nodes::Node;
 use gridloom_nodes::envelope::Role;

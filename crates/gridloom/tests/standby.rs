@@ -5,8 +5,8 @@
 
 mod process;
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -185,16 +185,24 @@ impl Site {
         })
     }
 
-    fn stored(&self, member: usize) -> u64 {
-        let address = self.members[member].console.parse().unwrap();
-        let (_, body) = process::http_get(address, "/api/v1/snapshot");
-        let snapshot: Value = serde_json::from_str(&body).unwrap();
-        snapshot["counters"]["readings_stored"].as_u64().unwrap()
+    /// Nothing while the console changes hands.
+    fn stored(&self, member: usize) -> Option<u64> {
+        let console = &self.members[member].console;
+        let mut stream = TcpStream::connect(console).ok()?;
+        let request = format!(
+            "GET /api/v1/snapshot HTTP/1.1\r\nHost: {console}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        let snapshot: Value = serde_json::from_str(body).ok()?;
+        snapshot["counters"]["readings_stored"].as_u64()
     }
 
     fn flows(&self, member: usize, least: u64) {
         until("readings in the store", FLOW_MAX, || {
-            (self.stored(member) >= least).then_some(())
+            self.stored(member).filter(|stored| *stored >= least)
         });
     }
 }
@@ -219,7 +227,13 @@ fn a_pair_takes_over_when_the_active_member_is_killed_sleeps_or_hands_over() {
     let (one, profiles, master) = (site.data(0), site.at("profiles"), site.at("master.key"));
     let place = ["--data", text(&one), "--profiles", text(&profiles)];
     let csv = site.at("meters.csv");
-    let import = ["meters", "import", text(&csv), "--master-key", text(&master)];
+    let import = [
+        "meters",
+        "import",
+        text(&csv),
+        "--master-key",
+        text(&master),
+    ];
     good(&run(&[&import[..], &place[..]].concat()));
     let edge_data = site.at("edge");
     let copy = ["meters", "copy", text(&edge_data), "--data", text(&one)];
@@ -230,11 +244,17 @@ fn a_pair_takes_over_when_the_active_member_is_killed_sleeps_or_hands_over() {
     let first = site.member(0);
     site.wait_for(0, "standing", "active");
     first.stop();
-    let copied = Command::new("cp").arg("-r").args([&one, &site.data(1)]).status();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([&one, &site.data(1)])
+        .status();
     assert!(copied.unwrap().success());
     let first = site.member(0);
-    let view = site.wait_for(0, "standing", "active");
-    assert!(view["alone"].as_bool().unwrap(), "{view}");
+    let alone = "alone, and says so";
+    until(alone, FLOW_MAX, || {
+        let view = site.status(0)?;
+        (view["alone"] == true && view["advice"].as_str()?.contains("DEGRADED")).then_some(())
+    });
     let mut second = site.member(1);
     let view = site.wait_for(0, "peer", "in_step");
     assert!(!view["alone"].as_bool().unwrap(), "{view}");
@@ -246,7 +266,12 @@ fn a_pair_takes_over_when_the_active_member_is_killed_sleeps_or_hands_over() {
     let mut field = gridloom();
     field.args(["emulate", "meter", "--meters", "3", "--period", "1"]);
     field.args(["--title", "474C4D0000000001", "--ek", EK, "--ak", AK]);
-    field.args(["--listen", "127.0.0.1:0", "--push-to", &edge.line("gateway ")]);
+    field.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--push-to",
+        &edge.line("gateway "),
+    ]);
     field.args(["--edge-title", title, "--data", text(&site.at("field"))]);
     let field = Process::start(field, &site.at("field.log"), "read it");
     site.flows(0, 300);
@@ -254,9 +279,8 @@ fn a_pair_takes_over_when_the_active_member_is_killed_sleeps_or_hands_over() {
     // Killed under load: the other takes over by itself.
     let began = clock();
     first.kill();
-    let view = site.wait_for(1, "standing", "active");
+    site.wait_for(1, "standing", "active");
     eprintln!("killed: the other was active after {:?}", began.elapsed());
-    assert!(view["alone"].as_bool().is_some(), "{view}");
     site.flows(1, 1_000);
 
     // It comes back as the standby, is given everything, and the operator drills.
@@ -265,7 +289,14 @@ fn a_pair_takes_over_when_the_active_member_is_killed_sleeps_or_hands_over() {
     let url = format!("http://{}", site.members[1].console);
     let token = site.data(1).join("operator.token");
     let began = clock();
-    good(&run(&["failover", "drill", "--url", &url, "--token-file", text(&token)]));
+    good(&run(&[
+        "failover",
+        "drill",
+        "--url",
+        &url,
+        "--token-file",
+        text(&token),
+    ]));
     site.wait_for(0, "standing", "active");
     eprintln!("drilled: the other was active after {:?}", began.elapsed());
     // The process that handed over goes on as the standby.
@@ -308,7 +339,10 @@ fn a_pair_takes_over_when_the_active_member_is_killed_sleeps_or_hands_over() {
             for fault in ["lost", "twice", "altered", "mispriced"] {
                 assert_eq!(account[fault], 0, "{fault}: {account}");
             }
-            assert!(account["acknowledged"].as_u64().unwrap() >= 1_440, "{account}");
+            assert!(
+                account["acknowledged"].as_u64().unwrap() >= 1_440,
+                "{account}"
+            );
         }
     }
 }

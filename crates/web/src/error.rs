@@ -77,9 +77,11 @@ pub(crate) enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath(_) | Self::UnknownHouse(_) | Self::NoDesk | Self::NoEdge | Self::NoPair => {
-                StatusCode::NOT_FOUND
-            }
+            Self::UnknownPath(_)
+            | Self::UnknownHouse(_)
+            | Self::NoDesk
+            | Self::NoEdge
+            | Self::NoPair => StatusCode::NOT_FOUND,
             Self::Method(_) | Self::MethodHere(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::LongUri { .. } => StatusCode::URI_TOO_LONG,
             Self::Body | Self::LongBody { .. } => StatusCode::PAYLOAD_TOO_LARGE,

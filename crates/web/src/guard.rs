@@ -19,6 +19,9 @@ const CHANGING: &str = "/api/v1/headend/";
 /// Here too, and each such request says why.
 const DECIDING: &str = "/api/v1/security/quarantine/";
 
+/// And here the active member of a head-end pair hands over.
+const FAIL_OVER: &str = "/api/v1/pair/failover";
+
 /// Of those, the requests that carry something; the route bounds it.
 const WITH_BODY: [&str; 3] = [
     "/api/v1/headend/meters/import",
@@ -75,7 +78,7 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
     }
     let path = request.uri().path();
     let is_change = *request.method() == Method::POST
-        && (path.starts_with(CHANGING) || path.starts_with(DECIDING));
+        && (path.starts_with(CHANGING) || path.starts_with(DECIDING) || path == FAIL_OVER);
     if is_change {
         check_origin(request.uri(), request.headers())?;
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {

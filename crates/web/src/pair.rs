@@ -114,3 +114,81 @@ impl FromRequestParts<Arc<Lodge>> for Operator {
         operator(lodge.token.as_ref(), parts).map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::Request;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tower::ServiceExt;
+
+    #[derive(Default)]
+    struct SmallPair {
+        handed_over: AtomicU32,
+    }
+
+    impl SmallPair {
+        fn view(&self) -> PairView {
+            PairView {
+                place: 1,
+                standing: "active",
+                epoch: 3,
+                lease_left_ms: 1_500,
+                alone: false,
+                peer: "in_step",
+                copy: None,
+                behind: 0,
+                edges: Vec::new(),
+                entries: 7,
+                copies: 1,
+                advice: None,
+            }
+        }
+    }
+
+    impl PairDesk for SmallPair {
+        fn status(&self) -> Answer<PairView> {
+            let view = self.view();
+            Box::pin(async { Ok(view) })
+        }
+
+        fn fail_over(&self, by: String) -> Answer<PairView> {
+            assert_eq!(by, "night shift");
+            self.handed_over.fetch_add(1, Ordering::SeqCst);
+            self.status()
+        }
+    }
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    #[tokio::test]
+    async fn a_take_over_needs_the_token_and_the_status_does_not() {
+        let pair = Arc::new(SmallPair::default());
+        let cases = [
+            (true, "GET", "status", None, 200),
+            (true, "POST", "failover", None, 401),
+            (true, "POST", "failover", Some("wrong"), 401),
+            (true, "GET", "failover", Some(SECRET), 405),
+            (true, "POST", "failover", Some(SECRET), 200),
+            (false, "GET", "status", None, 404),
+            (false, "POST", "failover", Some(SECRET), 404),
+        ];
+        for (has_pair, method, path, token, expected) in cases {
+            let lodge = Lodge {
+                desk: has_pair.then(|| Arc::clone(&pair) as Arc<dyn PairDesk>),
+                token: Some(OperatorToken::new("night shift", SECRET.to_owned()).unwrap()),
+            };
+            let mut request = Request::builder()
+                .method(method)
+                .uri(format!("/api/v1/pair/{path}"));
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let response = routes(lodge).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), expected, "{method} {path} {token:?}");
+        }
+        assert_eq!(pair.handed_over.load(Ordering::SeqCst), 1);
+    }
+}

@@ -52,13 +52,7 @@ impl StandbySettings {
             ),
         };
         let listen = address(p, "standby.listen", None, raw.listen, "127.0.0.1:4064")?;
-        let peer = p.pick(
-            "standby.peer",
-            None,
-            raw.peer,
-            String::new(),
-            String::clone,
-        );
+        let peer = p.pick("standby.peer", None, raw.peer, String::new(), String::clone);
         let edges = raw.edges.unwrap_or_default();
         let shown = Some(edges.join(" "));
         p.pick("standby.edges", None, shown, String::new(), String::clone);

@@ -8,8 +8,8 @@ use gridloom_core::{Now, Period, Seed};
 use gridloom_headend::Templates;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
-    DialAddress, Disk, DiskHandle, DiskParts, Gate, Handle, LinkLimits, MeterListenOptions, MeterListener, Net,
-    NodeIndex, Runner, Running, entropy,
+    DialAddress, Disk, DiskHandle, DiskParts, Gate, Handle, LinkLimits, MeterListenOptions,
+    MeterListener, Net, NodeIndex, Runner, Running, entropy,
 };
 use gridloom_nodes::envelope::Role;
 use gridloom_nodes::envelope::pair::Epoch;

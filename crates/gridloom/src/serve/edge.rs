@@ -13,8 +13,8 @@ use gridloom_host::{
     CellDisk, DataDirectory, DialAddress, Disk, DiskParts, Listener, Net, OperationsDisk, Runner,
     Running, entropy,
 };
-use gridloom_nodes::{EdgeNode, Fence};
 use gridloom_nodes::envelope::Role;
+use gridloom_nodes::{EdgeNode, Fence};
 use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, Transport};
 use serde::Deserialize;
 

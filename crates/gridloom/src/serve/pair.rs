@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use gridloom_core::Now;
 use gridloom_host::{
-    CellDisk, Clock, DataDirectory, Disk, DiskParts, Gate, Handle, KeeperDisk, LedgerDisk, Listener,
-    Net, NodeIndex, OperationsDisk, Runner, Running, entropy,
+    CellDisk, Clock, DataDirectory, Disk, DiskParts, Gate, Handle, KeeperDisk, LedgerDisk,
+    Listener, Net, NodeIndex, OperationsDisk, Runner, Running, entropy,
 };
 use gridloom_nodes::envelope::pair::{Epoch, Place};
 use gridloom_nodes::pair::{PairStatus, PeerState, Standing};
@@ -90,7 +90,11 @@ fn view(status: &PairStatus) -> PairView {
         PeerState::Following { behind } => ("following", behind, None),
         PeerState::InStep { behind } => ("in_step", behind, None),
     };
-    let away = status.edges.iter().filter(|(_, is_there)| !is_there).count();
+    let away = status
+        .edges
+        .iter()
+        .filter(|(_, is_there)| !is_there)
+        .count();
     let advice = match status.standing {
         Standing::Active if status.is_alone && peer == "away" => Some(
             "DEGRADED: nobody stands by, and a second failure stops the head-end; start the other \
@@ -259,7 +263,12 @@ impl Member {
             pair: Some(Arc::clone(&self.desk) as Arc<dyn PairDesk>),
             ..Desks::default()
         };
-        Ok(Console::start(port, token, desks, quiet(config, self.clock.now())?))
+        Ok(Console::start(
+            port,
+            token,
+            desks,
+            quiet(config, self.clock.now())?,
+        ))
     }
 
     async fn run(
@@ -352,7 +361,10 @@ impl Member {
 
     /// First nothing is said any more, then the lease is given back.
     async fn hand_over(&self, drill: Drill) -> anyhow::Result<()> {
-        let status = self.handle.call(FIRST, |node, now| node.status(now)).await?;
+        let status = self
+            .handle
+            .call(FIRST, |node, now| node.status(now))
+            .await?;
         let refused = match (status.standing, status.peer) {
             (Standing::Active, PeerState::InStep { .. }) => None,
             (Standing::Active, _) => {

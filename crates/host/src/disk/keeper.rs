@@ -99,7 +99,13 @@ impl KeeperDisk {
             create_directory(&folder.join(folder_name)).map_err(|error| error.to_string())?;
             let mut names = Vec::new();
             for entry in fs::read_dir(&from).map_err(failed)? {
-                names.extend(entry.map_err(failed)?.file_name().to_str().map(str::to_owned));
+                names.extend(
+                    entry
+                        .map_err(failed)?
+                        .file_name()
+                        .to_str()
+                        .map(str::to_owned),
+                );
             }
             names.sort_unstable();
             for name in names {

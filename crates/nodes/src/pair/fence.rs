@@ -223,10 +223,7 @@ impl Fence {
     /// Lets go what is durable, and a member whose epoch is over.
     fn settle(&mut self) -> Vec<Input> {
         let mut passed = Vec::new();
-        while let Some((_, held)) = self
-            .held
-            .pop_front_if(|(waits, _)| *waits <= self.durable)
-        {
+        while let Some((_, held)) = self.held.pop_front_if(|(waits, _)| *waits <= self.durable) {
             match held {
                 Held::Vote(link, vote) => self.send(link, &Message::Pair(PairMessage::Vote(vote))),
                 Held::Admit(link, epoch) => passed.extend(self.admit(link, epoch)),
@@ -361,7 +358,13 @@ mod tests {
         let down = Input::LinkDown { link: LinkId(1) };
         assert!(passed.contains(&down) && is_up(&passed, 2), "{passed:?}");
         assert!(
-            matches!(&outputs[..], [Output::Close { link: LinkId(1), .. }]),
+            matches!(
+                &outputs[..],
+                [Output::Close {
+                    link: LinkId(1),
+                    ..
+                }]
+            ),
             "{outputs:?}"
         );
         // Who comes late with a lower epoch is sent away.
@@ -369,7 +372,13 @@ mod tests {
         let (passed, outputs) = hear(&mut fence, 3, &utility(1));
         assert_eq!(passed, []);
         assert!(
-            matches!(&outputs[..], [Output::Close { link: LinkId(3), .. }]),
+            matches!(
+                &outputs[..],
+                [Output::Close {
+                    link: LinkId(3),
+                    ..
+                }]
+            ),
             "{outputs:?}"
         );
         assert_eq!((fence.epoch(), fence.refused()), (Epoch(2), 2));

@@ -102,8 +102,7 @@ impl Follower {
                 }
                 self.state = State::Copying { through };
                 // What is here is about to go.
-                self.outbox
-                    .push_back(FollowerOutput::Learn(History::NONE));
+                self.outbox.push_back(FollowerOutput::Learn(History::NONE));
             }
             (
                 State::Copying { .. },
@@ -197,8 +196,7 @@ impl Follower {
             }
             // An entry that another disk took and this one did not: they are not the same.
             State::Fresh | State::Following { .. } if !is_done => {
-                self.outbox
-                    .push_back(FollowerOutput::Learn(History::NONE));
+                self.outbox.push_back(FollowerOutput::Learn(History::NONE));
                 self.lose("an entry could not be applied");
             }
             State::Fresh

@@ -12,7 +12,9 @@ use super::status::{PairStatus, Standing};
 use super::witness::{Witness, WitnessRecord};
 use crate::envelope::pair::{Ask, Epoch, History, PairMessage, Place, Vote, Wanted};
 use crate::envelope::{Message, Role};
-use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, PairReply, PairRequest, Port};
+use crate::node::{
+    DiskReply, DiskRequest, Input, LinkId, Node, Output, PairReply, PairRequest, Port,
+};
 
 /// What a member is told once.
 #[derive(Debug, Clone)]
@@ -292,9 +294,7 @@ impl MemberNode {
             match &mut self.part {
                 Part::Active(mirror) => {
                     if mirror.handle_peer_down() {
-                        tracing::warn!(
-                            "DEGRADED: this head-end goes on alone, without a standby"
-                        );
+                        tracing::warn!("DEGRADED: this head-end goes on alone, without a standby");
                         self.seat.go_alone();
                     }
                 }
@@ -509,10 +509,7 @@ impl MemberNode {
 
     fn let_go(&mut self, now: Now) -> bool {
         let mut moved = false;
-        while let Some((_, held)) = self
-            .held
-            .pop_front_if(|(waits, _)| *waits <= self.durable)
-        {
+        while let Some((_, held)) = self.held.pop_front_if(|(waits, _)| *waits <= self.durable) {
             moved = true;
             match held {
                 Held::Vote {

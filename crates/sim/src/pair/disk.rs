@@ -212,7 +212,12 @@ impl Disk {
                 kept.extend(bytes);
             }
             PairRequest::Install { .. } => {
-                match self.incoming.remove("data").as_deref().and_then(Data::decode) {
+                match self
+                    .incoming
+                    .remove("data")
+                    .as_deref()
+                    .and_then(Data::decode)
+                {
                     Some(data) => self.data = data,
                     None => result = Err("no whole copy".to_owned()),
                 }

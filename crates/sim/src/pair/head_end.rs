@@ -208,10 +208,9 @@ impl HeadEnd {
                 Some(Wish::Write(Change::Settled(command)))
             }
             Command::Looking { .. } => Some(self.execute(command, now)),
-            Command::Sent { .. }
-            | Command::Journalling
-            | Command::Settling
-            | Command::Settled => None,
+            Command::Sent { .. } | Command::Journalling | Command::Settling | Command::Settled => {
+                None
+            }
         }
     }
 

@@ -661,9 +661,11 @@ impl PairWorld {
         if waiting > 0 {
             unsettled.push(format!("{waiting} readings wait"));
         }
-        let done: usize = self.meters.iter().map(|meter| {
-            meter.done.values().filter(|times| **times > 0).count()
-        }).sum();
+        let done: usize = self
+            .meters
+            .iter()
+            .map(|meter| meter.done.values().filter(|times| **times > 0).count())
+            .sum();
         if done != self.ordered.len() {
             let ordered = self.ordered.len();
             unsettled.push(format!("{done} of {ordered} commands were carried out"));
