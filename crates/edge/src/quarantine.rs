@@ -484,6 +484,11 @@ impl Quarantine {
             .any(|page| page.writing.is_none() && page.version > page.durable)
     }
 
+    /// Whether something that is held is not durable yet.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.pages.iter().any(|page| page.version > page.durable)
+    }
+
     /// The next page to write now, with its content.
     pub(crate) fn next_write(&mut self) -> Option<(usize, Vec<u8>)> {
         let number = self

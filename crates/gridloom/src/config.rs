@@ -1,6 +1,7 @@
 //! Configuration: a TOML file becomes `RawConfig`, flags override it, and only a checked
 //! [`Config`] goes on. Every error names the key and the remedy.
 
+mod buffers;
 mod headend;
 mod listen;
 mod standby;
@@ -19,6 +20,7 @@ use crate::{profiles, table};
 use listen::{Beside, RawListen};
 use tiers::{RawArchive, RawEdge, RawGateway, RawHeadEnd, RawServe, RawTiers};
 
+pub(crate) use buffers::Buffers;
 pub(crate) use headend::HeadEndSettings;
 pub(crate) use listen::Listen;
 pub(crate) use standby::StandbySettings;
@@ -174,6 +176,7 @@ pub(crate) struct Config {
     /// What `gridloom serve` runs in this process; nothing of it in a demo.
     pub(crate) tiers: Option<Tiers>,
     pub(crate) head_end: HeadEndSettings,
+    pub(crate) buffers: Buffers,
     /// Where `gridloom serve` keeps what it keeps, if anything says so.
     pub(crate) serve_data: Option<PathBuf>,
     pub(crate) data: PathBuf,
@@ -445,6 +448,7 @@ impl Config {
         let listen = Listen::resolve(said, raw.listen, beside, &mut p)?;
         let push = std::mem::take(&mut raw.headend.push);
         let head_end = HeadEndSettings::resolve(raw.headend.history_days, push, &mut p)?;
+        let buffers = Buffers::resolve(raw.gateway.buffer_mib, raw.edge.buffer_mib, &mut p)?;
         let tiers = match flags.defaults {
             Defaults::Demo => None,
             Defaults::Serve => {
@@ -615,6 +619,7 @@ impl Config {
             listen,
             tiers,
             head_end,
+            buffers,
             serve_data,
             data,
             houses,
@@ -814,6 +819,8 @@ mod tests {
                 "[headend.push]\naddresses = \"all\"",
                 "headend.push.addresses",
             ),
+            ("[gateway]\nbuffer_mib = 1", "gateway.buffer_mib"),
+            ("[edge]\nbuffer_mib = 100000", "edge.buffer_mib"),
             ("[lisen]\n", "lisen"),
         ];
         for (text, key) in cases {

@@ -4,6 +4,7 @@ mod area;
 mod audit;
 mod bill;
 mod books;
+mod buffer;
 mod campaign;
 mod capture;
 mod check;

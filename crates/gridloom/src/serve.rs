@@ -3,6 +3,7 @@
 
 mod edge;
 mod founding;
+mod gateway;
 mod neighbours;
 mod nodes;
 mod pair;
@@ -27,7 +28,7 @@ pub(crate) use founding::Founding;
 /// Runs a utility's tiers for the registered meters
 #[derive(clap::Args)]
 pub(crate) struct Serve {
-    /// Data directory of the tiers of this process; a gateway alone needs none
+    /// Data directory of the tiers of this process; without one a gateway alone buffers in memory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Folder of further meter templates, over the shipped ones
@@ -140,7 +141,7 @@ fn open_directory(config: &Config, tiers: &Tiers) -> anyhow::Result<Option<DataD
         ensure!(
             !keeps,
             "serve.data is not set: name a data directory with --data DIR; only a gateway alone \
-             keeps nothing"
+             can do without"
         );
         return Ok(None);
     };

@@ -10,8 +10,10 @@ use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::utility::{MeterStanding, UtilityStatus};
 use gridloom_web::{
     Appliance, ClosedBill, Counters, DisplayItem, House, HouseDetail, HouseRow, HouseState,
-    LayerNode, NodeState, Snapshot, Station, Tariff, TrendPoint,
+    LayerNode, Network, NodeState, Snapshot, Station, Tariff, TrendPoint,
 };
+
+use crate::buffer::{self, BufferStatus};
 
 /// What each node said; what does not run says nothing.
 pub(crate) struct Sources {
@@ -29,6 +31,8 @@ pub(crate) struct Sources {
     pub(crate) head_end: Option<HeadEndStatus>,
     /// Objects stored and failed.
     pub(crate) archive: Option<(u64, u64)>,
+    /// The buffers of this process, by node.
+    pub(crate) buffers: Vec<(String, BufferStatus)>,
 }
 
 /// The console's picture.
@@ -74,6 +78,13 @@ pub(crate) fn build(from: &Sources) -> Snapshot {
         layers: layers(from),
         bills: bills(utility),
         demand_response: None,
+        network: Network {
+            buffers: from
+                .buffers
+                .iter()
+                .map(|(node, status)| buffer::view(node, status, from.now))
+                .collect(),
+        },
     }
 }
 

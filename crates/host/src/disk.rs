@@ -7,6 +7,7 @@ mod keeper;
 mod ledger;
 mod mirror;
 mod operations;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -30,6 +31,7 @@ pub use directory::DataDirectory;
 pub use keeper::KeeperDisk;
 pub use ledger::{JOURNAL_BYTES_MAX, LedgerDisk, LedgerStart};
 pub use operations::OperationsDisk;
+pub use spool::{SPOOL_SEGMENT_BYTES_MAX, SpoolDisk};
 
 use mirror::Mirror;
 
@@ -101,6 +103,8 @@ pub struct DiskParts {
     pub archive: Option<ArchiveDisk>,
     /// What the keeper of a head-end pair needs.
     pub keeper: Option<KeeperDisk>,
+    /// The spools, by the names of their nodes.
+    pub spools: BTreeMap<String, SpoolDisk>,
 }
 
 /// Which runner of a disk.
@@ -146,6 +150,7 @@ pub struct DiskHandle {
     has_operations: bool,
     has_archive: bool,
     has_keeper: bool,
+    has_spools: bool,
 }
 
 impl fmt::Debug for DiskHandle {
@@ -156,6 +161,7 @@ impl fmt::Debug for DiskHandle {
             .field("operations", &self.has_operations)
             .field("archive", &self.has_archive)
             .field("keeper", &self.has_keeper)
+            .field("spools", &self.has_spools)
             .finish()
     }
 }
@@ -177,6 +183,7 @@ impl Disk {
             has_operations: parts.operations.is_some(),
             has_archive: parts.archive.is_some(),
             has_keeper: parts.keeper.is_some(),
+            has_spools: !parts.spools.is_empty(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("disk-{name}"))
@@ -246,6 +253,7 @@ impl DiskClient {
             DiskRequest::Operations { .. } => (disk.has_operations, "the operations' tables"),
             DiskRequest::Archive { .. } => (disk.has_archive, "an archive"),
             DiskRequest::Pair(_) => (disk.has_keeper, "a pair's keeper"),
+            DiskRequest::Spool(_) => (disk.has_spools, "a spool"),
         };
         assert!(
             has_it,
@@ -446,9 +454,11 @@ impl Service {
                 let reply = DiskReply::Ledger(outcome);
                 self.mirror.answer(&mut self.clients, asker, reply, entry);
             }
-            other @ (DiskRequest::Query { .. } | DiskRequest::Archive { .. }) => {
+            other @ (DiskRequest::Spool(_)
+            | DiskRequest::Query { .. }
+            | DiskRequest::Archive { .. }) => {
                 self.write();
-                let reply = self.parts.carry_out(other);
+                let reply = self.parts.carry_out(&node, other);
                 self.clients.answer(asker, reply);
             }
         }
@@ -558,8 +568,12 @@ impl DiskParts {
         reopened.map_err(|error| error.to_string())
     }
 
-    fn carry_out(&mut self, request: DiskRequest) -> DiskReply {
+    fn carry_out(&mut self, node: &str, request: DiskRequest) -> DiskReply {
         match request {
+            DiskRequest::Spool(effect) => {
+                let spool = self.spools.get_mut(node).expect(HAS_IT);
+                DiskReply::Spool(spool.carry_out(effect))
+            }
             DiskRequest::Query { ticket, query } => {
                 let result = self.ledger.as_ref().expect(HAS_IT).query(query);
                 DiskReply::Answer { ticket, result }

@@ -27,7 +27,7 @@ pub mod tls;
 pub use clock::{Clock, ClockError, Speed};
 pub use disk::{
     ArchiveDisk, CellDisk, DataDirectory, Disk, DiskError, DiskHandle, DiskParts, KeeperDisk,
-    LedgerDisk, LedgerStart, OperationsDisk,
+    LedgerDisk, LedgerStart, OperationsDisk, SpoolDisk,
 };
 pub use dlms::{
     ClientRoute, ClientSession, ClientTransport, MeterListenOptions, MeterListener, SessionError,

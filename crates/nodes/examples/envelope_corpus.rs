@@ -13,8 +13,9 @@ use gridloom_edge::{
     Path as EdgePath, Reason, ReasonCounters, Reasons, Scores, ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
-use gridloom_nodes::envelope::{Message, Role, Uplink};
+use gridloom_nodes::envelope::{Message, Role, Uplink, VERSION};
 use gridloom_store::PricePoint;
+use gridloom_store::spool::{Gap, GapCause, Lane, Whose};
 
 const END: UtcTime = UtcTime::from_secs(1_359_675_000);
 
@@ -61,6 +62,17 @@ fn alarm() -> MeterAlarm {
     }
 }
 
+fn gap() -> Gap {
+    Gap {
+        lane: Lane::Readings,
+        cause: GapCause::Full,
+        whose: Whose::Meter(MeterId(7)),
+        from: Some(END),
+        to: Some(END),
+        entries: 3,
+    }
+}
+
 fn main() -> std::io::Result<()> {
     let key = |meter| ReadingKey {
         meter: MeterId(meter),
@@ -98,16 +110,20 @@ fn main() -> std::io::Result<()> {
         ),
         (
             "uplinks",
-            Message::Uplinks(vec![Uplink {
-                path: 4,
-                received: END,
-                link: LinkQuality {
-                    response_ms: Some(250),
-                    ..LinkQuality::default()
-                },
-                frame: vec![0xDB, 8, 0x47],
-            }]),
+            Message::Spooled {
+                first: 1,
+                uplinks: vec![Uplink {
+                    path: 4,
+                    received: END,
+                    link: LinkQuality {
+                        response_ms: Some(250),
+                        ..LinkQuality::default()
+                    },
+                    frame: vec![0xDB, 8, 0x47],
+                }],
+            },
         ),
+        ("taken", Message::Taken { first: 1, count: 1 }),
         (
             "downlink",
             Message::Downlink {
@@ -138,6 +154,8 @@ fn main() -> std::io::Result<()> {
                 },
             }]),
         ),
+        ("gaps", Message::Gaps(vec![gap()])),
+        ("gaps-taken", Message::GapsTaken(vec![gap()])),
         ("alarms", Message::Alarms(vec![alarm()])),
         ("alarms-stored", Message::AlarmsStored(vec![alarm().key])),
         (
@@ -183,6 +201,9 @@ fn main() -> std::io::Result<()> {
         std::fs::write(folder.join(name), message.encode())?;
     }
     // A list that claims more than it may hold, and a peer of another version.
-    std::fs::write(folder.join("list-too-long"), [1, 5, 0xFF, 0xFF])?;
-    std::fs::write(folder.join("other-version"), [2, 1, 1, 0, 0, 0, 0])
+    std::fs::write(folder.join("list-too-long"), [VERSION, 5, 0xFF, 0xFF])?;
+    std::fs::write(
+        folder.join("other-version"),
+        [VERSION - 1, 1, 1, 0, 0, 0, 0],
+    )
 }

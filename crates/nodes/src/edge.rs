@@ -6,12 +6,15 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Now, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
-    Edge, EdgeStatus, Effect, GatewayId, Incident, LinkQuality, MeterAlarm, PacketId, Path,
-    Quarantine, QuarantineError, ScreenedReading, StatusPage, TrustPage, Verdict,
+    Edge, EdgeStatus, Effect, GatewayId, Incident, LinkQuality, PacketId, Path, Quarantine,
+    QuarantineError, StatusPage, TrustPage, Verdict,
 };
+use gridloom_store::Spool;
+use gridloom_store::spool::{Gap, SpoolConfig, SpoolStatus};
 
 use gridloom_headend::EdgeKey;
 
+use crate::edge_keeping::Keeping;
 use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
@@ -35,11 +38,10 @@ pub struct EdgeNode {
     tunnel: TunnelCounters,
     gateways: BTreeSet<LinkId>,
     utility: Option<LinkId>,
-    /// Accepted readings that wait for the utility.
-    accepted: VecDeque<ScreenedReading>,
-    /// Alarms on their way: they go out before any reading.
-    alarms: Vec<MeterAlarm>,
-    accepted_dropped: u64,
+    /// Accepted readings and alarms that wait for the utility, and what gateways are owed.
+    keeping: Keeping,
+    /// A frame of the envelope that is being taken went into the quarantine.
+    has_held: bool,
     malformed: u64,
     /// Keys that the head-end changed; `None` where this edge has no key to open them.
     changed_keys: Option<ChangedKeys>,
@@ -50,12 +52,13 @@ pub struct EdgeNode {
 }
 
 impl EdgeNode {
-    /// Readings kept while the utility is away. Beyond it the oldest is given up and counted: it
-    /// is not acknowledged, so its meter pushes it again.
-    pub const ACCEPTED_MAX: usize = 65_536;
-
-    /// Alarms of one message: a quarter of a megabyte at most. Further ones go in the next.
-    pub const ALARMS_PER_MESSAGE_MAX: usize = 256;
+    /// What is kept without a disk while the utility is away. Beyond it the oldest reading is given
+    /// up and counted: it is not acknowledged, so its meter pushes it again.
+    pub const MEMORY: SpoolConfig = SpoolConfig {
+        bytes_max: 16 * 1024 * 1024,
+        segment_bytes: 1024 * 1024,
+        in_flight_max: 65_536,
+    };
 
     /// How often the utility is told what was refused, and how far whom is trusted.
     pub const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -68,15 +71,31 @@ impl EdgeNode {
             tunnel: TunnelCounters::default(),
             gateways: BTreeSet::new(),
             utility: None,
-            accepted: VecDeque::new(),
-            alarms: Vec::new(),
-            accepted_dropped: 0,
+            keeping: Keeping::new(Spool::in_memory(Self::MEMORY)),
+            has_held: false,
             malformed: 0,
             changed_keys: None,
             fence: None,
             report_at: None,
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Keeps what waits for the utility in `spool`.
+    pub fn with_spool(mut self, spool: Spool) -> Self {
+        self.keeping = Keeping::new(spool);
+        self
+    }
+
+    /// What waits for the utility.
+    pub fn spool(&self) -> SpoolStatus {
+        self.keeping.spool().status()
+    }
+
+    /// Named gaps that no head-end sees to yet, and the last ones named, oldest first.
+    pub fn gaps(&self) -> (usize, Vec<Gap>) {
+        let gaps = self.keeping.gaps();
+        (gaps.len(), gaps.shown().copied().collect())
     }
 
     /// Takes part in key changes: believes news of meters' keys that `key` opens, and takes up
@@ -180,9 +199,11 @@ impl EdgeNode {
         self.utility.is_some()
     }
 
-    /// Readings given up because the utility was away for long.
+    /// Readings and alarms given up: the utility was away for long, never answered, or the disk
+    /// was damaged.
     pub fn accepted_dropped(&self) -> u64 {
-        self.accepted_dropped
+        let counters = self.spool().counters;
+        counters.lost_full + counters.lost_unanswered + counters.lost_damaged
     }
 
     /// Envelopes that could not be read.
@@ -193,7 +214,9 @@ impl EdgeNode {
     fn take_from_gateway(&mut self, link: LinkId, frame: &[u8], now: Now) {
         match Message::decode(frame) {
             Ok(Message::Uplink(uplink)) => self.take_uplink(link, uplink, now),
-            Ok(Message::Uplinks(uplinks)) => {
+            Ok(Message::Spooled { first, uplinks }) => {
+                self.has_held = false;
+                let count = u16::try_from(uplinks.len()).expect("LIST_MAX fits u16");
                 for some in uplinks.chunks(Edge::EXPECTED_MAX) {
                     let apdus = some.iter().map(|uplink| {
                         wrapper::Frame::decode(&uplink.frame).map_or(&[][..], |it| it.apdu)
@@ -203,7 +226,9 @@ impl EdgeNode {
                         self.take_uplink(link, uplink.clone(), now);
                     }
                 }
+                self.keeping.came(link, first, count, self.has_held);
             }
+            Ok(Message::Gaps(gaps)) => self.keeping.gaps_below(link, gaps, &self.edge, now),
             Ok(Message::LineGone { path, closed }) => {
                 let path = Path {
                     gateway: link.0,
@@ -251,6 +276,7 @@ impl EdgeNode {
         };
         if wrapped.destination == WPort::PRE_ESTABLISHED_CLIENT {
             let screening = self.edge.handle_packet_of(path, link, wrapped.apdu, now);
+            self.has_held |= screening.verdict == Verdict::Quarantine;
             if screening.verdict != Verdict::Forward {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
@@ -291,15 +317,18 @@ impl EdgeNode {
         match Message::decode(frame) {
             Ok(Message::Stored(keys)) => {
                 for key in keys {
+                    self.keeping.reading_stored(key, now.instant);
                     self.edge
                         .handle_stored(key.meter, key.period, key.end, now.instant);
                 }
             }
             Ok(Message::AlarmsStored(keys)) => {
                 for key in keys {
+                    self.keeping.alarm_stored(key, now.instant);
                     self.edge.handle_alarm_stored(key);
                 }
             }
+            Ok(Message::GapsTaken(gaps)) => self.keeping.gaps_taken(&gaps, now.instant),
             Ok(Message::Prices(points)) => {
                 for point in points {
                     self.edge.handle_price(point.period, point.end, point.price);
@@ -352,7 +381,7 @@ impl EdgeNode {
     }
 
     /// Translates what the edge wants, and hands the utility what waits for it.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Now) {
         while let Some(effect) = self.edge.poll_output() {
             match effect {
                 Effect::Down { path, frame } => self.send(
@@ -367,24 +396,17 @@ impl EdgeNode {
                         .to_bytes(),
                     },
                 ),
-                Effect::Accept(reading) => {
-                    if self.accepted.len() >= Self::ACCEPTED_MAX {
-                        self.accepted.pop_front();
-                        self.accepted_dropped += 1;
-                    }
-                    self.accepted.push_back(reading);
-                }
-                // Without a utility it waits in the edge, which hands it up again.
-                Effect::Alarm(alarm) => self.alarms.push(*alarm),
+                Effect::Accept(reading) => self.keeping.accept(&reading, now.instant),
+                Effect::Alarm(alarm) => self.keeping.alarm(&alarm, now.instant),
                 Effect::Remember {
                     ticket,
                     cell,
                     bytes,
-                } => self.outbox.push_back(Output::Disk(DiskRequest::Remember {
+                } => self.keeping.remember(DiskRequest::Remember {
                     ticket,
                     slot: cell,
                     bytes,
-                })),
+                }),
                 Effect::Alert(incident) => {
                     tracing::warn!(
                         id = incident.id.0,
@@ -401,17 +423,19 @@ impl EdgeNode {
         let keys = self.changed_keys.as_mut().map(ChangedKeys::write);
         let writes = keys.into_iter().flatten().map(Output::Disk);
         self.outbox.extend(writes);
-        let alarms = std::mem::take(&mut self.alarms);
-        let Some(utility) = self.utility else {
-            return;
-        };
-        for chunk in alarms.chunks(Self::ALARMS_PER_MESSAGE_MAX) {
-            self.send(utility, &Message::Alarms(chunk.to_vec()));
+        if let Some(link) = self.utility {
+            for frame in self.keeping.sendings(now.instant) {
+                self.outbox.push_back(Output::Send { link, frame });
+            }
         }
-        while !self.accepted.is_empty() {
-            let count = self.accepted.len().min(LIST_MAX);
-            let readings = self.accepted.drain(..count).collect();
-            self.send(utility, &Message::Screened(readings));
+        let requests = self.keeping.requests(now).into_iter().map(Output::Disk);
+        self.outbox.extend(requests);
+        let may_tell_held = !self.edge.has_unwritten_quarantine();
+        for (link, first, count) in self.keeping.taken(may_tell_held) {
+            self.send(link, &Message::Taken { first, count });
+        }
+        for (link, gaps) in self.keeping.gaps_to_tell() {
+            self.send(link, &Message::GapsTaken(gaps));
         }
     }
 }
@@ -430,6 +454,7 @@ impl EdgeNode {
                 port: Port::Up,
             } => {
                 self.utility = Some(link);
+                self.keeping.rewind();
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
                 self.edge.hand_up_alarms();
@@ -448,10 +473,12 @@ impl EdgeNode {
             }
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
+                    self.keeping.gateway_gone(link);
                     self.edge.handle_gateway_gone(link.0);
                 }
                 if self.utility == Some(link) {
                     self.utility = None;
+                    self.keeping.rewind();
                 }
             }
             Input::Frame { link, frame } if self.utility == Some(link) => {
@@ -484,7 +511,11 @@ impl EdgeNode {
                 | DiskReply::Operations { .. }
                 | DiskReply::Pair(_),
             ) => {}
+            Input::Disk(DiskReply::Spool(outcome)) => {
+                self.keeping.handle_outcome(outcome, now.instant);
+            }
             Input::Timeout => {
+                self.keeping.handle_timeout(now.instant);
                 self.edge.handle_timeout(now);
                 if let Some(keys) = &mut self.changed_keys {
                     keys.handle_timeout(now);
@@ -502,7 +533,7 @@ impl EdgeNode {
                 }
             }
         }
-        self.flush();
+        self.flush(now);
     }
 }
 
@@ -527,9 +558,13 @@ impl Node for EdgeNode {
     fn wake(&self) -> Wake {
         let report = self.report_at.map(|at| (at, "report refusals"));
         let keys = self.changed_keys.as_ref().and_then(ChangedKeys::wake);
-        self.edge.wake().earliest(Wake {
+        let wake = Wake {
             instant: report.into_iter().chain(keys).min(),
             utc: None,
-        })
+        };
+        self.edge
+            .wake()
+            .earliest(wake)
+            .earliest(self.keeping.spool().wake())
     }
 }

@@ -1,8 +1,10 @@
 //! The envelope between our own tiers: a version, a kind and a body in big-endian binary.
 //! The transport adds the length. Meters never see it; they speak DLMS.
 
-mod carried;
+pub(crate) mod carried;
 pub mod pair;
+
+use std::sync::Arc;
 
 use gridloom_core::bytes::{Reader, Truncated};
 use gridloom_core::{
@@ -18,6 +20,7 @@ use gridloom_edge::{
 use gridloom_headend::ReadingKey;
 use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
+use gridloom_store::spool::Gap;
 
 use pair::{Epoch, PairMessage};
 
@@ -26,6 +29,14 @@ pub const VERSION: u8 = 2;
 
 /// The kind of a greeting.
 const HELLO: u8 = 1;
+
+/// The kind of what a head-end pair says.
+const PAIR: u8 = 60;
+/// Kinds of messages that are put together from encoded elements.
+const SCREENED: u8 = 13;
+const ALARMS: u8 = 14;
+const SPOOLED: u8 = 19;
+const GAPS: u8 = 30;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -84,11 +95,23 @@ pub enum Message {
         /// The reign in which a utility speaks; none where it has no standby, and of other tiers.
         epoch: Epoch,
     },
-    /// Gateway to edge: a frame from a meter.
+    /// Gateway to edge: a frame from a meter. Nobody keeps it on the way.
     Uplink(Uplink),
-    /// Gateway to edge: frames that have waited, oldest first. The edge fetches what it knows of
-    /// all their senders at once.
-    Uplinks(Vec<Uplink>),
+    /// Gateway to edge: frames that the gateway keeps until they are [`Self::Taken`], oldest
+    /// first. The edge fetches what it knows of all their senders at once.
+    Spooled {
+        /// The number of the first in the gateway's spool; the others follow it.
+        first: u64,
+        /// The frames.
+        uplinks: Vec<Uplink>,
+    },
+    /// Edge to gateway: so many frames from this number on need not be kept any more.
+    Taken {
+        /// Of the first.
+        first: u64,
+        /// How many.
+        count: u16,
+    },
     /// Gateway to edge: a line is gone that frames came from, or that its host had to close.
     LineGone {
         /// As it came, or would have come, in an uplink.
@@ -111,6 +134,11 @@ pub enum Message {
     Alarms(Vec<MeterAlarm>),
     /// Head-end to utility to edge: these alarms are durable.
     AlarmsStored(Vec<AlarmKey>),
+    /// Upwards: what a buffer had to give up, to be read from the meters again. It is repeated
+    /// until it is answered.
+    Gaps(Vec<Gap>),
+    /// Downwards: these gaps stand in the durable memory of whoever sees to them.
+    GapsTaken(Vec<Gap>),
     /// Edge to utility: its smoothed trust, of all packets and by gateway.
     Trust {
         /// Of all packets.
@@ -236,7 +264,14 @@ impl Message {
             }
             Self::Pair(message) => out.pair(message),
             Self::Uplink(uplink) => out.uplink(uplink),
-            Self::Uplinks(uplinks) => out.list(uplinks, Writer::uplink),
+            Self::Spooled { first, uplinks } => {
+                out.u64(*first);
+                out.list(uplinks, Writer::uplink);
+            }
+            Self::Taken { first, count } => {
+                out.u64(*first);
+                out.u16(*count);
+            }
             Self::LineGone { path, closed } => {
                 out.u64(*path);
                 out.closed(*closed);
@@ -249,6 +284,7 @@ impl Message {
             Self::Screened(readings) => out.list(readings, Writer::screened),
             Self::Alarms(alarms) => out.list(alarms, Writer::alarm),
             Self::AlarmsStored(keys) => out.list(keys, Writer::alarm_key),
+            Self::Gaps(gaps) | Self::GapsTaken(gaps) => out.list(gaps, Writer::gap),
             Self::Trust { edge, gateways } => {
                 out.scores(edge);
                 out.list(gateways, Writer::gateway);
@@ -303,6 +339,28 @@ impl Message {
             }
         }
         out.0
+    }
+
+    /// The bytes of [`Self::Spooled`] with uplinks that are encoded already.
+    pub(crate) fn spooled_of(first: u64, uplinks: &[Arc<[u8]>]) -> Vec<u8> {
+        let mut out = Writer(vec![VERSION, SPOOLED]);
+        out.u64(first);
+        out.elements(uplinks)
+    }
+
+    /// The bytes of [`Self::Screened`] with readings that are encoded already.
+    pub(crate) fn screened_of(readings: &[Arc<[u8]>]) -> Vec<u8> {
+        Writer(vec![VERSION, SCREENED]).elements(readings)
+    }
+
+    /// The bytes of [`Self::Alarms`] with alarms that are encoded already.
+    pub(crate) fn alarms_of(alarms: &[Arc<[u8]>]) -> Vec<u8> {
+        Writer(vec![VERSION, ALARMS]).elements(alarms)
+    }
+
+    /// The bytes of [`Self::Gaps`] with gaps that are encoded already.
+    pub(crate) fn gaps_of(gaps: &[Arc<[u8]>]) -> Vec<u8> {
+        Writer(vec![VERSION, GAPS]).elements(gaps)
     }
 
     /// Who the sender of an encoded envelope says it is; `None` if it is no greeting.
@@ -390,14 +448,23 @@ impl Message {
             12 => Self::MeterUnreachable {
                 meter: MeterId(from.0.u32()?),
             },
-            13 => Self::Screened(from.list(Source::screened)?),
-            14 => Self::Alarms(from.list(Source::alarm)?),
+            SCREENED => Self::Screened(from.list(Source::screened)?),
+            ALARMS => Self::Alarms(from.list(Source::alarm)?),
             15 => Self::AlarmsStored(from.list(Source::alarm_key)?),
+            GAPS => Self::Gaps(from.list(Source::gap)?),
+            31 => Self::GapsTaken(from.list(Source::gap)?),
             16 => Self::Trust {
                 edge: from.scores()?,
                 gateways: from.list(Source::gateway)?,
             },
-            17 => Self::Uplinks(from.list(Source::uplink)?),
+            SPOOLED => Self::Spooled {
+                first: from.number()?,
+                uplinks: from.list(Source::uplink)?,
+            },
+            18 => Self::Taken {
+                first: from.number()?,
+                count: from.0.u16()?,
+            },
             22 => Self::LineGone {
                 path: from.0.u64()?,
                 closed: from.closed()?,
@@ -418,7 +485,7 @@ impl Message {
                 meter: MeterId(from.0.u32()?),
                 number: from.0.u64()?,
             },
-            30 => Self::Pair(from.pair()?),
+            PAIR => Self::Pair(from.pair()?),
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -441,15 +508,18 @@ impl Message {
             Self::ToMeter { .. } => 10,
             Self::FromMeter { .. } => 11,
             Self::MeterUnreachable { .. } => 12,
-            Self::Screened(_) => 13,
-            Self::Alarms(_) => 14,
+            Self::Screened(_) => SCREENED,
+            Self::Alarms(_) => ALARMS,
             Self::AlarmsStored(_) => 15,
+            Self::Gaps(_) => GAPS,
+            Self::GapsTaken(_) => 31,
             Self::Trust { .. } => 16,
-            Self::Uplinks(_) => 17,
+            Self::Spooled { .. } => SPOOLED,
+            Self::Taken { .. } => 18,
             Self::KeysChanged { .. } => 20,
             Self::KeysTaken { .. } => 21,
             Self::LineGone { .. } => 22,
-            Self::Pair(_) => 30,
+            Self::Pair(_) => PAIR,
         }
     }
 }
@@ -496,6 +566,18 @@ impl Writer {
         for item in items {
             write(self, item);
         }
+    }
+
+    fn elements(mut self, elements: &[Arc<[u8]>]) -> Vec<u8> {
+        assert!(
+            elements.len() <= LIST_MAX,
+            "a list is split before it is sent"
+        );
+        self.u16(u16::try_from(elements.len()).expect("LIST_MAX fits u16"));
+        for element in elements {
+            self.0.extend_from_slice(element);
+        }
+        self.0
     }
 
     fn key(&mut self, key: &ReadingKey) {
@@ -553,6 +635,15 @@ impl Writer {
 struct Source<'a>(Reader<'a>);
 
 impl Source<'_> {
+    /// The number of an entry of a spool; they begin with 1 and leave room for what follows.
+    fn number(&mut self) -> Result<u64, EnvelopeError> {
+        let number = self.0.u64()?;
+        match number > 0 && number <= u64::MAX / 2 {
+            true => Ok(number),
+            false => Err(EnvelopeError::Field { field: "number" }),
+        }
+    }
+
     fn time(&mut self) -> Result<UtcTime, EnvelopeError> {
         Ok(UtcTime::from_millis(self.0.i64()?))
     }
@@ -749,7 +840,11 @@ mod tests {
         vec![
             Message::hello(Role::Edge, "edge-1"),
             Message::Uplink(uplink.clone()),
-            Message::Uplinks(vec![uplink.clone(), uplink]),
+            Message::Spooled {
+                first: 1 << 40,
+                uplinks: vec![uplink.clone(), uplink],
+            },
+            Message::Taken { first: 9, count: 3 },
             Message::Downlink {
                 path: 4,
                 frame: Vec::new(),

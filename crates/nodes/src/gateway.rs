@@ -1,24 +1,39 @@
 //! The gateway (data concentrator): carries its meters' frames to an edge and the answers back.
 //! It holds no keys and believes nothing.
+//!
+//! What meters push is kept in a spool until the edge has taken it: it has the readings durable, or
+//! has decided that there are none. What a meter answers to another client is not kept, because its
+//! client has given up waiting by the time it would arrive.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use gridloom_core::{Instant, Now, Wake};
+use gridloom_dlms::security::CipheredApdu;
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{ClosedLine, LinkQuality};
+use gridloom_store::Spool;
+use gridloom_store::spool::{
+    About, Delivery, Gap, Lane, SpoolConfig, SpoolOutcome, SpoolStatus, Whose,
+};
 
+use crate::envelope::carried::encode_uplink;
 use crate::envelope::{Message, Role, Uplink};
-use crate::node::{Input, LinkId, Node, Output, Port};
+use crate::gap_book::GapBook;
+use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
 
 /// What a gateway has carried since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GatewayCounters {
-    /// Frames from meters sent to the edge.
+    /// Frames from meters sent to the edge, each time they were sent.
     pub carried_up: u64,
     /// Frames from the edge sent to meters.
     pub carried_down: u64,
-    /// Frames given up because the backlog was full; their meters push again.
+    /// Pushes given up because the spool was full, its disk was damaged, or no edge ever took
+    /// them; their meters push again.
     pub backlog_dropped: u64,
+    /// Frames that were no pushes, while no edge was reachable.
+    pub strayed: u64,
     /// Frames for a meter whose link is gone.
     pub undeliverable: u64,
     /// Meters' lines that the host had to close.
@@ -66,28 +81,39 @@ pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
     meters: BTreeMap<LinkId, Talk>,
-    backlog: VecDeque<Uplink>,
+    spool: Spool,
+    gaps: GapBook,
     counters: GatewayCounters,
     outbox: VecDeque<Output>,
 }
 
 impl GatewayNode {
-    /// Frames kept while no edge is reachable. Beyond it the oldest is given up and counted:
-    /// its meter still holds the reading and pushes it again.
-    pub const BACKLOG_MAX: usize = 4_096;
+    /// Bytes kept without a disk while no edge is reachable. Beyond it the oldest frame is given up
+    /// and counted: its meter still holds the reading and pushes it again.
+    pub const MEMORY: SpoolConfig = SpoolConfig {
+        bytes_max: 2 * 1024 * 1024,
+        segment_bytes: 256 * 1024,
+        in_flight_max: 4_096,
+    };
 
-    /// Frames of the backlog in one envelope, and their bytes unless one alone has more; the rest
+    /// Frames in one envelope, and their bytes unless one alone has more; the rest
     /// goes in the next.
     const TOGETHER_MAX: usize = 256;
     const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 
-    /// A gateway called `name`.
+    /// A gateway called `name` that keeps what it has in memory, [`Self::MEMORY`] of it.
     pub fn new(name: String) -> Self {
+        Self::with_spool(name, Spool::in_memory(Self::MEMORY))
+    }
+
+    /// A gateway called `name` that keeps what meters push in `spool`.
+    pub fn with_spool(name: String, spool: Spool) -> Self {
         Self {
             name,
             uplink: None,
             meters: BTreeMap::new(),
-            backlog: VecDeque::new(),
+            spool,
+            gaps: GapBook::default(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
@@ -95,7 +121,21 @@ impl GatewayNode {
 
     /// What it has carried.
     pub fn counters(&self) -> GatewayCounters {
-        self.counters
+        let spool = self.spool.status().counters;
+        GatewayCounters {
+            backlog_dropped: spool.lost_full + spool.lost_damaged + spool.lost_unanswered,
+            ..self.counters
+        }
+    }
+
+    /// What waits for an edge.
+    pub fn spool(&self) -> SpoolStatus {
+        self.spool.status()
+    }
+
+    /// Named gaps that no edge sees to yet, and the last ones named, oldest first.
+    pub fn gaps(&self) -> (usize, Vec<Gap>) {
+        (self.gaps.len(), self.gaps.shown().copied().collect())
     }
 
     /// Connected meters.
@@ -122,39 +162,65 @@ impl GatewayNode {
     }
 
     fn carry_up(&mut self, uplink: Uplink) {
-        if let Some(link) = self.uplink {
+        let push = wrapper::Frame::decode(&uplink.frame)
+            .ok()
+            .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
+        if let Some(push) = push {
+            let claimed = CipheredApdu::decode(push.apdu).map(|apdu| Whose::Title(apdu.title));
+            let about = About {
+                whose: claimed.unwrap_or(Whose::Unknown),
+                time: uplink.received,
+            };
+            let taken = self
+                .spool
+                .append(Lane::Readings, about, &encode_uplink(&uplink));
+            if let Err(error) = taken {
+                tracing::warn!(%error, "a push is given up");
+            }
+        } else if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
             self.outbox.push_back(Output::Send {
                 link,
                 frame: Message::Uplink(uplink).encode(),
             });
-            return;
+        } else {
+            self.counters.strayed += 1;
         }
-        if self.backlog.len() >= Self::BACKLOG_MAX {
-            self.backlog.pop_front();
-            self.counters.backlog_dropped += 1;
-        }
-        self.backlog.push_back(uplink);
     }
 
-    /// What waited goes up, several frames in one envelope.
-    fn carry_backlog_up(&mut self, link: LinkId) {
-        let mut waiting = std::mem::take(&mut self.backlog).into_iter().peekable();
-        while waiting.peek().is_some() {
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while some.len() < Self::TOGETHER_MAX
-                && let Some(uplink) = waiting.next_if(|next| {
-                    some.is_empty() || bytes + next.frame.len() <= Self::TOGETHER_BYTES_MAX
-                })
-            {
-                bytes += uplink.frame.len();
-                some.push(uplink);
+    /// Sends what waits, several frames in one envelope, and has the disk do what is due.
+    fn pump(
+        &mut self,
+        Now {
+            instant: now,
+            utc: wall,
+        }: Now,
+    ) {
+        self.gaps.take_from(&mut self.spool, (now, wall));
+        if let Some(link) = self.uplink {
+            for frame in self.gaps.sendings(&mut self.spool, now) {
+                self.outbox.push_back(Output::Send { link, frame });
             }
-            self.counters.carried_up += some.len() as u64;
-            self.outbox.push_back(Output::Send {
-                link,
-                frame: Message::Uplinks(some).encode(),
-            });
+            let mut some = Together::default();
+            while let Some(delivery) = self.spool.next(Lane::Readings, now) {
+                self.counters.carried_up += 1;
+                if !some.has_room_for(&delivery) {
+                    self.send_up(link, std::mem::take(&mut some));
+                }
+                some.push(delivery);
+            }
+            self.send_up(link, some);
+        }
+        while let Some(effect) = self.spool.poll_effect(now) {
+            self.outbox
+                .push_back(Output::Disk(DiskRequest::Spool(effect)));
+        }
+    }
+
+    fn send_up(&mut self, link: LinkId, some: Together) {
+        if !some.frames.is_empty() {
+            let frame = Message::spooled_of(some.first, &some.frames);
+            self.outbox.push_back(Output::Send { link, frame });
         }
     }
 
@@ -178,6 +244,12 @@ impl GatewayNode {
 
     fn carry_down(&mut self, edge: LinkId, frame: &[u8], now: Instant) {
         match Message::decode(frame) {
+            Ok(Message::Taken { first, count }) => {
+                for number in first..first + u64::from(count) {
+                    self.spool.acknowledge(Lane::Readings, number, now);
+                }
+            }
+            Ok(Message::GapsTaken(gaps)) => self.gaps.taken(&mut self.spool, &gaps, now),
             Ok(Message::Downlink { path, frame }) => {
                 let link = LinkId(path);
                 if let Some(talk) = self.meters.get_mut(&link) {
@@ -222,7 +294,7 @@ impl Node for GatewayNode {
                     link,
                     frame: Message::hello(Role::Gateway, &self.name).encode(),
                 });
-                self.carry_backlog_up(link);
+                self.spool.rewind();
             }
             // It dials nobody by itself.
             Input::LinkUp {
@@ -241,6 +313,7 @@ impl Node for GatewayNode {
                 }
                 if self.uplink == Some(link) {
                     self.uplink = None;
+                    self.spool.rewind();
                 }
             }
             Input::Frame { link, frame } if self.uplink == Some(link) => {
@@ -255,8 +328,22 @@ impl Node for GatewayNode {
                     frame,
                 });
             }
-            Input::Disk(_) | Input::Timeout => {}
+            Input::Disk(DiskReply::Spool(outcome)) => {
+                if let SpoolOutcome::Failed(error) = &outcome {
+                    tracing::error!(%error, "the gateway's spool; again soon");
+                }
+                self.spool.handle(outcome, now.instant);
+            }
+            Input::Disk(
+                DiskReply::Done { .. }
+                | DiskReply::Ledger(_)
+                | DiskReply::Answer { .. }
+                | DiskReply::Operations { .. }
+                | DiskReply::Pair(_),
+            ) => {}
+            Input::Timeout => self.spool.handle_timeout(now.instant),
         }
+        self.pump(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -264,14 +351,39 @@ impl Node for GatewayNode {
     }
 
     fn wake(&self) -> Wake {
-        Wake::default()
+        self.spool.wake()
+    }
+}
+
+/// Frames of one envelope, with consecutive numbers.
+#[derive(Debug, Default)]
+struct Together {
+    first: u64,
+    frames: Vec<Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Together {
+    fn has_room_for(&self, delivery: &Delivery) -> bool {
+        self.frames.is_empty()
+            || (self.first + self.frames.len() as u64 == delivery.number
+                && self.frames.len() < GatewayNode::TOGETHER_MAX
+                && self.bytes + delivery.bytes.len() <= GatewayNode::TOGETHER_BYTES_MAX)
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        if self.frames.is_empty() {
+            self.first = delivery.number;
+        }
+        self.bytes += delivery.bytes.len();
+        self.frames.push(delivery.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridloom_core::{Instant, UtcTime};
+    use gridloom_core::UtcTime;
     use gridloom_edge::LineFault;
 
     const NOW: Now = Now {
@@ -294,56 +406,103 @@ mod tests {
         Input::LinkUp { link, port }
     }
 
+    fn push(byte: u8) -> Vec<u8> {
+        wrapper::Frame {
+            source: WPort::MANAGEMENT,
+            destination: WPort::PRE_ESTABLISHED_CLIENT,
+            apdu: &[byte],
+        }
+        .to_bytes()
+    }
+
     fn from_meter(byte: u8) -> Input {
         Input::Frame {
             link: METER,
-            frame: vec![byte],
+            frame: push(byte),
         }
     }
 
-    fn uplinks(outputs: &[Output]) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
+    /// What goes up to be kept: the number of the first, and the frames.
+    fn spooled(outputs: &[Output]) -> Vec<(u64, Vec<Vec<u8>>)> {
+        let mut spooled = Vec::new();
         for output in outputs {
-            let Output::Send { link: EDGE, frame } = output else {
-                continue;
-            };
-            let uplinks = match Message::decode(frame) {
-                Ok(Message::Uplink(uplink)) => vec![uplink],
-                Ok(Message::Uplinks(uplinks)) => uplinks,
-                _ => continue,
-            };
-            for uplink in uplinks {
-                assert_eq!(uplink.path, METER.0);
-                frames.push(uplink.frame);
+            if let Output::Send { link: EDGE, frame } = output
+                && let Ok(Message::Spooled { first, uplinks }) = Message::decode(frame)
+            {
+                assert!(uplinks.iter().all(|uplink| uplink.path == METER.0));
+                let frames = uplinks.into_iter().map(|uplink| uplink.frame);
+                spooled.push((first, frames.collect()));
             }
         }
-        frames
+        spooled
+    }
+
+    fn taken(first: u64, count: u16) -> Input {
+        Input::Frame {
+            link: EDGE,
+            frame: Message::Taken { first, count }.encode(),
+        }
     }
 
     #[test]
-    fn frames_wait_for_an_edge_and_keep_their_order() {
+    fn pushes_wait_for_an_edge_keep_their_order_and_come_again_until_they_are_taken() {
         let mut node = GatewayNode::new("gw-1".into());
         give(&mut node, up(METER, Port::Down));
         for byte in 0..3 {
             assert_eq!(give(&mut node, from_meter(byte)), []);
         }
         let sent = give(&mut node, up(EDGE, Port::Up));
-        assert_eq!(uplinks(&sent), [[0], [1], [2]]);
-        assert_eq!(uplinks(&give(&mut node, from_meter(3))), [[3]]);
+        let first = (1, (0..3).map(push).collect::<Vec<_>>());
+        assert_eq!(spooled(&sent), [first]);
+        let sent = give(&mut node, from_meter(3));
+        assert_eq!(spooled(&sent), [(4, vec![push(3)])]);
+        give(&mut node, taken(1, 2));
+        give(&mut node, taken(4, 1));
+        give(&mut node, Input::LinkDown { link: EDGE });
+        let sent = give(&mut node, up(EDGE, Port::Up));
+        assert_eq!(spooled(&sent), [(3, vec![push(2)])]);
+        assert_eq!(node.counters().carried_up, 5);
+    }
+
+    #[test]
+    fn a_push_goes_to_the_disk_too_and_an_answer_does_not() {
+        let (spool, _) = Spool::recover(SpoolConfig::default(), Vec::new());
+        let mut node = GatewayNode::with_spool("gw-1".into(), spool);
+        give(&mut node, up(METER, Port::Down));
+        assert!(matches!(
+            give(&mut node, from_meter(1))[..],
+            [Output::Disk(DiskRequest::Spool(_))]
+        ));
+        let answer = wrapper::Frame {
+            source: WPort::MANAGEMENT,
+            destination: WPort::PUBLIC_CLIENT,
+            apdu: &[1],
+        };
+        let answer = Input::Frame {
+            link: METER,
+            frame: answer.to_bytes(),
+        };
+        assert_eq!(give(&mut node, answer), []);
+        assert_eq!(node.counters().strayed, 1);
     }
 
     #[test]
     fn a_full_backlog_gives_up_its_oldest_and_counts_it() {
         let mut node = GatewayNode::new("gw-1".into());
         give(&mut node, up(METER, Port::Down));
-        for _ in 0..=GatewayNode::BACKLOG_MAX {
+        let mut pushed = 0;
+        while node.counters().backlog_dropped == 0 {
             give(&mut node, from_meter(1));
+            pushed += 1;
+            assert!(pushed < 1_000_000, "there is a bound");
         }
-        assert_eq!(node.counters().backlog_dropped, 1);
-        assert_eq!(
-            uplinks(&give(&mut node, up(EDGE, Port::Up))).len(),
-            GatewayNode::BACKLOG_MAX
-        );
+        // The gap's name lies there too, and displaced another one.
+        assert!(node.gaps().0 == 1 && node.spool().waiting < pushed);
+        assert!(node.spool().bytes <= GatewayNode::MEMORY.bytes_max);
+        let sent = spooled(&give(&mut node, up(EDGE, Port::Up)));
+        let count: usize = sent.iter().map(|(_, frames)| frames.len()).sum();
+        assert_eq!(count, GatewayNode::MEMORY.in_flight_max);
+        assert!(sent[0].0 > 1, "the oldest is gone");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod deliveries;
 mod disk;
 mod entropy;
 mod firmware;
+mod gaps;
 mod keys;
 mod operate;
 mod orders;
@@ -62,6 +63,7 @@ use changes::Changes;
 use deliveries::Deliveries;
 use disk::{Saved, Saving};
 use entropy::Entropy;
+use gaps::NamedGaps;
 use keys::KeyRing;
 use push::Pushes;
 use rows::Collected;
@@ -143,6 +145,7 @@ pub struct HeadEndNode {
     last_task: u64,
     backfill: Backfill,
     gap_reads: BTreeMap<ReadId, Series>,
+    named_gaps: NamedGaps,
     /// Meters with a [`Task::Profile`].
     reading_soon: BTreeSet<MeterId>,
     collected: BTreeMap<MeterId, Collected>,
@@ -231,6 +234,7 @@ impl HeadEndNode {
             last_task: 0,
             backfill: Backfill::new(config.backfill),
             gap_reads: BTreeMap::new(),
+            named_gaps: NamedGaps::default(),
             reading_soon: BTreeSet::new(),
             collected: BTreeMap::new(),
             uncollected: BTreeSet::new(),
@@ -421,6 +425,7 @@ impl HeadEndNode {
                 apdu,
             }) => self.ways.handle_from_meter(meter, client, apdu),
             Ok(Message::Alarms(alarms)) => self.take_alarms(alarms, now),
+            Ok(Message::Gaps(gaps)) => self.take_gaps(gaps, now),
             Ok(Message::MeterUnreachable { meter }) => self.ways.handle_unreachable(meter),
             Ok(Message::KeysTaken { meter, number }) => self.handle_keys_taken(meter, number, now),
             Ok(Message::Hello { .. }) => {}
@@ -520,6 +525,7 @@ impl Node for HeadEndNode {
             Input::Disk(
                 DiskReply::Done { .. }
                 | DiskReply::Ledger(_)
+                | DiskReply::Spool(_)
                 | DiskReply::Answer { .. }
                 | DiskReply::Pair(_),
             ) => {}

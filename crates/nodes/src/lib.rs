@@ -8,8 +8,10 @@
 pub mod archive;
 pub mod attacker;
 pub mod edge;
+mod edge_keeping;
 mod edge_keys;
 pub mod envelope;
+mod gap_book;
 pub mod gateway;
 pub mod headend;
 pub mod meter;
@@ -21,6 +23,7 @@ pub use archive::ArchiveNode;
 pub use attacker::{AttackerNode, Compromised, Tap};
 pub use edge::{EdgeNode, TunnelCounters};
 pub use edge_keys::{CHANGE_OVER, EdgeKeysError};
+pub use gap_book::GAPS_SHOWN_MAX;
 pub use gateway::{GatewayCounters, GatewayNode};
 pub use gridloom_edge::{ClosedLine, LineFault};
 pub use gridloom_headend::Arrival;

@@ -139,6 +139,7 @@ impl Node for MeterNode {
             }
             Input::Disk(
                 DiskReply::Ledger(_)
+                | DiskReply::Spool(_)
                 | DiskReply::Answer { .. }
                 | DiskReply::Operations { .. }
                 | DiskReply::Pair(_),

@@ -137,6 +137,8 @@ pub enum DiskRequest {
     },
     /// An effect of the utility's ledger.
     Ledger(gridloom_store::Effect),
+    /// An effect of the node's own spool. Answered in order.
+    Spool(gridloom_store::spool::SpoolEffect),
     /// Read what is sealed.
     Query {
         /// Comes back in the answer.
@@ -241,6 +243,8 @@ pub enum DiskReply {
     },
     /// The ledger's effect is carried out, or why not.
     Ledger(gridloom_store::Outcome),
+    /// The spool's effect is carried out, or why not.
+    Spool(gridloom_store::spool::SpoolOutcome),
     /// What a query found, or the database's error in words.
     Answer {
         /// Of the request.

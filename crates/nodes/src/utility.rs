@@ -22,6 +22,7 @@ use gridloom_edge::{AcceptedReading, AlarmKey, MeterAlarm, ReasonCounters, Scree
 use gridloom_grid::station::Fleet;
 use gridloom_headend::{Collector, PresenceBook, ReadingKey, Source};
 use gridloom_mdm::{Exception, MeterLimits, ServiceSpan, ValidatedInterval, Validator};
+use gridloom_store::spool::{Gap, Whose};
 use gridloom_store::{
     AppendError, Effect, Ledger, Lsn, Outcome, PricePoint, Record, StoredReading,
 };
@@ -324,6 +325,13 @@ impl UtilityNode {
             Ok(Message::AlarmsStored(keys)) if self.head_end == Some(link) => {
                 self.pass_stored_alarms(&keys);
             }
+            Ok(Message::Gaps(gaps)) if self.edges.contains(&link) => self.pass_gaps(link, gaps),
+            // An edge knows its own by their content.
+            Ok(taken @ Message::GapsTaken(_)) if self.head_end == Some(link) => {
+                for edge in self.edges.clone() {
+                    self.send(edge, &taken);
+                }
+            }
             Ok(Message::Trust { edge, gateways }) if self.edges.contains(&link) => {
                 self.trust_of_edges
                     .insert(link, EdgeTrust { edge, gateways });
@@ -407,6 +415,19 @@ impl UtilityNode {
         match self.head_end {
             Some(head_end) => self.send(head_end, &Message::Alarms(alarms)),
             None => self.counters.alarms_waiting += alarms.len() as u64,
+        }
+    }
+
+    /// Named gaps go to the head-end, which reads the meters; the edge that names one serves that
+    /// meter. Without a head-end nobody sees to them, and the edge tells them again.
+    fn pass_gaps(&mut self, link: LinkId, gaps: Vec<Gap>) {
+        for gap in &gaps {
+            if let Whose::Meter(meter) = gap.whose {
+                self.edge_of.insert(meter, link);
+            }
+        }
+        if let Some(head_end) = self.head_end {
+            self.send(head_end, &Message::Gaps(gaps));
         }
     }
 
@@ -592,7 +613,7 @@ impl UtilityNode {
                 }
             },
             // The head-end's tables are its own.
-            DiskReply::Operations { .. } | DiskReply::Pair(_) => {}
+            DiskReply::Operations { .. } | DiskReply::Spool(_) | DiskReply::Pair(_) => {}
             DiskReply::Done { result, .. } => {
                 if let Err(error) = result {
                     tracing::error!(%error, "the utility's memory was not written");
@@ -648,8 +669,27 @@ impl UtilityNode {
     fn acknowledge(&mut self) {
         for owed in self.collector.durable(self.ledger.durable_through()) {
             self.counters.acknowledged += u64::try_from(owed.readings.len()).unwrap_or(0);
+            let link = LinkId(owed.source.0);
             for chunk in owed.readings.chunks(LIST_MAX) {
-                self.send(LinkId(owed.source.0), &Message::Stored(chunk.to_vec()));
+                self.send(link, &Message::Stored(chunk.to_vec()));
+            }
+            if self.head_end == Some(link) {
+                self.tell_edges_stored(&owed.readings);
+            }
+        }
+    }
+
+    /// What the head-end has read need not be pushed any more: the edges confirm it too.
+    fn tell_edges_stored(&mut self, readings: &[ReadingKey]) {
+        let mut by_edge: BTreeMap<LinkId, Vec<ReadingKey>> = BTreeMap::new();
+        for key in readings {
+            if let Some(edge) = self.edge_of.get(&key.meter) {
+                by_edge.entry(*edge).or_default().push(*key);
+            }
+        }
+        for (edge, keys) in by_edge {
+            for chunk in keys.chunks(LIST_MAX) {
+                self.send(edge, &Message::Stored(chunk.to_vec()));
             }
         }
     }

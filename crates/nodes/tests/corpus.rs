@@ -55,7 +55,8 @@ fn the_corpus_holds_every_kind() {
         .filter(|bytes| checks::envelope(bytes))
         .map(|bytes| bytes[1])
         .collect();
-    assert_eq!(kinds, (1..=17).collect());
+    let shipped = (1..=16).chain([18, 19, 30, 31]);
+    assert_eq!(kinds, shipped.collect());
 }
 
 #[test]

@@ -167,6 +167,7 @@ impl Bench {
             DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
             | DiskRequest::Archive { .. }
+            | DiskRequest::Spool(_)
             | DiskRequest::Operations { .. } => None,
         }
     }

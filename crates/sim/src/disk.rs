@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use gridloom_core::seed;
 use gridloom_nodes::{Answer, DiskReply, DiskRequest, PairRequest, Query};
+use gridloom_store::spool::{SegmentFile, SegmentWrite, SpoolEffect, SpoolOutcome};
 use gridloom_store::{Backend, Effect, MemoryBackend, Outcome, RecoverError, StoreError};
+use gridloom_store::{Lane, Spool, SpoolConfig};
 use gridloom_store::{Ledger, LedgerConfig, MemoryOperations, OperationsStore};
 
 use crate::link::{below, nanos};
@@ -18,6 +20,7 @@ pub struct Disk {
     database: MemoryBackend,
     operations: MemoryOperations,
     segments: BTreeMap<u64, Vec<u8>>,
+    spool: BTreeMap<(Lane, u64), Vec<u8>>,
     objects: BTreeMap<String, Vec<u8>>,
     /// Not carried out yet, oldest first.
     waiting: VecDeque<DiskRequest>,
@@ -82,6 +85,7 @@ impl Disk {
             database: MemoryBackend::new(),
             operations: MemoryOperations::new(),
             segments: BTreeMap::new(),
+            spool: BTreeMap::new(),
             objects: BTreeMap::new(),
             waiting: VecDeque::new(),
             trouble: Trouble::None,
@@ -145,6 +149,25 @@ impl Disk {
             .collect();
         let (ledger, _) = Ledger::recover(config, checkpoint, segments)?;
         Ok(ledger)
+    }
+
+    /// The spool as a restart at this moment would find it, reading as much as a host reads.
+    pub fn spool(&self, config: SpoolConfig) -> Spool {
+        let files = self.spool.iter().map(|((lane, segment), bytes)| {
+            let later = self.spool.range((*lane, segment + 1)..=(*lane, u64::MAX));
+            SegmentFile {
+                lane: *lane,
+                segment: *segment,
+                length: bytes.len() as u64,
+                bytes: (later.count() < 2).then(|| bytes.clone()),
+            }
+        });
+        Spool::recover(config, files.collect()).0
+    }
+
+    /// Bytes of the spool's files.
+    pub fn spool_bytes(&self) -> usize {
+        self.spool.values().map(Vec::len).sum()
     }
 
     /// Takes a request. Where the disk was idle, says how long it works on it, in nanoseconds.
@@ -218,6 +241,24 @@ impl Disk {
         Some(flip)
     }
 
+    /// Flips a bit of the spool, wherever it is. Whether there was one.
+    pub(crate) fn flip_in_spool(&mut self) -> bool {
+        let all = self.spool_bytes() as u64;
+        if all == 0 {
+            return false;
+        }
+        let mut byte = length_of(below(&mut self.rng, all));
+        let bit = u32::try_from(below(&mut self.rng, 8)).expect("below eight");
+        for bytes in self.spool.values_mut() {
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte ^= 1 << bit;
+                return true;
+            }
+            byte -= bytes.len();
+        }
+        false
+    }
+
     /// Flips it once more.
     pub(crate) fn flip_back(&mut self, flip: Flip) {
         let bytes = self.segments.get_mut(&flip.segment);
@@ -230,7 +271,21 @@ impl Disk {
     fn refuse(&mut self, request: DiskRequest) -> Result<DiskReply, DiskRequest> {
         let words = self.trouble.words();
         match request {
-            DiskRequest::Query { .. } => Err(request),
+            DiskRequest::Query { .. } | DiskRequest::Spool(SpoolEffect::Read { .. }) => {
+                Err(request)
+            }
+            // A full disk takes no bytes, and gives up what it has.
+            DiskRequest::Spool(SpoolEffect::Truncate { .. } | SpoolEffect::Drop { .. })
+                if self.trouble == Trouble::Full =>
+            {
+                Err(request)
+            }
+            DiskRequest::Spool(_) => {
+                if self.trouble == Trouble::Full {
+                    self.tear(request);
+                }
+                Ok(DiskReply::Spool(SpoolOutcome::Failed(words.to_owned())))
+            }
             DiskRequest::Remember { ticket, .. } | DiskRequest::Archive { ticket, .. } => {
                 Ok(DiskReply::Done {
                     ticket,
@@ -278,6 +333,7 @@ impl Disk {
             DiskRequest::Ledger(effect) => DiskReply::Ledger(self.carry_out_effect(effect)),
             // Pairs have a world of their own, crate::pair.
             DiskRequest::Pair(request) => no_pair(&request),
+            DiskRequest::Spool(effect) => DiskReply::Spool(self.carry_out_spool(effect)),
             DiskRequest::Query { ticket, query } => DiskReply::Answer {
                 ticket,
                 result: self.query(query).map_err(|error| error.to_string()),
@@ -344,6 +400,44 @@ impl Disk {
         }
     }
 
+    fn carry_out_spool(&mut self, effect: SpoolEffect) -> SpoolOutcome {
+        match effect {
+            SpoolEffect::Write(writes) => {
+                for write in writes {
+                    self.write_spool(&write, write.bytes.len());
+                }
+                SpoolOutcome::Written
+            }
+            SpoolEffect::Truncate {
+                lane,
+                segment,
+                length,
+            } => {
+                let file = self.spool.entry((lane, segment)).or_default();
+                file.truncate(length_of(length));
+                SpoolOutcome::Truncated
+            }
+            SpoolEffect::Read { lane, segment } => {
+                let file = self.spool.get(&(lane, segment));
+                SpoolOutcome::Read(file.cloned().unwrap_or_default())
+            }
+            SpoolEffect::Drop { lane, segment } => {
+                self.spool.remove(&(lane, segment));
+                SpoolOutcome::Dropped
+            }
+        }
+    }
+
+    fn write_spool(&mut self, write: &SegmentWrite, cut: usize) {
+        let file = self.spool.entry((write.lane, write.segment)).or_default();
+        assert!(
+            file.len() == length_of(write.offset),
+            "the spool goes on where its segment {} ends",
+            write.segment
+        );
+        file.extend_from_slice(&write.bytes[..cut]);
+    }
+
     fn write(&mut self, segment: u64, offset: u64, bytes: &[u8]) {
         let file = self.segments.entry(segment).or_default();
         assert!(
@@ -398,6 +492,22 @@ impl Disk {
                     file.resize(file.len() + bytes.len() - cut, 0);
                 }
             }
+            DiskRequest::Spool(SpoolEffect::Write(writes)) => {
+                let whole = below(&mut self.rng, writes.len() as u64 + 1);
+                for (number, write) in (0..=whole).zip(&writes) {
+                    let length = write.bytes.len() as u64;
+                    let cut = match number == whole {
+                        true => below(&mut self.rng, length + 1),
+                        false => length,
+                    };
+                    self.write_spool(write, length_of(cut));
+                    if cut < length && below(&mut self.rng, 4) == 0 {
+                        let key = (write.lane, write.segment);
+                        let file = self.spool.entry(key).or_default();
+                        file.resize(length_of(write.offset + length), 0);
+                    }
+                }
+            }
             DiskRequest::Ledger(Effect::DropSegments { before }) => {
                 let doomed: Vec<u64> = self.segments.range(..before).map(|(n, _)| *n).collect();
                 let dropped = below(&mut self.rng, doomed.len() as u64 + 1);
@@ -406,6 +516,9 @@ impl Disk {
                 }
             }
             DiskRequest::Ledger(Effect::Commit(_) | Effect::TruncateSegment { .. })
+            | DiskRequest::Spool(
+                SpoolEffect::Truncate { .. } | SpoolEffect::Read { .. } | SpoolEffect::Drop { .. },
+            )
             | DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
             | DiskRequest::Operations { .. }

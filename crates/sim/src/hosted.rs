@@ -10,7 +10,7 @@ use gridloom_nodes::{
     ArchiveNode, AttackerNode, Compromised, EdgeNode, GatewayNode, HeadEndNode, Input, MeterNode,
     Node, Output, Tap, UtilityMemory, UtilityNode,
 };
-use gridloom_store::LedgerConfig;
+use gridloom_store::{LedgerConfig, SpoolConfig};
 
 use crate::attack::AttackPlan;
 use crate::disk::Disk;
@@ -46,6 +46,7 @@ pub enum Hosted {
 pub(crate) struct Blueprint {
     pub(crate) town: Arc<Town>,
     pub(crate) ledger: LedgerConfig,
+    pub(crate) spool: SpoolConfig,
     pub(crate) head_end: Option<HeadEndPlan>,
     pub(crate) attack: AttackPlan,
 }
@@ -108,7 +109,7 @@ impl Blueprint {
                 }
             }
             Role::Gateway(number) => {
-                let node = GatewayNode::new(name);
+                let node = GatewayNode::with_spool(name, disk.spool(self.spool));
                 match self.attack.in_gateway(&self.town, number) {
                     Some(attack) => {
                         Hosted::TakenGateway(Box::new(Compromised::new(node, Tap::Down, attack)))
@@ -120,7 +121,8 @@ impl Blueprint {
                 let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
                 let memory = EdgeMemory::read(cell).map_err(|error| error.to_string())?;
                 let edge = Edge::new(self.town.edge(), self.town.registry(), &memory);
-                let mut node = EdgeNode::new(name, edge);
+                let spool = disk.spool(self.spool);
+                let mut node = EdgeNode::new(name, edge).with_spool(spool);
                 if self.head_end.is_some() {
                     node = node
                         .with_edge_key(head_end::edge_key(), cell, now)

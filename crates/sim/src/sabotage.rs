@@ -94,6 +94,7 @@ impl Sabotage {
             DiskRequest::Ledger(_)
             | DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
+            | DiskRequest::Spool(_)
             | DiskRequest::Archive { .. }
             | DiskRequest::Operations { .. }
             | DiskRequest::Pair(_) => false,

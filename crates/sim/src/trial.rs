@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gridloom_core::{Currency, Day, MeterId, Period, Seed, UtcTime};
 use gridloom_grid::Response;
-use gridloom_store::LedgerConfig;
+use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
 use crate::assault::Assault;
@@ -49,6 +49,8 @@ pub struct Trial {
     pub has_head_end: bool,
     /// Bytes of a journal segment: so few that some are finished, dropped and torn within a day.
     pub segment_bytes: u64,
+    /// Bytes of the spool of each gateway and edge.
+    pub spool_bytes: u64,
     /// Links between meters and gateways as they are laid.
     pub field: LinkModel,
     /// All other links as they are laid.
@@ -206,6 +208,7 @@ impl Trial {
             response: Response::Off,
             has_head_end: false,
             segment_bytes: 4_096,
+            spool_bytes: 262_144,
             field: LinkModel::FIELD,
             wide_area: LinkModel::WIDE_AREA,
             faults: FaultPlan::LOSSY_FEEDER,
@@ -328,6 +331,11 @@ impl Trial {
             ledger: LedgerConfig {
                 segment_bytes: self.segment_bytes,
                 ..LedgerConfig::default()
+            },
+            spool: SpoolConfig {
+                bytes_max: self.spool_bytes,
+                segment_bytes: (self.spool_bytes / 64).max(1_024),
+                ..SpoolConfig::default()
             },
             head_end: self.has_head_end.then(HeadEndPlan::hourly),
         };

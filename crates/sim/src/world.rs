@@ -146,6 +146,7 @@ impl World {
             blueprint: Blueprint {
                 town,
                 ledger: plan.ledger,
+                spool: plan.spool,
                 head_end: plan.head_end,
                 attack,
             },

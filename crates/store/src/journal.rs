@@ -18,6 +18,7 @@
 
 use gridloom_core::bytes::Reader;
 
+use crate::frame::{self, Frame, Misframed, checksum};
 use crate::record::{Lsn, PayloadError, Record};
 
 /// Bytes of a segment's header.
@@ -28,8 +29,6 @@ pub const PAYLOAD_BYTES_MAX: u32 = 1_024;
 
 const MAGIC: [u8; 4] = *b"GLJN";
 const VERSION: u16 = 1;
-/// Length, checksum, LSN, place in its write, kind.
-const FRAME_BYTES: usize = 4 + 4 + 8 + 4 + 1;
 
 /// What is wrong at a place in a segment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +76,16 @@ impl Flaw {
             Self::Version { .. } | Self::Segment { .. } | Self::Order { .. } | Self::Payload(_) => {
                 false
             }
+        }
+    }
+}
+
+impl From<Misframed> for Flaw {
+    fn from(misframed: Misframed) -> Self {
+        match misframed {
+            Misframed::Short => Self::Short,
+            Misframed::Checksum => Self::Checksum,
+            Misframed::Length(bytes) => Self::Length(bytes),
         }
     }
 }
@@ -129,18 +138,8 @@ pub(crate) fn decode_header(segment: u64, bytes: &[u8]) -> Result<Lsn, Flaw> {
 
 /// Appends a record that follows `back` others in its write.
 pub(crate) fn encode_record(lsn: Lsn, back: u32, record: &Record, into: &mut Vec<u8>) {
-    let start = into.len();
-    into.extend([0; 8]);
-    into.extend(lsn.0.to_be_bytes());
-    into.extend(back.to_be_bytes());
-    into.push(record.kind());
-    record.encode(into);
-    let length = u32::try_from(into.len() - start - FRAME_BYTES)
-        .expect("a record's payload has a few fields");
-    assert!(length <= PAYLOAD_BYTES_MAX, "a record's payload is bounded");
-    into[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    let sum = checksum(&into[start..]);
-    into[start + 4..start + 8].copy_from_slice(&sum.to_be_bytes());
+    let head = (lsn, back, record.kind());
+    frame::encode(head, PAYLOAD_BYTES_MAX, into, |into| record.encode(into));
 }
 
 /// Reads the records of one segment after its header, in order.
@@ -177,7 +176,8 @@ impl<'a> Scanner<'a> {
         if rest.is_empty() {
             return None;
         }
-        let read = Frame::read(rest).and_then(|frame| {
+        let read = Frame::read(rest, PAYLOAD_BYTES_MAX).map_err(Flaw::from);
+        let read = read.and_then(|frame| {
             if frame.lsn != self.expected {
                 return Err(Flaw::Order {
                     expected: self.expected,
@@ -188,7 +188,7 @@ impl<'a> Scanner<'a> {
         });
         Some(match read {
             Ok((frame, record)) => {
-                self.offset += FRAME_BYTES + frame.payload.len();
+                self.offset += frame.len();
                 self.expected = self.expected.next();
                 Ok((frame.lsn, record))
             }
@@ -209,75 +209,11 @@ impl<'a> Scanner<'a> {
 /// Whether a whole record of a write that began after `expected` follows `offset`: then what is at
 /// `offset` was durable once.
 pub(crate) fn later_write_follows(bytes: &[u8], offset: usize, expected: Lsn) -> bool {
-    let rest = bytes.get(offset..).unwrap_or_default();
-    // No record is shorter than its frame, so no LSN is further ahead than this.
-    let ahead_max = (rest.len() / FRAME_BYTES) as u64;
-    (1..rest.len()).any(|skip| {
-        let candidate = &rest[skip..];
-        // The cheap test first: the checksum is only computed where the numbers are plausible.
-        Frame::peek(candidate).is_some_and(|frame| {
-            let write_first = frame.lsn.0.saturating_sub(u64::from(frame.back));
-            write_first > expected.0
-                && frame.lsn.0 - expected.0 <= ahead_max
-                && Frame::read(candidate).is_ok()
-        })
-    })
+    frame::later_write_follows(bytes, offset, expected, PAYLOAD_BYTES_MAX)
 }
 
-/// A record's fields, before the payload is understood.
-#[derive(Debug, Clone, Copy)]
-struct Frame<'a> {
-    lsn: Lsn,
-    back: u32,
-    kind: u8,
-    sum: u32,
-    payload: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    /// Reads a frame whose checksum holds.
-    fn read(bytes: &'a [u8]) -> Result<Self, Flaw> {
-        let Some(frame) = Self::peek(bytes) else {
-            let length = bytes
-                .first_chunk::<4>()
-                .map_or(0, |b| u32::from_be_bytes(*b));
-            return Err(if length > PAYLOAD_BYTES_MAX {
-                Flaw::Length(length)
-            } else {
-                Flaw::Short
-            });
-        };
-        if checksum(&bytes[..FRAME_BYTES + frame.payload.len()]) != frame.sum {
-            return Err(Flaw::Checksum);
-        }
-        Ok(frame)
-    }
-
-    /// Reads a frame without its checksum; `None` if it is too short or too long.
-    fn peek(bytes: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let length = reader.u32().ok().filter(|&l| l <= PAYLOAD_BYTES_MAX)?;
-        let sum = reader.u32().ok()?;
-        let lsn = Lsn(reader.u64().ok()?);
-        let back = reader.u32().ok()?;
-        let kind = reader.u8().ok()?;
-        let payload = reader.take(usize::try_from(length).ok()?).ok()?;
-        Some(Self {
-            lsn,
-            back,
-            kind,
-            sum,
-            payload,
-        })
-    }
-}
-
-/// The checksum of a record: everything but the checksum's own field.
-fn checksum(record: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&record[..4]);
-    hasher.update(&record[8..]);
-    hasher.finalize()
+fn peek(bytes: &[u8]) -> Option<Frame<'_>> {
+    Frame::peek(bytes, PAYLOAD_BYTES_MAX)
 }
 
 /// Reads anything as a segment and returns how many records it holds; for fuzzing. Checksums are
@@ -286,9 +222,9 @@ pub fn probe(bytes: &[u8]) -> usize {
     let mut mended = bytes.to_vec();
     let mut offset = HEADER_BYTES;
     let mut first = None;
-    while let Some(frame) = mended.get(offset..).and_then(Frame::peek) {
+    while let Some(frame) = mended.get(offset..).and_then(peek) {
         first.get_or_insert(frame.lsn);
-        let end = offset + FRAME_BYTES + frame.payload.len();
+        let end = offset + frame.len();
         let sum = checksum(&mended[offset..end]);
         mended[offset + 4..offset + 8].copy_from_slice(&sum.to_be_bytes());
         offset = end;

@@ -11,6 +11,8 @@
 //! - `(meter, period, end)` identifies a reading: an identical one is counted, a different one is
 //!   kept as evidence, and the first stays.
 //! - Damage is named, never skipped; only an unfinished last write is cut off.
+//! - What a [`Spool`] took stays until it is acknowledged, or is named in a gap: by its bound, by
+//!   damage, or because nobody answered.
 //! - An [`OperationsStore`] never lowers a counter, never forgets a key's number and only appends
 //!   to its audit log, whose hashes are chained.
 //! - Nothing here opens a file: bytes go out in effects, and a database comes in opened.
@@ -21,6 +23,7 @@ pub mod backend;
 pub mod block;
 pub mod cells;
 pub mod effect;
+mod frame;
 mod head;
 pub mod journal;
 pub mod ledger;
@@ -32,6 +35,7 @@ pub mod record;
 pub mod recover;
 pub mod replica;
 mod schema;
+pub mod spool;
 pub mod sqlite;
 
 pub use account::{Account, MissingRange, account};
@@ -50,4 +54,5 @@ pub use operations::{
 pub use record::{BillRow, Lsn, PricePoint, Record, StoredReading};
 pub use recover::{RecoverError, Recovery, TornTail};
 pub use replica::{Entry, EntryError};
+pub use spool::{Lane, Spool, SpoolConfig};
 pub use sqlite::{SqliteBackend, SqliteCells, SqliteOperations};

@@ -16,7 +16,8 @@ use std::time::Duration;
 use gridloom_core::{Currency, Millivolts, Money, Month, Price, UtcTime};
 use gridloom_web::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
-    HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint, serve,
+    HouseState, LayerNode, Network, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
+    serve,
 };
 use tokio::sync::watch;
 
@@ -217,6 +218,7 @@ fn invent(now: UtcTime, speed: u32, houses: usize) -> Snapshot {
             baseline: figures(3_420 * count, 24_600 * count, 620 * count, 300),
             responding: figures(3_010 * count, 24_100 * count, 571 * count, 334),
         }),
+        network: Network::default(),
     }
 }
 

@@ -21,6 +21,7 @@ mod listener;
 mod live;
 mod metrics;
 mod model;
+mod network;
 mod pair;
 #[cfg(test)]
 mod sample;
@@ -40,6 +41,7 @@ pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
+pub use network::{BufferDropped, BufferGap, BufferView, Network};
 pub use pair::{PairDesk, PairEdge, PairView};
 pub use screening::{
     CertificateView, CertificatesView, Decision, DecisionView, EvidenceKind, EvidenceView,

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 
 use crate::desk::HeadEndView;
 use crate::model::{HouseState, NodeState, Snapshot};
+use crate::network::BufferView;
 
 /// The media type of [`render`]'s text.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -110,6 +111,7 @@ pub(crate) fn render(snapshot: &Snapshot, live_clients: usize, headend: &HeadEnd
     page.sample("gridloom_utility_time_seconds", &[], snapshot.now.as_secs());
     page.gauge("gridloom_console_clients", "Live consoles.");
     page.sample("gridloom_console_clients", &[], live_clients);
+    page.buffers(&snapshot.network.buffers);
     match headend {
         HeadEnd::Absent => {}
         HeadEnd::Down => page.headend_up(0),
@@ -122,6 +124,9 @@ pub(crate) fn render(snapshot: &Snapshot, live_clients: usize, headend: &HeadEnd
 }
 
 struct Page(String);
+
+/// Takes one figure out of a buffer; `None` has no sample.
+type Figure = fn(&BufferView) -> Option<u64>;
 
 impl Page {
     fn headend_up(&mut self, up: u8) {
@@ -193,6 +198,58 @@ impl Page {
         }
     }
 
+    fn buffers(&mut self, buffers: &[BufferView]) {
+        if buffers.is_empty() {
+            return;
+        }
+        let figures: [(&str, &str, Figure); 5] = [
+            (
+                "gridloom_buffer_entries",
+                "Records that wait for the tier above.",
+                |buffer| Some(buffer.entries),
+            ),
+            (
+                "gridloom_buffer_bytes",
+                "Bytes that a buffer takes.",
+                |buffer| Some(buffer.bytes),
+            ),
+            (
+                "gridloom_buffer_bytes_max",
+                "The bound of a buffer.",
+                |buffer| Some(buffer.bytes_max),
+            ),
+            (
+                "gridloom_buffer_oldest_age_seconds",
+                "Age of the oldest entry.",
+                |buffer| buffer.oldest_age_s,
+            ),
+            (
+                "gridloom_buffer_gaps_untaken",
+                "Named gaps that nobody above sees to yet.",
+                |buffer| Some(buffer.gaps_untaken),
+            ),
+        ];
+        for (name, help, figure) in figures {
+            self.gauge(name, help);
+            for buffer in buffers {
+                if let Some(value) = figure(buffer) {
+                    self.sample(name, &[("node", &buffer.node)], value);
+                }
+            }
+        }
+        let name = "gridloom_buffer_dropped_total";
+        self.counter(name, "Entries that a buffer gave up, by cause.");
+        for buffer in buffers {
+            for (cause, count) in [
+                ("full", buffer.dropped.full),
+                ("damaged", buffer.dropped.damaged),
+                ("unanswered", buffer.dropped.unanswered),
+            ] {
+                self.sample(name, &[("node", &buffer.node), ("cause", cause)], count);
+            }
+        }
+    }
+
     fn counter(&mut self, name: &str, help: &str) {
         self.head(name, help, "counter");
     }
@@ -255,11 +312,17 @@ mod tests {
             "gridloom_headend_jobs_waiting{lane=\"backfill\"} 6",
             "gridloom_headend_pushes_total{outcome=\"bad_tag\"} 3",
             "gridloom_headend_reads{outcome=\"missed\"} 1",
+            "gridloom_buffer_oldest_age_seconds{node=\"edge-1\"} 90",
+            "gridloom_buffer_dropped_total{node=\"edge-1\",cause=\"damaged\"} 2",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
         let page = render(&sample::unknown(), 0, &HeadEnd::Down);
-        for absent in ["gridloom_power_watts", "gridloom_price_per_kwh"] {
+        for absent in [
+            "gridloom_power_watts",
+            "gridloom_price_per_kwh",
+            "gridloom_buffer_entries",
+        ] {
             assert!(!page.contains(absent), "{absent}");
         }
         assert!(page.contains("\ngridloom_headend_up 0\n"), "{page}");

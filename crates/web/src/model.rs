@@ -8,6 +8,8 @@ use std::fmt::Display;
 use gridloom_core::{Millivolts, Money, Month, Price, UtcTime};
 use serde::{Serialize, Serializer};
 
+use crate::network::Network;
+
 /// Everything the console knows at one moment.
 ///
 /// Whoever builds it keeps each list inside its `_MAX`; the server refuses to run past them, because
@@ -53,6 +55,9 @@ pub struct Snapshot {
     pub bills: Vec<ClosedBill>,
     /// What responding to the price changed; `None` where there is nothing to compare.
     pub demand_response: Option<DemandResponse>,
+    /// How the network behaves; below `/api/v1/network`, not part of the picture.
+    #[serde(skip)]
+    pub network: Network,
 }
 
 impl Snapshot {
@@ -79,6 +84,11 @@ impl Snapshot {
             ("trend", self.trend.len(), Self::TREND_MAX),
             ("layers", self.layers.len(), Self::NODES_MAX),
             ("bills", self.bills.len(), Self::BILLS_MAX),
+            (
+                "network.buffers",
+                self.network.buffers.len(),
+                Network::BUFFERS_MAX,
+            ),
         ] {
             if len > max {
                 return Err(Oversized { list, len, max });

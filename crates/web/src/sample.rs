@@ -12,6 +12,7 @@ use crate::model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
+use crate::network::{BufferDropped, BufferGap, BufferView, Network};
 
 fn euro(minor: i64) -> Money {
     Money::from_minor(minor, Currency::new("EUR", 2).unwrap())
@@ -129,6 +130,35 @@ pub(crate) fn full() -> Snapshot {
             baseline: figures.clone(),
             responding: figures,
         }),
+        network: Network {
+            buffers: vec![BufferView {
+                node: "edge-1".to_owned(),
+                entries: 12,
+                in_flight: 3,
+                bytes: 4_096,
+                bytes_max: 1 << 28,
+                oldest: Some(end),
+                oldest_age_s: Some(90),
+                taken: 40,
+                acknowledged: 26,
+                sent_again: 1,
+                dropped: BufferDropped {
+                    full: 0,
+                    damaged: 2,
+                    unanswered: 0,
+                },
+                disk_failures: 0,
+                gaps_untaken: 1,
+                gaps: vec![BufferGap {
+                    lane: "readings".to_owned(),
+                    cause: "damaged".to_owned(),
+                    meter: Some("h1".to_owned()),
+                    from: Some(end),
+                    to: Some(end),
+                    entries: 2,
+                }],
+            }],
+        },
     }
 }
 
@@ -139,6 +169,7 @@ pub(crate) fn unknown() -> Snapshot {
     snapshot.price_per_kwh = None;
     snapshot.price_interval_end = None;
     snapshot.demand_response = None;
+    snapshot.network = Network::default();
     for house in &mut snapshot.houses {
         house.row.power_w = None;
         house.row.voltage_v = None;

@@ -168,6 +168,7 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/api/v1/live", get(live))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
+        .route("/api/v1/network/buffers", get(buffers))
         .with_state(Sources { hub, desk })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
@@ -179,6 +180,10 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
 
 async fn snapshot(State(hub): State<Hub>) -> Response {
     Json(hub.latest().as_ref()).into_response()
+}
+
+async fn buffers(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network.buffers).into_response()
 }
 
 async fn house(

@@ -44,6 +44,11 @@ impl Edge {
         self.confirm(device, None, period, end);
     }
 
+    /// Whether a held packet is not durable yet.
+    pub fn has_unwritten_quarantine(&self) -> bool {
+        self.quarantine.is_unwritten()
+    }
+
     /// Does what became due in the quarantine.
     pub(super) fn take_news(&mut self, now: Instant) {
         while let Some(news) = self.quarantine.poll_news() {

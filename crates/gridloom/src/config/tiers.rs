@@ -65,6 +65,7 @@ pub(super) struct RawGateway {
     name: Option<String>,
     pub(super) listen: Option<String>,
     edge: Option<String>,
+    pub(super) buffer_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,6 +76,7 @@ pub(super) struct RawEdge {
     utility: Option<String>,
     utility_standby: Option<String>,
     pair: Option<Vec<String>>,
+    pub(super) buffer_mib: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

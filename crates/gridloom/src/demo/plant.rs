@@ -25,6 +25,7 @@ use gridloom_web::{Desks, Snapshot};
 
 use super::keys::{self, Applicant};
 use super::texting::Texting;
+use crate::buffer::Buffer;
 use crate::config::{Config, LoadKind, Pace};
 use crate::console::{Console, ConsolePort, Token};
 use crate::founding::Founding;
@@ -130,11 +131,11 @@ impl Plant {
         let screening = edge_config.screening;
         let edge = Edge::new(edge_config, town.registry(), &edge_memory);
         // Keys that were changed stand in the edge's own memory, over those of the registry.
-        let edge_node = EdgeNode::new("edge-1".into(), edge).with_edge_key(
-            office.edge_key.clone(),
-            cell,
-            now,
-        )?;
+        let edge_buffer = Buffer::open(directory, "edge-1", config.buffers.edge)?;
+        let edge_node = EdgeNode::new("edge-1".into(), edge)
+            .with_spool(edge_buffer.spool)
+            .with_edge_key(office.edge_key.clone(), cell, now)?;
+        let gateway_buffer = Buffer::open(directory, "gateway-1", config.buffers.gateway)?;
 
         let mut meters = Runner::new(net.clone());
         for house in town.houses() {
@@ -162,6 +163,15 @@ impl Plant {
                 ..DiskParts::default()
             },
         )?;
+        let edge_disk = Disk::start(
+            "edge",
+            DiskParts {
+                cells: Some(CellDisk::open(directory)?),
+                spools: edge_buffer.disk,
+                ..DiskParts::default()
+            },
+        )?;
+        let gateway_disk = Buffer::start("gateway", gateway_buffer.disk)?;
         let utility_disk = Disk::start(
             "utility",
             DiskParts {
@@ -200,10 +210,12 @@ impl Plant {
         let node = edge_runner.add("edge-1", edge_node);
         links.listen(&mut edge_runner, node, Role::Edge, edge_port);
         links.dial(&mut edge_runner, node, Role::Edge, addresses[2].1.into());
-        edge_runner.disk(field_disk.handle());
+        edge_runner.disk(edge_disk.handle());
 
         let mut gateway = Runner::new(net.clone());
-        let node = gateway.add("gateway-1", GatewayNode::new("gateway-1".into()));
+        let gateway_node = GatewayNode::with_spool("gateway-1".into(), gateway_buffer.spool);
+        let node = gateway.add("gateway-1", gateway_node);
+        gateway.disk(gateway_disk.handle());
         gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
         links.dial(&mut gateway, node, Role::Gateway, addresses[1].1.into());
 
@@ -243,7 +255,13 @@ impl Plant {
             security,
             gateway: gateway.start(),
             meters: meters.start(),
-            disks: vec![field_disk, utility_disk, archive_disk],
+            disks: vec![
+                field_disk,
+                gateway_disk,
+                edge_disk,
+                utility_disk,
+                archive_disk,
+            ],
             console: Some(console),
             addresses,
             texting,
@@ -298,17 +316,21 @@ impl Plant {
             .handle()
             .call_each(|_, node, now| node.status(now))
             .await?;
-        let gateway = self
+        let (gateway, gateway_buffer) = self
             .gateway
             .handle()
             .call(FIRST, |node, _| {
-                (node.counters(), node.meters(), node.is_connected())
+                let status = (node.counters(), node.meters(), node.is_connected());
+                (status, (node.spool(), node.gaps()))
             })
             .await?;
-        let edge = self
+        let (edge, edge_buffer) = self
             .edge
             .handle()
-            .call(FIRST, |node, _| (node.status(), node.is_connected()))
+            .call(FIRST, |node, _| {
+                let status = (node.status(), node.is_connected());
+                (status, (node.spool(), node.gaps()))
+            })
             .await?;
         let archive = self
             .archive
@@ -325,6 +347,10 @@ impl Plant {
             edge: Some(edge),
             head_end: Some(self.head_end.status().await?),
             archive: Some(archive),
+            buffers: vec![
+                ("gateway-1".to_owned(), gateway_buffer),
+                ("edge-1".to_owned(), edge_buffer),
+            ],
         }))
     }
 

@@ -15,10 +15,11 @@ use gridloom_host::{
 };
 use gridloom_nodes::envelope::Role;
 use gridloom_nodes::{EdgeNode, Fence};
-use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, Transport};
+use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, SpoolConfig, Transport};
 use serde::Deserialize;
 
 use crate::area;
+use crate::buffer::Buffer;
 use crate::founding::write_durably;
 use crate::headend::{MasterKeyOption, edge_key};
 use crate::links::Links;
@@ -49,8 +50,10 @@ pub(super) struct Uppers {
 /// An edge at work.
 pub(super) struct RunningEdge {
     pub(super) node: Running<EdgeNode>,
+    pub(super) name: String,
+    /// What the operator should know of its buffer.
+    pub(super) news: Option<String>,
     disk: Disk,
-    name: String,
     screening: ScreeningConfig,
 }
 
@@ -111,7 +114,7 @@ impl EdgeTier {
     /// Starts it with the memory that it left.
     pub(super) fn start(
         self,
-        directory: &DataDirectory,
+        (directory, buffer): (&DataDirectory, SpoolConfig),
         port: Listener,
         uppers: Uppers,
         net: &Net,
@@ -132,21 +135,21 @@ impl EdgeTier {
             ]),
         };
         let edge = Edge::new(config, self.registry, &memory);
+        let buffer = Buffer::open(directory, &self.name, buffer)?;
         let disk = Disk::start(
             "edge",
             DiskParts {
                 cells: Some(cells),
+                spools: buffer.disk,
                 ..DiskParts::default()
             },
         )?;
         let mut runner = Runner::new(net.clone());
         // Keys that were changed stand in the edge's own memory, over those of its tables.
         let key = edge_key::read(directory.path())?;
-        let node = EdgeNode::new(self.name.clone(), edge).with_edge_key(
-            key,
-            |cell| kept.get(cell).map(Vec::as_slice),
-            now,
-        )?;
+        let node = EdgeNode::new(self.name.clone(), edge)
+            .with_spool(buffer.spool)
+            .with_edge_key(key, |cell| kept.get(cell).map(Vec::as_slice), now)?;
         let node = match uppers.pair.is_empty() {
             true => node,
             false => {
@@ -169,8 +172,9 @@ impl EdgeTier {
         runner.disk(disk.handle());
         Ok(RunningEdge {
             node: runner.start(),
-            disk,
             name: self.name,
+            news: buffer.news,
+            disk,
             screening,
         })
     }

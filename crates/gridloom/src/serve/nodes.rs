@@ -6,15 +6,16 @@ use anyhow::Context;
 use gridloom_core::{Day, Now};
 use gridloom_headend::Templates;
 use gridloom_host::{
-    ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Framing, ListenOptions, Listener,
-    MeterListener, Net, NodeIndex, Runner, Running, dlms::MeterWire,
+    ArchiveDisk, Clock, DataDirectory, Disk, DiskParts, Listener, MeterListener, Net, NodeIndex,
+    Runner, Running, dlms::MeterWire,
 };
 use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
-use gridloom_nodes::{ArchiveNode, Arrival, GatewayNode, UtilityConfig};
+use gridloom_nodes::{ArchiveNode, Arrival, UtilityConfig};
 use gridloom_web::{Desk, Desks, PairDesk, SecurityDesk, Snapshot};
 
 use super::edge::{EdgeTier, RunningEdge, Uppers};
+use super::gateway::RunningGateway;
 use super::neighbours::dial_address;
 use super::utility::{Ground, RunningUtility};
 use crate::area;
@@ -31,7 +32,7 @@ const FIRST: NodeIndex = NodeIndex(0);
 pub(super) struct Basis<'a> {
     pub(super) config: &'a Config,
     pub(super) tiers: &'a Tiers,
-    /// Every tier but a gateway keeps something.
+    /// Every tier but a gateway needs one.
     pub(super) directory: Option<&'a DataDirectory>,
     pub(super) templates: Templates,
     pub(super) master: &'a MasterKeyOption,
@@ -46,7 +47,7 @@ pub(super) struct Basis<'a> {
 /// Everything at work.
 pub(super) struct Nodes {
     clock: Clock,
-    gateway: Option<Running<GatewayNode>>,
+    gateway: Option<RunningGateway>,
     edge: Option<RunningEdge>,
     utility: Option<RunningUtility>,
     head_end: Option<HeadEnd>,
@@ -203,7 +204,10 @@ impl Nodes {
                     standby: tiers.edge_to_standby.clone(),
                     pair: tiers.edge_to_pair.clone(),
                 };
-                let edge = tier.start(directory()?, port, uppers, &net, &links, now)?;
+                let place = (directory()?, config.buffers.edge);
+                let edge = tier.start(place, port, uppers, &net, &links, now)?;
+                let news = edge.news.iter().cloned();
+                lines.extend(news.map(|words| ("buffer", words)));
                 if let Some(at) = at_edge {
                     lines.push(("edge", format!("{at} as {title}, {meters} meters")));
                 }
@@ -211,16 +215,18 @@ impl Nodes {
             }
             None => None,
         };
-        let gateway = ports.gateway.map(|port| {
-            let mut runner = Runner::new(net.clone());
-            let name = &tiers.gateway;
-            let node = runner.add(name, GatewayNode::new(name.clone()));
-            runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
-            if let Some(edge) = dial_address(&tiers.gateway_to_edge, at_edge) {
-                links.dial(&mut runner, node, NodeRole::Gateway, edge);
+        let gateway = match ports.gateway {
+            Some(port) => {
+                let edge = dial_address(&tiers.gateway_to_edge, at_edge);
+                let place = (basis.directory, config.buffers.gateway);
+                let gateway =
+                    RunningGateway::start(&tiers.gateway, place, port, edge, &net, &links)?;
+                let news = gateway.news.iter().cloned();
+                lines.extend(news.map(|words| ("buffer", words)));
+                Some(gateway)
             }
-            runner.start()
-        });
+            None => None,
+        };
         let head_end = match basis.office {
             Some(office) => {
                 let work = Work {
@@ -268,21 +274,30 @@ impl Nodes {
             }
             None => self.elsewhere.clone(),
         };
+        let mut buffers = Vec::new();
         let gateway = match &self.gateway {
             Some(gateway) => {
-                let handle = gateway.handle();
+                let handle = gateway.node.handle();
                 let status = handle.call(FIRST, |node, _| {
-                    (node.counters(), node.meters(), node.is_connected())
+                    let status = (node.counters(), node.meters(), node.is_connected());
+                    (status, (node.spool(), node.gaps()))
                 });
-                Some(status.await?)
+                let (status, buffer) = status.await?;
+                buffers.push((gateway.name.clone(), buffer));
+                Some(status)
             }
             None => None,
         };
         let edge = match &self.edge {
             Some(edge) => {
                 let handle = edge.node.handle();
-                let status = handle.call(FIRST, |node, _| (node.status(), node.is_connected()));
-                Some(status.await?)
+                let status = handle.call(FIRST, |node, _| {
+                    let status = (node.status(), node.is_connected());
+                    (status, (node.spool(), node.gaps()))
+                });
+                let (status, buffer) = status.await?;
+                buffers.push((edge.name.clone(), buffer));
+                Some(status)
             }
             None => None,
         };
@@ -307,6 +322,7 @@ impl Nodes {
                 None => None,
             },
             archive,
+            buffers,
         });
         snapshot.check()?;
         Ok(snapshot)

@@ -26,6 +26,7 @@ fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
         operations: Some(OperationsDisk::open(directory).unwrap()),
         archive: Some(ArchiveDisk::open(directory).unwrap()),
         keeper: Some(KeeperDisk::open(directory)),
+        spools: BTreeMap::from([("node".into(), SpoolDisk::open(directory, "node").unwrap().0)]),
     };
     (parts, start)
 }
@@ -99,6 +100,7 @@ fn failure(reply: &DiskReply) -> &str {
         | DiskReply::Answer { .. }
         | DiskReply::Ledger(_)
         | DiskReply::Pair(_)
+        | DiskReply::Spool(_)
         | DiskReply::Operations { .. } => {
             panic!("{reply:?} is no failure")
         }
@@ -457,6 +459,7 @@ fn changes_of_the_head_ends_tables_are_kept_or_refused_one_by_one() {
             DiskReply::Operations { result: Err(_), .. }
             | DiskReply::Ledger(_)
             | DiskReply::Pair(_)
+            | DiskReply::Spool(_)
             | DiskReply::Answer { .. } => panic!("{reply:?}"),
         })
         .collect();
@@ -587,4 +590,82 @@ fn a_read_only_disk_is_answered_with_file_and_remedy() {
         words.contains("remount the file system writable"),
         "{words}"
     );
+}
+
+/// A spool on a real disk, through a kill at any moment of its life: what it said was durable is
+/// there at the next start, and a file cut short anywhere costs its last write alone.
+#[test]
+fn a_spool_survives_on_a_real_disk() {
+    use gridloom_core::{Instant, UtcTime};
+    use gridloom_store::spool::{About, Lane, Spool, SpoolConfig, SpoolOutcome, Whose};
+
+    let folder = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open("--data", folder.path()).unwrap();
+    let config = SpoolConfig {
+        bytes_max: 64 * 1024,
+        segment_bytes: 1_024,
+        in_flight_max: 1_000,
+    };
+    let about = About {
+        whose: Whose::Unknown,
+        time: UtcTime::from_secs(0),
+    };
+    let now = Instant::ZERO;
+    let settle = |spool: &mut Spool, disk: &Disk| {
+        while let Some(effect) = spool.poll_effect(now) {
+            let replies = ask_all(disk, vec![DiskRequest::Spool(effect)]);
+            let DiskReply::Spool(outcome) = replies.into_iter().next().unwrap() else {
+                panic!("a spool is answered by a spool");
+            };
+            assert!(!matches!(outcome, SpoolOutcome::Failed(_)), "{outcome:?}");
+            spool.handle(outcome, now);
+        }
+    };
+    let start = || {
+        let (disk, files) = SpoolDisk::open(&directory, "node").unwrap();
+        let parts = DiskParts {
+            spools: BTreeMap::from([("node".into(), disk)]),
+            ..DiskParts::default()
+        };
+        let (spool, recovery) = Spool::recover(config, files);
+        (Disk::start("spool", parts).unwrap(), spool, recovery)
+    };
+    let (disk, mut spool, _) = start();
+    for number in 0..100_u32 {
+        let entry = format!("entry {number}");
+        spool
+            .append(Lane::Readings, about, entry.as_bytes())
+            .unwrap();
+        settle(&mut spool, &disk);
+    }
+    assert_eq!(spool.durable(), 100);
+    disk.close();
+    let path = folder.path().join("spool").join("node");
+    let mut files: Vec<_> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 4, "{files:?}");
+    let last = files.last().unwrap();
+    let length = std::fs::metadata(last).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(last).unwrap();
+    file.set_len(length - 5).unwrap();
+    let (disk, mut spool, recovery) = start();
+    assert_eq!(recovery.torn.len(), 1);
+    settle(&mut spool, &disk);
+    let mut came = Vec::new();
+    while let Some(delivery) = spool.next(Lane::Readings, now) {
+        spool.acknowledge(Lane::Readings, delivery.number, now);
+        came.push(String::from_utf8(delivery.bytes.to_vec()).unwrap());
+        settle(&mut spool, &disk);
+    }
+    let expected: Vec<String> = (0..99).map(|number| format!("entry {number}")).collect();
+    assert_eq!(came, expected);
+    assert_eq!(spool.take_gaps(), []);
+    assert!(
+        std::fs::read_dir(&path).unwrap().count() <= 2,
+        "finished segments are gone"
+    );
+    disk.close();
 }

@@ -3,14 +3,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use gridloom_core::bytes::Reader;
 use gridloom_core::{MeterId, SystemTitle};
 use gridloom_dlms::apdu::LongInvokeId;
 use gridloom_edge::{
     AlarmKey, AlarmNumber, ClosedLine, GatewayId, GatewayStatus, LineFault, LinkQuality,
     MeterAlarm, Path, Reasons, Scores, ScreenedReading,
 };
+use gridloom_store::spool::{Gap, GapCause, Lane, Whose};
 
 use super::{EnvelopeError, Source, Uplink, Writer};
+
+const UNKNOWN: u8 = 0;
+const METER: u8 = 1;
+const TITLE: u8 = 2;
 
 const ALERT: u8 = 1;
 const EVENT: u8 = 2;
@@ -23,6 +29,55 @@ mod known {
     pub(super) const RESPONSE: u8 = 8;
     pub(super) const SIGNAL: u8 = 16;
     pub(super) const ALL: u8 = 31;
+}
+
+/// An uplink as it stands in an envelope.
+pub(crate) fn encode_uplink(uplink: &Uplink) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(uplink.frame.len() + 32));
+    out.uplink(uplink);
+    out.0
+}
+
+/// A screened reading as it stands in an envelope.
+pub(crate) fn encode_screened(reading: &ScreenedReading) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(256));
+    out.screened(reading);
+    out.0
+}
+
+/// An alarm as it stands in an envelope.
+pub(crate) fn encode_alarm(alarm: &MeterAlarm) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(alarm.apdu.len() + 64));
+    out.alarm(alarm);
+    out.0
+}
+
+/// A gap as it stands in an envelope.
+pub(crate) fn encode_gap(gap: &Gap) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(48));
+    out.gap(gap);
+    out.0
+}
+
+/// Reads what [`encode_gap`] wrote.
+pub(crate) fn decode_gap(bytes: &[u8]) -> Result<Gap, EnvelopeError> {
+    let mut from = Source(Reader::new(bytes));
+    let gap = from.gap()?;
+    from.whole(gap)
+}
+
+/// Reads what [`encode_screened`] wrote.
+pub(crate) fn decode_screened(bytes: &[u8]) -> Result<ScreenedReading, EnvelopeError> {
+    let mut from = Source(Reader::new(bytes));
+    let reading = from.screened()?;
+    from.whole(reading)
+}
+
+/// Reads what [`encode_alarm`] wrote.
+pub(crate) fn decode_alarm(bytes: &[u8]) -> Result<MeterAlarm, EnvelopeError> {
+    let mut from = Source(Reader::new(bytes));
+    let alarm = from.alarm()?;
+    from.whole(alarm)
 }
 
 impl Writer {
@@ -73,6 +128,31 @@ impl Writer {
                 self.0.extend(address.octets());
             }
         }
+    }
+
+    pub(super) fn gap(&mut self, gap: &Gap) {
+        self.u8(gap.lane.number());
+        self.u8(gap.cause.number());
+        match gap.whose {
+            Whose::Unknown => self.u8(UNKNOWN),
+            Whose::Meter(meter) => {
+                self.u8(METER);
+                self.u32(meter.0);
+            }
+            Whose::Title(title) => {
+                self.u8(TITLE);
+                self.0.extend(title.0);
+            }
+        }
+        match gap.from.zip(gap.to) {
+            Some((from, to)) => {
+                self.u8(1);
+                self.time(from);
+                self.time(to);
+            }
+            None => self.u8(0),
+        }
+        self.u64(gap.entries);
     }
 
     pub(super) fn uplink(&mut self, uplink: &Uplink) {
@@ -134,6 +214,14 @@ impl Writer {
 }
 
 impl Source<'_> {
+    /// The value that was read, if nothing follows it.
+    fn whole<T>(&self, value: T) -> Result<T, EnvelopeError> {
+        match self.0.rest().len() {
+            0 => Ok(value),
+            left => Err(EnvelopeError::TooLong(left)),
+        }
+    }
+
     pub(super) fn closed(&mut self) -> Result<Option<ClosedLine>, EnvelopeError> {
         let impossible = |field| EnvelopeError::Field { field };
         let Some(code) = self.0.u8()?.checked_sub(1) else {
@@ -183,6 +271,30 @@ impl Source<'_> {
             link.signal_dbm = Some(i16::from_be_bytes(self.0.array()?));
         }
         Ok(link)
+    }
+
+    pub(super) fn gap(&mut self) -> Result<Gap, EnvelopeError> {
+        let impossible = |field| EnvelopeError::Field { field };
+        let lane = Lane::from_number(self.0.u8()?).ok_or(impossible("lane"))?;
+        let cause = GapCause::from_number(self.0.u8()?).ok_or(impossible("gap cause"))?;
+        let whose = match self.0.u8()? {
+            UNKNOWN => Whose::Unknown,
+            METER => Whose::Meter(MeterId(self.0.u32()?)),
+            TITLE => Whose::Title(SystemTitle(self.0.array()?)),
+            _ => return Err(impossible("gap owner")),
+        };
+        let times = self.optional("gap times", |from| Ok((from.time()?, from.time()?)))?;
+        if times.is_some_and(|(from, to)| from > to) {
+            return Err(impossible("gap times"));
+        }
+        Ok(Gap {
+            lane,
+            cause,
+            whose,
+            from: times.map(|(from, _)| from),
+            to: times.map(|(_, to)| to),
+            entries: self.0.u64()?,
+        })
     }
 
     pub(super) fn uplink(&mut self) -> Result<Uplink, EnvelopeError> {

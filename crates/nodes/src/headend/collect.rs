@@ -98,6 +98,14 @@ impl HeadEndNode {
         }
     }
 
+    /// The capture period of a meter that has its place in the schedule.
+    pub(super) fn period_of_read(&self, meter: MeterId) -> Option<Period> {
+        let is_placed = self.placed.contains(&meter);
+        self.profile_of(meter)
+            .filter(|_| is_placed)
+            .map(|(period, _)| period)
+    }
+
     fn profile_of(&self, meter: MeterId) -> Option<(Period, gridloom_core::ObisCode)> {
         let row = self.registry.meter(meter)?;
         let template = self.templates.get(&row.template)?;
@@ -393,7 +401,8 @@ impl HeadEndNode {
 
     /// Writes how far meters are read, one batch at a time.
     pub(super) fn save_collected(&mut self, now: Now) {
-        if self.saving_collected || self.uncollected.is_empty() {
+        let has_work = !self.uncollected.is_empty() || self.named_gaps.has_new();
+        if self.saving_collected || !has_work {
             return;
         }
         let mut changes = Vec::new();
@@ -415,9 +424,12 @@ impl HeadEndNode {
                 changed_at: now.utc,
             }));
         }
-        if !changes.is_empty() {
+        let seen_to = self.named_gaps.write();
+        if changes.is_empty() {
+            self.gaps_saved(seen_to);
+        } else {
             self.saving_collected = true;
-            self.save(Batch::new(changes), Saved::Collected);
+            self.save(Batch::new(changes), Saved::Collected(seen_to));
         }
     }
 

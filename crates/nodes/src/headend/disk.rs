@@ -6,6 +6,7 @@ use std::time::Duration;
 use gridloom_core::{Instant, MeterId, Now};
 use gridloom_edge::AlarmKey;
 use gridloom_headend::Proposal;
+use gridloom_store::spool::Gap;
 use gridloom_store::{Batch, Change, CounterRow, KeyKind, Refused};
 
 use super::HeadEndNode;
@@ -23,7 +24,8 @@ pub(super) enum Saved {
     Journal(Option<u64>),
     Rotation(u64),
     Campaign(u64),
-    Collected,
+    /// How far meters are read, and the named gaps that stand in that.
+    Collected(Vec<Gap>),
     /// Alarms of meters, to be confirmed.
     Alarms(Vec<AlarmKey>),
     /// What a meter told; it is to hear so, if it wants to.
@@ -183,7 +185,10 @@ impl HeadEndNode {
                     self.drain_campaign(number);
                 }
             }
-            Saved::Collected => self.saving_collected = false,
+            Saved::Collected(gaps) => {
+                self.saving_collected = false;
+                self.gaps_saved(gaps);
+            }
             Saved::Alarms(keys) => self.alarms_saved(keys),
             Saved::Pushed(confirm) => self.pushes_confirmed(confirm),
             Saved::Registry(id, proposal, meters) => {
@@ -223,7 +228,8 @@ impl HeadEndNode {
                     self.close_order(OrderId(number));
                 }
             }
-            Saved::Collected => self.saving_collected = false,
+            // The gaps are told again.
+            Saved::Collected(_) => self.saving_collected = false,
             Saved::Alarms(keys) => self.alarms_not_saved(&keys),
         }
     }

@@ -340,6 +340,7 @@ impl HeadEndNode {
             last_reads: self.last_reads,
             reads: self.reads,
             gaps: self.backfill.len(),
+            gaps_named: self.named_gaps.counted,
             undelivered: self.deliveries.len(),
             sessions_ended: self.sessions_ended,
             sessions_failed: self.sessions_failed,

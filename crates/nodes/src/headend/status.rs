@@ -28,6 +28,8 @@ pub struct HeadEndStatus {
     pub reads: ReadRate,
     /// Profiles with gaps.
     pub gaps: usize,
+    /// Gaps that buffers below named since the start, one for each meter each time.
+    pub gaps_named: u64,
     /// Readings that wait for the utility.
     pub undelivered: usize,
     /// Sessions since the start, by how they ended.

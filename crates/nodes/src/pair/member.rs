@@ -458,7 +458,10 @@ impl MemberNode {
                 }
                 self.take_done(what, result.is_ok());
             }
-            DiskReply::Ledger(_) | DiskReply::Answer { .. } | DiskReply::Operations { .. } => {}
+            DiskReply::Ledger(_)
+            | DiskReply::Spool(_)
+            | DiskReply::Answer { .. }
+            | DiskReply::Operations { .. } => {}
         }
     }
 

@@ -72,6 +72,8 @@ struct RawTown {
     head_end: bool,
     #[serde(default = "small_segment")]
     segment_bytes: u64,
+    #[serde(default = "small_spool")]
+    spool_bytes: u64,
 }
 
 const fn half_hour() -> u32 {
@@ -80,6 +82,10 @@ const fn half_hour() -> u32 {
 
 const fn small_segment() -> u64 {
     4_096
+}
+
+const fn small_spool() -> u64 {
+    262_144
 }
 
 #[derive(Deserialize)]
@@ -191,6 +197,7 @@ impl FromStr for Trial {
             Self::HOUSES_MAX.into(),
         )?;
         within("town.segment_bytes", town.segment_bytes, 1_024, 64 << 20)?;
+        within("town.spool_bytes", town.spool_bytes, 8 * 1_024, 1 << 30)?;
         let minutes = |key, minutes, least| {
             within(key, minutes, least, Self::MINUTES_MAX)?;
             Ok(Duration::from_mins(minutes))
@@ -251,6 +258,7 @@ impl FromStr for Trial {
             },
             has_head_end: town.head_end,
             segment_bytes: town.segment_bytes,
+            spool_bytes: town.spool_bytes,
             field,
             wide_area,
             faults,

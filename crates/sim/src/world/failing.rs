@@ -135,6 +135,10 @@ impl World {
     fn rot(&mut self, node: NodeIndex) -> Result<Option<Happened>, WorldError> {
         let was_up = self.crash(node.0);
         let Some(flip) = self.places[node.0].disk.flip_a_bit() else {
+            // A spool comes up whatever it holds, and names what it lost.
+            if self.places[node.0].disk.flip_in_spool() {
+                self.counters.bits_flipped += 1;
+            }
             self.boot(node.0)?;
             return Ok(was_up.then_some(Happened::Booted(node)));
         };

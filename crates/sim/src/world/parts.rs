@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gridloom_core::{Seed, UtcTime};
 use gridloom_nodes::{DialId, LinkId};
-use gridloom_store::LedgerConfig;
+use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
 use crate::disk::{Disk, Trouble};
@@ -23,6 +23,8 @@ pub struct WorldPlan {
     pub meters_per_gateway: usize,
     /// The utility's ledger.
     pub ledger: LedgerConfig,
+    /// The spools of gateways and edge.
+    pub spool: SpoolConfig,
     /// The head-end above the utility, if there is one.
     pub head_end: Option<HeadEndPlan>,
 }
@@ -34,6 +36,7 @@ impl Default for WorldPlan {
             wide_area: LinkModel::WIDE_AREA,
             meters_per_gateway: 250,
             ledger: LedgerConfig::default(),
+            spool: SpoolConfig::default(),
             head_end: None,
         }
     }

@@ -7,6 +7,7 @@ use gridloom_core::UtcTime;
 use gridloom_dlms::wrapper;
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{DiskReply, DiskRequest, Input, Output};
+use gridloom_store::spool::{SpoolEffect, SpoolOutcome};
 
 use super::{Fault, NodeIndex, World};
 
@@ -143,6 +144,13 @@ fn disk_words(reply: &DiskReply) -> String {
             gridloom_store::Outcome::Dropped => "journal segments dropped".to_owned(),
         },
         DiskReply::Answer { ticket, .. } => format!("answer {ticket}"),
+        DiskReply::Spool(SpoolOutcome::Failed(error)) => format!("spool failed: {error}"),
+        DiskReply::Spool(
+            SpoolOutcome::Written
+            | SpoolOutcome::Truncated
+            | SpoolOutcome::Read(_)
+            | SpoolOutcome::Dropped,
+        ) => "spool done".to_owned(),
         DiskReply::Operations { ticket, .. } => format!("tables {ticket}"),
         DiskReply::Pair(_) => "of a pair".to_owned(),
     }
@@ -152,6 +160,10 @@ fn request_words(request: &DiskRequest) -> String {
     match request {
         DiskRequest::Remember { ticket, slot, .. } => format!("to remember {slot} ({ticket})"),
         DiskRequest::Ledger(effect) => format!("for {:?}", effect.operation()),
+        DiskRequest::Spool(SpoolEffect::Write(_)) => "to write the spool".to_owned(),
+        DiskRequest::Spool(SpoolEffect::Truncate { .. }) => "to cut the spool".to_owned(),
+        DiskRequest::Spool(SpoolEffect::Read { .. }) => "to read the spool".to_owned(),
+        DiskRequest::Spool(SpoolEffect::Drop { .. }) => "to drop of the spool".to_owned(),
         DiskRequest::Query { ticket, .. } => format!("a query ({ticket})"),
         DiskRequest::Archive { name, .. } => format!("to archive {name}"),
         DiskRequest::Operations { ticket, .. } => format!("to change tables ({ticket})"),
@@ -175,7 +187,8 @@ impl fmt::Display for Frame<'_> {
                     Message::Readings(list) => Some(list.len()),
                     Message::Stored(list) => Some(list.len()),
                     Message::Prices(list) => Some(list.len()),
-                    Message::Uplinks(list) => Some(list.len()),
+                    Message::Spooled { uplinks, .. } => Some(uplinks.len()),
+                    Message::Taken { count, .. } => Some(usize::from(count)),
                     Message::Hello { .. }
                     | Message::Pair(_)
                     | Message::Uplink(_)
@@ -183,6 +196,8 @@ impl fmt::Display for Frame<'_> {
                     | Message::LineGone { .. }
                     | Message::Alarms(_)
                     | Message::AlarmsStored(_)
+                    | Message::Gaps(_)
+                    | Message::GapsTaken(_)
                     | Message::Trust { .. }
                     | Message::Refusals(_)
                     | Message::ToMeter { .. }

@@ -146,7 +146,7 @@ impl World {
     /// What an edge sends up is readings, alarms and what meters answer to the head-end.
     fn judge(&mut self, from: Role, frame: &[u8]) {
         if matches!(from, Role::Edge | Role::Utility)
-            && let Ok(Message::Uplink(_) | Message::Uplinks(_)) = Message::decode(frame)
+            && let Ok(Message::Uplink(_) | Message::Spooled { .. }) = Message::decode(frame)
         {
             self.breaches.leaked += 1;
         }

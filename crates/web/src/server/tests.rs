@@ -50,6 +50,18 @@ fn get_of(path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
+async fn buffers_say_what_waits_and_what_is_gone() {
+    let answer = ask(get_of("/api/v1/network/buffers")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let buffers: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(buffers[0]["node"], "edge-1");
+    assert_eq!(buffers[0]["dropped"]["damaged"], 2);
+    assert_eq!(buffers[0]["gaps"][0]["meter"], "h1");
+    let picture = ask(get_of("/api/v1/snapshot")).await.body;
+    assert!(!picture.contains("\"network\""), "{picture}");
+}
+
+#[tokio::test]
 async fn refusals_say_why_in_json() {
     let long = format!("/{}", "a".repeat(crate::guard::URI_MAX));
     let request = |method: Method, path: &str, host: &str| {

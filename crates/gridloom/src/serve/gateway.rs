@@ -1,0 +1,69 @@
+//! The gateway tier: its port for meters, its buffer, its edge.
+
+use gridloom_host::{
+    DataDirectory, DialAddress, Disk, Framing, ListenOptions, Listener, Net, Runner, Running,
+};
+use gridloom_nodes::GatewayNode;
+use gridloom_nodes::envelope::Role;
+use gridloom_store::SpoolConfig;
+
+use crate::buffer::Buffer;
+use crate::links::Links;
+
+/// A gateway at work.
+pub(super) struct RunningGateway {
+    pub(super) node: Running<GatewayNode>,
+    pub(super) name: String,
+    /// What the operator should know of its buffer.
+    pub(super) news: Option<String>,
+    disk: Option<Disk>,
+}
+
+impl RunningGateway {
+    /// Starts it with what its buffer kept; without a directory it buffers in memory.
+    pub(super) fn start(
+        name: &str,
+        (directory, buffer): (Option<&DataDirectory>, SpoolConfig),
+        port: Listener,
+        edge: Option<DialAddress>,
+        net: &Net,
+        links: &Links,
+    ) -> anyhow::Result<Self> {
+        let mut runner = Runner::new(net.clone());
+        let (node, disk, news) = match directory {
+            Some(directory) => {
+                let buffer = Buffer::open(directory, name, buffer)?;
+                let disk = Buffer::start("gateway", buffer.disk)?;
+                runner.disk(disk.handle());
+                let node = GatewayNode::with_spool(name.to_owned(), buffer.spool);
+                (node, Some(disk), buffer.news)
+            }
+            None => {
+                let news = format!(
+                    "{name} buffers {} KiB in memory; name --data DIR to keep a week on disk",
+                    GatewayNode::MEMORY.bytes_max / 1024
+                );
+                (GatewayNode::new(name.to_owned()), None, Some(news))
+            }
+        };
+        let node = runner.add(name, node);
+        runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
+        if let Some(edge) = edge {
+            links.dial(&mut runner, node, Role::Gateway, edge);
+        }
+        Ok(Self {
+            node: runner.start(),
+            name: name.to_owned(),
+            news,
+            disk,
+        })
+    }
+
+    /// Ends it; what it wants written is written.
+    pub(super) async fn stop(self) {
+        self.node.stop().await;
+        if let Some(disk) = self.disk {
+            disk.close();
+        }
+    }
+}
