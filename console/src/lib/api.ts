@@ -339,8 +339,11 @@ export interface DecisionView {
   by: string;
   decision: 'reject' | 'release';
   detail: string;
+  done: number;
+  incident: number | null;
   is_done: boolean;
-  packet: number;
+  packet: number | null;
+  packets: number;
   reason: string;
 }
 

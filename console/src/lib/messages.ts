@@ -324,6 +324,17 @@ const en = {
       release: (id: string) => `Release packet ${id}`,
       reject: (id: string) => `Reject packet ${id}`,
     },
+    sureAll: {
+      release: (count: string) => `The readings of all packets that wait (${count} now) go to the utility as if they had been forwarded, and are billed.`,
+      reject: (count: string) => `The readings of all packets that wait (${count} now) are lost and their intervals become gaps. The meter will not send them again.`,
+    },
+    doAll: {
+      release: (count: string) => `Release all ${count}`,
+      reject: (count: string) => `Reject all ${count}`,
+    },
+    releaseAll: 'Release all…',
+    rejectAll: 'Reject all…',
+    doneOf: (done: string, all: string) => `${done} of ${all} carried out`,
     decided: { release: 'Released', reject: 'Rejected' },
     decidedBy: (by: string, time: string) => `by ${by} at ${time} UTC, written into the audit log`,
     stillWaits: 'Not carried out yet',

@@ -39,6 +39,15 @@ export const decide = (id: number, decision: Decision, reason: string, token: st
     body: JSON.stringify({ reason }),
   });
 
+/** About all packets of an incident that wait. */
+export const decideAll = (incident: number, decision: Decision, reason: string, token: string): Promise<DecisionView> =>
+  ask(`incidents/${incident}/${decision}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ reason }),
+  });
+export const decisions = (signal: AbortSignal): Promise<DecisionView[]> => ask('decisions', { signal });
+
 export const asRefusal = (error: unknown, words: string): Refusal =>
   error instanceof Refusal ? error : new Refusal('unreachable', words);
 

@@ -220,3 +220,71 @@ fn hdlc_frames_of_sold_meters() {
     );
     assert_eq!(frames.len(), 10);
 }
+
+/// What a row is to our parsers, the outermost first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// A whole HDLC frame.
+    Hdlc,
+    /// A whole wrapper frame.
+    Wrapper,
+    /// An APDU that is not read without the keys of its meter.
+    NeedsKeys,
+    /// An APDU in the clear, with or without link-layer bytes before it.
+    Plain,
+    /// A value, which is a part of an APDU.
+    Value,
+    /// A key, a title, a fragment, or a frame that was damaged on purpose.
+    Other,
+}
+
+fn kind_of(bytes: &[u8]) -> Kind {
+    let inner = match bytes {
+        [0x7E, inner @ .., 0x7E] => inner,
+        _ => bytes,
+    };
+    if HdlcFrame::decode(inner).is_ok() {
+        return Kind::Hdlc;
+    }
+    let mut deframer = Deframer::default();
+    if deframer.push(bytes).is_ok() && matches!(deframer.pull(), Ok(Some(_))) {
+        return Kind::Wrapper;
+    }
+    let apdu = bytes.strip_prefix(&LLC_AND_TAG[..3]).unwrap_or(bytes);
+    if CipheredApdu::decode(apdu).is_ok() {
+        return Kind::NeedsKeys;
+    }
+    if Apdu::decode(apdu).is_ok() {
+        return Kind::Plain;
+    }
+    if Data::decode(bytes).is_ok() {
+        return Kind::Value;
+    }
+    Kind::Other
+}
+
+/// Every row, so that nobody can say "frames are decoded" and mean a few.
+#[test]
+fn every_row_is_decoded_or_named() {
+    let cases = [("amshan", [0; 6]), ("dlms-cosem", [0; 6])];
+    for (folder, expected) in cases {
+        let Some(rows) = rows(folder) else { return };
+        let kinds: Vec<_> = rows.iter().map(|row| kind_of(&row.bytes)).collect();
+        let all = [
+            Kind::Hdlc,
+            Kind::Wrapper,
+            Kind::NeedsKeys,
+            Kind::Plain,
+            Kind::Value,
+            Kind::Other,
+        ];
+        let counts = all.map(|kind| kinds.iter().filter(|it| **it == kind).count());
+        for (kind, count) in all.iter().zip(counts) {
+            eprintln!("{folder}: {count} of {} {kind:?}", rows.len());
+        }
+        for (row, kind) in rows.iter().zip(&kinds) {
+            eprintln!("{kind:?} {} {}", row.symbol, row.bytes.len());
+        }
+        assert_eq!(counts, expected, "{folder}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gridloom_core::{Instant, MeterId, Period, UtcTime};
 
-use crate::registry::{Placement, Registry, TransformerId};
+use crate::registry::{LossLimit, Placement, Registry, TransformerId};
 
 /// Which way a balance is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,8 @@ struct Open {
 pub(crate) struct Balances {
     /// Meters below each watched transformer.
     members: BTreeMap<TransformerId, u32>,
+    /// What their circuits may lose, where a model says it.
+    limits: BTreeMap<TransformerId, LossLimit>,
     open: BTreeMap<Key, Open>,
     cutoffs: VecDeque<(Instant, Key)>,
     losses_milli_max: i64,
@@ -125,8 +127,13 @@ impl Balances {
                 *count += 1;
             }
         }
+        let limits = members
+            .keys()
+            .filter_map(|transformer| Some((*transformer, registry.losses(*transformer)?)))
+            .collect();
         Self {
             members,
+            limits,
             open: BTreeMap::new(),
             cutoffs: VecDeque::new(),
             losses_milli_max: losses_milli_max.into(),
@@ -190,9 +197,13 @@ impl Balances {
         open: Open,
     ) -> Option<Imbalance> {
         let steps = 2 * (i64::from(members) + 1);
-        let losses = delivered_wh.abs().saturating_mul(self.losses_milli_max) / 1_000 + 1;
+        let losses = match self.limits.get(&transformer) {
+            Some(limit) => limit.watt_hours(delivered_wh, last.period),
+            None => delivered_wh.abs().saturating_mul(self.losses_milli_max) / 1_000,
+        };
+        let losses = losses.saturating_add(1);
         let missing = delivered_wh.saturating_sub(open.reported_wh);
-        let (kind, suspects) = if missing > losses + steps {
+        let (kind, suspects) = if missing > losses.saturating_add(steps) {
             (ImbalanceKind::Missing, open.low)
         } else if missing < -steps {
             (ImbalanceKind::Surplus, open.high)
@@ -281,6 +292,37 @@ mod tests {
             end: UtcTime::from_secs(900),
             net_wh,
             deviation,
+        }
+    }
+
+    #[test]
+    fn a_modelled_circuit_may_lose_what_its_model_says() {
+        let limit = LossLimit {
+            fixed_watts: 40,
+            nanos: 2_000,
+        };
+        // 40 W and 2 µW per W² of 10 kW: 240 W, in an hour, a half and with the energy turned.
+        for (period, delivered, most) in [
+            (Period::HOUR, 10_000, 240),
+            (Period::HALF_HOUR, 5_000, 120),
+            (Period::HOUR, -10_000, 240),
+            (Period::HOUR, 0, 40),
+            (Period::HOUR, i64::MAX, i64::MAX),
+        ] {
+            assert_eq!(limit.watt_hours(delivered, period), most, "{delivered}");
+        }
+        // A quarter of an hour: 60 Wh, one for the cut, and 42 steps of rounding are still losses.
+        for (missing, found) in [(103, None), (104, Some(ImbalanceKind::Missing))] {
+            let mut balances = balances();
+            balances.limits.insert(T, limit);
+            for number in 1..=20 {
+                let each = if number == 1 { 600 - missing } else { 100 };
+                let report = report(number, each, 0);
+                balances.report(Placement::Below(T), report, Instant::ZERO);
+            }
+            let report = report(99, 2_500, 0);
+            let imbalance = balances.report(Placement::At(T), report, Instant::ZERO);
+            assert_eq!(imbalance.map(|it| it.kind), found, "{missing}");
         }
     }
 

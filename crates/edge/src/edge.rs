@@ -2,6 +2,7 @@
 
 mod down;
 mod held;
+mod newcomers;
 mod packets;
 mod remember;
 
@@ -19,6 +20,7 @@ use crate::config::ScreeningConfig;
 use crate::identity::Path;
 use crate::incident::{Incident, Incidents};
 use crate::index::{HashKey, SlotTable};
+use crate::loss::Losses;
 use crate::memory::EdgeMemory;
 use crate::quarantine::{AuditRecord, Quarantine};
 use crate::reading::ScreenedReading;
@@ -32,7 +34,8 @@ use crate::snapshot::{Snapshots, Urgency};
 use crate::status::{DeviceTrust, EdgeStatus, GatewayStatus, StatusPage, TrustPage};
 use crate::tariff::{PriceCache, PriceDelivery};
 
-use down::{Delivery, Newcomer};
+use down::Delivery;
+use newcomers::Newcomers;
 use remember::Writing;
 
 /// What an edge is told once.
@@ -88,10 +91,11 @@ pub struct Edge {
     /// Each [`Delivery::path`], the other way round.
     by_path: SlotTable,
     /// Meters that were heard on another path than theirs, which has not proved itself yet.
-    newcomers: BTreeMap<DeviceIndex, Newcomer>,
+    newcomers: Newcomers,
     prices: PriceCache,
     balances: Balances,
     silences: Silences,
+    losses: Losses,
     quarantine: Quarantine,
     incidents: Incidents,
     alarms: Alarms,
@@ -163,10 +167,11 @@ impl Edge {
                 })
                 .collect(),
             by_path: SlotTable::for_count(registered),
-            newcomers: BTreeMap::new(),
+            newcomers: Newcomers::default(),
             prices: PriceCache::default(),
             balances,
             silences: Silences::default(),
+            losses: Losses::default(),
             quarantine: Quarantine::resume(memory.packets, &memory.pages),
             incidents: Incidents::default(),
             alarms: Alarms::default(),
@@ -261,7 +266,7 @@ impl Edge {
     /// A gateway's link is gone: nothing goes down that way any more.
     pub fn handle_gateway_gone(&mut self, gateway: u64) {
         self.screen.handle_gateway_gone(gateway);
-        self.newcomers.retain(|_, it| it.path.gateway != gateway);
+        self.newcomers.forget_gateway(gateway);
         for device in self.screen.registry().devices() {
             let path = self.deliveries[device.at()].path();
             if path.is_some_and(|path| path.gateway == gateway) {
@@ -272,7 +277,7 @@ impl Edge {
 
     /// A gateway says that a path of its own is gone: nothing goes down that way any more.
     pub fn handle_path_gone(&mut self, path: Path) {
-        self.newcomers.retain(|_, it| it.path != path);
+        self.newcomers.forget_path(path);
         if let Some(device) = self.on_path(path) {
             self.leave(device);
         }

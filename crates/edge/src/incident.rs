@@ -10,6 +10,7 @@ use gridloom_core::{SystemTitle, UtcTime};
 use crate::balance::{Imbalance, ImbalanceKind};
 use crate::identity::Path;
 use crate::line::{ClosedLine, LineFault};
+use crate::loss::Loss;
 use crate::reason::Reason;
 use crate::registry::TransformerId;
 use crate::silence::Silence;
@@ -50,6 +51,9 @@ pub enum IncidentKind {
     /// More of a gateway's meters are missing than of the others', and than ever before: it
     /// withholds what it should carry, or they are cut off from it.
     Silence,
+    /// More of the frames that a gateway's meters numbered never came than of the others', and than
+    /// ever before: they are lost or withheld below it.
+    Loss,
 }
 
 /// An incident's number, counted from the edge's start.
@@ -77,6 +81,8 @@ pub enum Evidence {
     },
     /// An interval in which meters were missing.
     Silence(Silence),
+    /// A stretch of frames of which too many never came.
+    Loss(Loss),
 }
 
 /// Related events of one subject.

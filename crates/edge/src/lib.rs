@@ -27,6 +27,7 @@ pub mod incident;
 pub mod index;
 mod integrity;
 pub mod line;
+pub mod loss;
 pub mod memory;
 pub mod quality;
 pub mod quarantine;
@@ -54,6 +55,7 @@ pub use identity::Path;
 pub use incident::{Evidence, Incident, IncidentId, IncidentKind, Subject};
 pub use index::HashKey;
 pub use line::{ClosedLine, LineCounters, LineFault};
+pub use loss::Loss;
 pub use memory::{EdgeMemory, MemoryError};
 pub use quality::LinkQuality;
 pub use quarantine::{
@@ -62,8 +64,8 @@ pub use quarantine::{
 pub use reading::{AcceptedReading, ScreenedReading};
 pub use reason::{Reason, ReasonCounters, Reasons, Step};
 pub use registry::{
-    DeviceIndex, GatewayId, Phases, Placement, Registration, Registry, RegistryError, Site,
-    TransformerId,
+    DeviceIndex, GatewayId, LossLimit, Phases, Placement, Registration, Registry, RegistryError,
+    Site, TransformerId,
 };
 pub use rekeying::{CounterKept, KEY_CHANGES_MAX, Until};
 pub use score::{Score, Scores};

@@ -25,6 +25,28 @@ pub enum Placement {
     At(TransformerId),
 }
 
+/// What a transformer's circuit may lose, from a model of its network: at most
+/// `fixed_watts + nanos × W² / 10⁹` watts while the transformer delivers W watts on the mean of an
+/// interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LossLimit {
+    /// Without any consumption, in watts.
+    pub fixed_watts: u64,
+    /// Nanowatts of losses per watt squared.
+    pub nanos: u64,
+}
+
+impl LossLimit {
+    /// The most of an interval, in watt-hours, rounded down.
+    pub fn watt_hours(self, delivered_wh: i64, period: Period) -> i64 {
+        let seconds = i128::from(period.as_secs());
+        let watts = i128::from(delivered_wh) * 3_600 / seconds;
+        let lost = watts * watts * i128::from(self.nanos) / 1_000_000_000;
+        let lost = (lost + i128::from(self.fixed_watts)) * seconds / 3_600;
+        i64::try_from(lost).unwrap_or(i64::MAX)
+    }
+}
+
 /// How many phases a connection has: how its apparent power adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phases {
@@ -145,6 +167,8 @@ pub struct Registry {
     key: HashKey,
     /// Keys that are not a pair of 16 bytes each: suite 2, or with a broadcast key.
     others: BTreeMap<u32, Keys>,
+    /// Of transformers whose network is modelled.
+    losses: BTreeMap<TransformerId, LossLimit>,
 }
 
 impl Registry {
@@ -187,6 +211,22 @@ impl Registry {
             registry.others.insert(index.0, keys);
         }
         Ok(registry)
+    }
+
+    /// The same, with what a model of the network says about transformers' losses. A transformer
+    /// without a limit here has that of the screening's settings.
+    #[must_use]
+    pub fn with_losses(
+        mut self,
+        losses: impl IntoIterator<Item = (TransformerId, LossLimit)>,
+    ) -> Self {
+        self.losses = losses.into_iter().collect();
+        self
+    }
+
+    /// What a transformer's circuit may lose, if its network is modelled.
+    pub fn losses(&self, transformer: TransformerId) -> Option<LossLimit> {
+        self.losses.get(&transformer).copied()
     }
 
     /// Builds the table of titles anew under a secret.

@@ -64,6 +64,9 @@ pub(crate) struct Believed {
     pub(crate) is_first: bool,
     /// Whether its home was learnt from it, or its trust has moved.
     pub(crate) is_state_changed: bool,
+    /// By which gateway it came, and how many counters are missing before it; `None` if it came
+    /// otherwise than the last one, or by a link without a name.
+    pub(crate) gap: Option<(GatewayId, u32)>,
 }
 
 /// A shift in the number of packets, seen with the last one.
@@ -367,6 +370,11 @@ impl Screen {
         })
     }
 
+    /// The number of a link's gateway, if it has one.
+    pub(crate) fn gateway_of(&self, link: u64) -> Option<GatewayId> {
+        self.seats[*self.gateways.get(&link)?].id
+    }
+
     /// The link of a gateway that has a number.
     pub(crate) fn link_of(&self, gateway: GatewayId) -> Option<u64> {
         let mut links = self.gateways.iter();
@@ -662,6 +670,9 @@ impl Screen {
             is_newest: false,
             is_first,
             is_state_changed: !had_home && state.whereabouts.learnt_home().is_some(),
+            gap: gateway
+                .filter(|_| way.is_own && !is_first)
+                .map(|gateway| (gateway, skipped)),
         };
         match content {
             Ok(said) => {

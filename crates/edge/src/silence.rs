@@ -35,7 +35,7 @@ type Window = (Period, UtcTime);
 /// What is known of one gateway.
 #[derive(Debug, Clone, Copy, Default)]
 struct Habit {
-    /// Closed intervals, up to [`Silences::LEARNT_AFTER`].
+    /// Closed intervals from which it was learnt, up to [`Silences::SHARE`].
     closed: u32,
     /// The share that is usually missing, in millionths.
     missing_micro: i64,
@@ -67,8 +67,8 @@ impl Silences {
     /// Intervals from which a gateway's habit is learnt before it is judged.
     const LEARNT_AFTER: u32 = 4;
 
-    /// Later on the habit follows by this part of the distance per interval.
-    const SHARE: i64 = 256;
+    /// The habit is the mean of so many intervals; then it follows by this part of the distance.
+    const SHARE: u32 = 256;
 
     /// A share below this is never unusual, in thousandths.
     const FLOOR_MILLI: i64 = 20;
@@ -157,21 +157,23 @@ impl Habit {
     /// Takes a closed interval; what is usual, if so many missing ones stand out.
     ///
     /// S ← S + missing − due · (usual + δ/2), alarm at S ≥ h. The threshold h grows with what is
-    /// usual, from 3.6 meters to 12: e^(θ·h), with θ the root of E e^(θ·(X − usual − δ/2)) = 1, is
+    /// usual, from 5.1 meters to 13.5: e^(θ·h), with θ the root of E e^(θ·(X − usual − δ/2)) = 1, is
     /// then above a million meter intervals between two false alarms. One interval counts for half
     /// of h at most, so that no moment alone makes an alarm.
     fn judge(&mut self, due: i64, missing: i64, there_milli: i64) -> Option<i64> {
         let share_micro = missing * 1_000_000 / due.max(1);
-        if self.closed < Silences::LEARNT_AFTER {
-            self.closed += 1;
-            self.missing_micro += (share_micro - self.missing_micro) / i64::from(self.closed);
+        let is_learnt = self.closed >= Silences::LEARNT_AFTER;
+        let before = self.missing_micro;
+        // What follows upon something odd may be odd itself, and teaches nothing.
+        if self.sum == 0 {
+            self.closed = (self.closed + 1).min(Silences::SHARE);
+            self.missing_micro += (share_micro - before) / i64::from(self.closed);
+        }
+        if !is_learnt {
             return None;
         }
-        let usual_milli = (self.missing_micro / 1_000)
-            .max(there_milli)
-            .max(Silences::FLOOR_MILLI);
-        self.missing_micro += (share_micro - self.missing_micro) / Silences::SHARE;
-        let threshold = 3_000 + (32 * usual_milli).min(9_000);
+        let usual_milli = (before / 1_000).max(there_milli).max(Silences::FLOOR_MILLI);
+        let threshold = 4_500 + (32 * usual_milli).min(9_000);
         let rise = missing * 1_000 - due * (usual_milli + Silences::HALF_SHIFT_MILLI);
         self.sum = (self.sum + rise.min(threshold / 2)).clamp(0, threshold);
         (missing > 0 && self.sum >= threshold).then_some(usual_milli)
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn a_gateway_that_withholds_stands_out() {
         // From interval 21 on the second gateway drops half.
-        for (meters, latest) in [([2, 2], 60), ([20, 20], 24), ([200, 2_000], 22)] {
+        for (meters, latest) in [([2, 2], 60), ([20, 20], 24), ([200, 2_000], 23)] {
             for seed in 0..20 {
                 let late = |number, at| if number > 20 && at == 1 { 500 } else { 5 };
                 let found = alarms(seed, &meters, 80, late);

@@ -593,7 +593,10 @@ fn two_devices_under_one_title_are_quarantined_with_both_paths() {
         .iter()
         .map(|it| match it {
             Evidence::Packet { path, .. } => *path,
-            Evidence::Imbalance(_) | Evidence::Line { .. } | Evidence::Silence(_) => {
+            Evidence::Imbalance(_)
+            | Evidence::Line { .. }
+            | Evidence::Silence(_)
+            | Evidence::Loss(_) => {
                 panic!("{it:?}")
             }
         })
@@ -957,5 +960,5 @@ fn a_gateway_whose_meters_are_late_is_named() {
         panic!("{evidence:?}")
     };
     let seen = (silence.due, silence.heard, silence.usual_milli);
-    assert_eq!(seen, (6, 3, 20));
+    assert_eq!(seen, (6, 3, 23));
 }

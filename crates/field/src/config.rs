@@ -72,6 +72,9 @@ pub struct MeterConfig {
     pub title: SystemTitle,
     /// The system title of the edge it reports to; no other peer is believed.
     pub edge_title: SystemTitle,
+    /// But for the backup edge, which has a title and counters of its own. Two edges must never
+    /// share a title: under one key they would use the same nonces.
+    pub backup_edge_title: Option<SystemTitle>,
     /// The keys it shares with that edge.
     pub keys: Keys,
     /// The capture period.
@@ -105,6 +108,9 @@ pub enum ConfigError {
     /// Both sides would use the same nonces under one key.
     #[error("meter: its system title {0} is also its edge's; give each its own")]
     SameTitle(SystemTitle),
+    /// Two edges would use the same nonces under one key.
+    #[error("meter: the title {0} is both of its edges'; give each edge its own")]
+    SameEdgeTitle(SystemTitle),
     /// A profile of too few or too many days.
     #[error(
         "meter: profile_days is {0}; set {min} to {max}",
@@ -167,6 +173,7 @@ impl MeterConfig {
             id,
             title,
             edge_title,
+            backup_edge_title: None,
             keys,
             period: Period::QUARTER_HOUR,
             profile_days: Profile::DAYS_MIN,
@@ -200,8 +207,11 @@ impl MeterConfig {
     ///
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.title == self.edge_title {
+        if self.title == self.edge_title || self.backup_edge_title == Some(self.title) {
             return Err(ConfigError::SameTitle(self.title));
+        }
+        if self.backup_edge_title == Some(self.edge_title) {
+            return Err(ConfigError::SameEdgeTitle(self.edge_title));
         }
         if !(Profile::DAYS_MIN..=Profile::DAYS_MAX).contains(&self.profile_days) {
             return Err(ConfigError::ProfileDays(self.profile_days));

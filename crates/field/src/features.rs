@@ -521,6 +521,10 @@ impl Load for Switched<'_> {
         }
     }
 
+    fn voltage_mv(&mut self, at: UtcTime) -> Option<[i64; 3]> {
+        self.load.voltage_mv(at)
+    }
+
     fn appliances_at(&mut self, at: UtcTime) -> Vec<ApplianceState> {
         if self.is_closed {
             self.load.appliances_at(at)

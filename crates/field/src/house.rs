@@ -123,7 +123,7 @@ impl Load for TraceLoad {
 
 /// Intervals without a price are expected to cost what the one before costs; the first ones, what
 /// the first known one costs.
-fn signal(prices: &DayPrices) -> PriceSignal {
+pub(crate) fn signal(prices: &DayPrices) -> PriceSignal {
     let Some(first) = prices.by_slot.iter().flatten().next() else {
         return PriceSignal::unknown();
     };

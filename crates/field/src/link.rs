@@ -61,6 +61,8 @@ pub(crate) struct Link {
     cipher: CipherContext,
     revision: u64,
     edge: SystemTitle,
+    /// The other edge that may send, and its own counter: each counts for itself.
+    backup: Option<(SystemTitle, ReceiveCounter)>,
     /// The highest transmit counter whose reservation was ever asked for.
     transmit_bound: u32,
     receive: ReceiveCounter,
@@ -78,9 +80,18 @@ impl Link {
             revision: security.revision(),
             security,
             edge,
+            backup: None,
             transmit_bound,
             receive: received.map_or(ReceiveCounter::new(), ReceiveCounter::after),
         }
+    }
+
+    /// Believes a second edge as well, of which `received` was the last counter that was believed.
+    #[must_use]
+    pub(crate) fn with_backup(mut self, title: Option<SystemTitle>, received: Option<u32>) -> Self {
+        let counter = received.map_or(ReceiveCounter::new(), ReceiveCounter::after);
+        self.backup = title.map(|title| (title, counter));
+        self
     }
 
     /// The keys and counters.
@@ -125,6 +136,11 @@ impl Link {
         self.receive.last()
     }
 
+    /// The last counter believed of the backup edge.
+    pub(crate) fn received_of_backup(&self) -> Option<u32> {
+        self.backup.as_ref()?.1.last()
+    }
+
     /// Reserves the next block if it is time; its bound must then be remembered.
     pub(crate) fn reserve(&mut self) -> Option<u32> {
         let bound = self.security.reservation_due()?;
@@ -142,6 +158,7 @@ impl Link {
         let mut clients = self.security.receive_counters();
         self.security.transmit_counter().is_near_end()
             || self.receive.is_near_end()
+            || (self.backup.as_ref()).is_some_and(|(_, counter)| counter.is_near_end())
             || clients.any(|(_, _, counter)| counter.is_near_end())
     }
 
@@ -149,17 +166,21 @@ impl Link {
     /// believed.
     pub(crate) fn open(&mut self, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
         let apdu = CipheredApdu::decode(frame)?;
-        if apdu.title != self.edge {
-            return Err(FrameError::WrongTitle {
-                got: apdu.title,
-                edge: self.edge,
-            });
-        }
+        let receive = match &mut self.backup {
+            _ if apdu.title == self.edge => &mut self.receive,
+            Some((title, counter)) if apdu.title == *title => counter,
+            Some(_) | None => {
+                return Err(FrameError::WrongTitle {
+                    got: apdu.title,
+                    edge: self.edge,
+                });
+            }
+        };
         let mut plain = Vec::new();
         self.cipher
             .open(&apdu, Policy::AuthenticatedEncryption, &mut plain)?;
-        let fresh = self.receive.check(apdu.counter)?;
-        self.receive.commit(fresh);
+        let fresh = receive.check(apdu.counter)?;
+        receive.commit(fresh);
         Ok(plain)
     }
 

@@ -100,6 +100,13 @@ pub trait Load: Send {
     /// The constant power from `at` on.
     fn power_at(&mut self, at: UtcTime) -> Stretch;
 
+    /// The voltage of L1 to L3 at `at`, phase to neutral in millivolts, where a network says it;
+    /// it then holds to the end of the UTC minute. `None` leaves it to the meter's own
+    /// [`Supply`](crate::Supply). Asked only where the power is known.
+    fn voltage_mv(&mut self, _at: UtcTime) -> Option<[i64; 3]> {
+        None
+    }
+
     /// What runs at `at`; empty for a load without appliances.
     fn appliances_at(&mut self, at: UtcTime) -> Vec<ApplianceState>;
 

@@ -200,6 +200,9 @@ const EXPORT: usize = 1;
 const APPARENT: usize = 6;
 
 impl Metrology {
+    /// No voltage of a network is taken to be lower, in millivolts.
+    const VOLTAGE_MV_MIN: i64 = 1_000;
+
     /// Registers at zero, measuring from `start` on.
     pub fn new(connection: Connection, supply: Supply, seed: Seed, start: UtcTime) -> Self {
         Self {
@@ -249,7 +252,7 @@ impl Metrology {
             assert!(stretch.until > self.cursor, "a stretch has a length");
             let end = stretch.until.min(until);
             match stretch.power {
-                Some(power) => self.integrate(&self.connected(power), end),
+                Some(power) => self.integrate(&self.connected(power), load, end),
                 None => self.skip_to(end),
             }
         }
@@ -358,8 +361,9 @@ impl Metrology {
             }),
             ..Instantaneous::default()
         };
+        let said = load.voltage_mv(at);
         for phase in 0..self.connection.phases() {
-            let voltage = self.supply.voltage_mv(self.seed, phase, at, &power);
+            let voltage = self.voltage_mv(said, phase, at, &power);
             seen.voltage_mv[phase] = voltage;
             seen.current_ma[phase] = current_ma(power.apparent_mva(phase), voltage);
         }
@@ -387,7 +391,16 @@ impl Metrology {
         }
     }
 
-    fn integrate(&mut self, power: &Power, end: UtcTime) {
+    /// What a network says of a phase, or the meter's own supply. A phase that is dark while
+    /// others are not still divides.
+    fn voltage_mv(&self, said: Option<[i64; 3]>, phase: usize, at: UtcTime, power: &Power) -> i64 {
+        match said {
+            Some(said) => said[phase].max(Self::VOLTAGE_MV_MIN),
+            None => self.supply.voltage_mv(self.seed, phase, at, power),
+        }
+    }
+
+    fn integrate(&mut self, power: &Power, load: &mut dyn Load, end: UtcTime) {
         let (active, reactive) = (power.total_mw(), power.total_mvar());
         let apparent = power.total_mva();
         let phases: [u64; 3] = [0, 1, 2].map(|phase| power.apparent_mva(phase));
@@ -407,10 +420,11 @@ impl Metrology {
             self.sums.active += active * millis;
             self.sums.reactive += reactive * millis;
             self.sums.apparent += apparent * span;
+            let said = load.voltage_mv(self.cursor);
             let frequency = self.supply.frequency_at(self.seed, self.cursor);
             self.sums.frequency += frequency.unsigned_abs() * span;
             for (phase, apparent) in phases.iter().enumerate().take(self.connection.phases()) {
-                let voltage = self.supply.voltage_mv(self.seed, phase, self.cursor, power);
+                let voltage = self.voltage_mv(said, phase, self.cursor, power);
                 let (lowest, highest) = self.voltages.unwrap_or((voltage, voltage));
                 self.voltages = Some((lowest.min(voltage), highest.max(voltage)));
                 self.sums.voltage[phase] += voltage.unsigned_abs() * span;

@@ -172,6 +172,11 @@ impl Household {
         self.lifestyle
     }
 
+    /// How they answer prices.
+    pub const fn response(&self) -> Response {
+        self.response
+    }
+
     /// What they own.
     pub const fn appliances(&self) -> ApplianceSet {
         self.set

@@ -9,6 +9,8 @@
 //! - The segments of a day cover it without holes or overlaps.
 //! - Stations are dispatched in whole watts and exact money: output + shortfall = demand + surplus.
 //! - A solved network obeys its elements: what does not converge is an error that names the node.
+//! - A feeder's homes, plants and losses are what its sources give, in every minute; a day of a
+//!   street is the same whenever it is asked for.
 //! - A replayed trace spends exactly the published watt-hours, and its gaps stay gaps.
 
 pub mod appliance;
@@ -20,9 +22,13 @@ pub mod network;
 pub mod opendss;
 pub mod power;
 pub mod power_grid_model;
+pub mod quasi_static;
 pub mod response;
+pub mod rtu;
 mod season;
 pub mod station;
+pub mod street;
+pub mod thermal;
 pub mod trace;
 
 pub use appliance::{Appliance, ApplianceId, ApplianceSet, Catalogue};

@@ -41,7 +41,7 @@ mod bus;
 mod capacitor;
 pub mod complex;
 mod connection;
-mod control;
+pub(crate) mod control;
 mod element;
 mod error;
 mod factor;

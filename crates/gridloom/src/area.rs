@@ -9,7 +9,7 @@ use gridloom_edge::Site;
 use gridloom_grid::Fleet;
 use gridloom_headend::{Channel, Templates};
 use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan};
-use gridloom_nodes::{ServedMeter, UtilityConfig};
+use gridloom_nodes::{Purpose, ServedMeter, UtilityConfig};
 use gridloom_store::{DeviceRow, DeviceState, KeyRow};
 
 use crate::config::Config;
@@ -60,6 +60,7 @@ pub(crate) fn served(
         name: row.name.clone(),
         limits,
         span,
+        purpose: Purpose::Customer,
     }))
 }
 

@@ -24,7 +24,7 @@ pub(crate) use buffers::Buffers;
 pub(crate) use headend::HeadEndSettings;
 pub(crate) use listen::Listen;
 pub(crate) use standby::StandbySettings;
-pub(crate) use tiers::{Role, Tiers, Upper};
+pub(crate) use tiers::{GatewayBackup, Role, Tiers, Upper};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,7 @@ struct RawDemo {
     data: Option<PathBuf>,
     houses: Option<u32>,
     load: Option<String>,
+    feeder: Option<String>,
     response: Option<bool>,
     speed: Option<u32>,
     start: Option<String>,
@@ -116,6 +117,8 @@ pub(crate) struct Overrides {
     pub(crate) data: Option<PathBuf>,
     pub(crate) houses: Option<u32>,
     pub(crate) load: Option<LoadKind>,
+    /// A shipped feeder's name, or the path of an OpenDSS file.
+    pub(crate) feeder: Option<String>,
     pub(crate) response: Option<bool>,
     pub(crate) speed: Option<Speed>,
     pub(crate) realtime: bool,
@@ -182,6 +185,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) houses: u32,
     pub(crate) load: LoadKind,
+    /// The feeder that the demo's houses are on, if they are on one.
+    pub(crate) feeder: Option<String>,
     pub(crate) response: bool,
     pub(crate) pace: Pace,
     pub(crate) start: Day,
@@ -490,11 +495,18 @@ impl Config {
             "data/demo".into(),
             path,
         );
+        let feeder = p.pick(
+            "demo.feeder",
+            flags.feeder.map(Some),
+            raw.demo.feeder.map(Some),
+            None,
+            |feeder| feeder.clone().unwrap_or_else(|| "none".into()),
+        );
         let houses = p.pick(
             "demo.houses",
             flags.houses,
             raw.demo.houses,
-            3,
+            if feeder.is_some() { 55 } else { 3 },
             u32::to_string,
         );
         ensure!(
@@ -624,6 +636,7 @@ impl Config {
             data,
             houses,
             load,
+            feeder,
             response,
             pace,
             start,

@@ -1,5 +1,6 @@
 //! `gridloom demo`: all five layers in one process, on loopback sockets and the embedded store.
 
+mod feeder;
 mod keys;
 mod office;
 mod plant;
@@ -34,12 +35,16 @@ pub(crate) struct Demo {
     /// Data directory; a restart goes on from it [default: data/demo]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Houses behind the collector [default: 3]
+    /// Houses behind the collector [default: 3, or 55 on a feeder]
     #[arg(long)]
     houses: Option<u32>,
     /// Where the houses' loads come from [default: household]
     #[arg(long)]
     load: Option<LoadKind>,
+    /// Distribution feeder that the houses are on: eulv, ieee13, or an OpenDSS file. Voltages and
+    /// losses are then those of its power flow, and its transformers have meters
+    #[arg(long, value_name = "FEEDER")]
+    feeder: Option<String>,
     /// Whether people respond to the price [default: true]
     #[arg(long)]
     response: Option<bool>,
@@ -105,6 +110,7 @@ impl Demo {
             data: self.data,
             houses: self.houses,
             load: self.load,
+            feeder: self.feeder,
             response: self.response,
             speed: self.speed,
             realtime: self.realtime,

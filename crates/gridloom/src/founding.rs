@@ -20,6 +20,9 @@ pub(crate) struct Founding {
     pub(crate) currency: String,
     pub(crate) minor_digits: u8,
     pub(crate) began: String,
+    /// Absent from directories that were made without one.
+    #[serde(default)]
+    pub(crate) feeder: Option<String>,
 }
 
 impl Founding {
@@ -37,6 +40,7 @@ impl Founding {
             currency: config.currency.code().to_owned(),
             minor_digits: config.currency.minor_digits(),
             began: began.to_string(),
+            feeder: config.feeder.clone(),
         }
     }
 
@@ -60,7 +64,7 @@ impl Founding {
     }
 
     pub(crate) fn write(&self, data: &Path) -> anyhow::Result<()> {
-        let text = format!(
+        let mut text = format!(
             "# What this directory was made for. Changing it loses the connection to its readings.\n\
              houses = {}\nload = {:?}\nseed = {}\nperiod_seconds = {}\ncurrency = {:?}\n\
              minor_digits = {}\nbegan = {:?}\n",
@@ -72,6 +76,9 @@ impl Founding {
             self.minor_digits,
             self.began
         );
+        if let Some(feeder) = &self.feeder {
+            text += &format!("feeder = {feeder:?}\n");
+        }
         write_durably(&data.join(Self::FILE), text.as_bytes())
     }
 
@@ -92,6 +99,7 @@ impl Founding {
             houses: Some(self.houses),
             load: Some(load),
             seed: Some(self.seed),
+            feeder: self.feeder.clone(),
             ..Overrides::default()
         })
     }
@@ -101,11 +109,16 @@ impl Founding {
         let wanted = Self::of(config, self.began()?);
         ensure!(
             *self == wanted,
-            "{} was made for {} houses of load {:?}, seed {}, {} s intervals and {}; \
+            "{} was made for {} houses of load {:?} on {}, seed {}, {} s intervals and {}; \
              start it that way, or choose another directory with --data",
             data.display(),
             self.houses,
             self.load,
+            self.feeder
+                .as_ref()
+                .map_or("no feeder".to_owned(), |feeder| format!(
+                    "feeder {feeder:?}"
+                )),
             self.seed,
             self.period_seconds,
             self.currency

@@ -9,7 +9,7 @@ use anyhow::Context;
 use gridloom_core::UtcTime;
 use gridloom_host::{
     Backoff, Clock, DialAddress, DialOptions, Framing, LinkLimits, ListenOptions, Listener,
-    NodeIndex, NodeName, Runner, Tls, TlsFiles,
+    NodeIndex, NodeName, Runner, Seeking, Tls, TlsFiles,
 };
 use gridloom_nodes::Node;
 use gridloom_nodes::envelope::Role;
@@ -49,6 +49,15 @@ fn upper(role: Role) -> Option<Role> {
         Role::Edge | Role::HeadEnd => Some(Role::Utility),
         Role::Utility => Some(Role::Archive),
         Role::Archive => None,
+    }
+}
+
+/// How tiers dial each other.
+fn trunk() -> DialOptions {
+    DialOptions {
+        limits: LinkLimits::trunk(),
+        first_within: FIRST_DIAL_WITHIN,
+        ..DialOptions::new(Framing::Envelope)
     }
 }
 
@@ -102,15 +111,23 @@ impl Links {
         role: Role,
         neighbour: DialAddress,
     ) {
-        let options = DialOptions {
-            limits: LinkLimits::trunk(),
-            first_within: FIRST_DIAL_WITHIN,
-            ..DialOptions::new(Framing::Envelope)
-        };
-        let seeking = self
-            .of(role)
-            .map(|tls| tls.seeking(upper(role).expect("a tier that dials has one above it")));
-        runner.dial_over(node, neighbour, options, seeking);
+        runner.dial_over(node, neighbour, trunk(), self.seeking(role));
+    }
+
+    /// Keeps a tier connected to its backup neighbour as well.
+    pub(crate) fn dial_backup<N: Node + Send + 'static>(
+        &self,
+        runner: &mut Runner<N>,
+        node: NodeIndex,
+        role: Role,
+        neighbour: DialAddress,
+    ) {
+        runner.dial_backup_over(node, neighbour, trunk(), self.seeking(role));
+    }
+
+    fn seeking(&self, role: Role) -> Option<Seeking> {
+        let tls = self.of(role)?;
+        Some(tls.seeking(upper(role).expect("a tier that dials has one above it")))
     }
 
     /// Lets the other member of a head-end pair in, and the edges that witness.

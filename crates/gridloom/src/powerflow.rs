@@ -17,6 +17,8 @@ use crate::table;
 mod disk;
 mod series;
 
+pub(crate) use disk::Disk;
+
 /// Solves the three-phase power flow of a feeder
 #[derive(clap::Args)]
 pub(crate) struct PowerFlowCommand {
@@ -225,7 +227,7 @@ fn read(file: &Path) -> anyhow::Result<Circuit> {
             controls: Controls::Active,
         });
     }
-    Ok(Circuit::read(&mut disk::Disk, &name)?)
+    Ok(Circuit::read(&mut Disk, &name)?)
 }
 
 fn report(flow: &PowerFlow, done: &Convergence) -> ReportJson {

@@ -39,6 +39,11 @@ enum Action {
     Release(Decide),
     /// Gives a reading up; its interval is a gap
     Reject(Decide),
+    /// Lists the last decisions, newest first, and how they stand
+    Decisions {
+        #[command(flatten)]
+        at: Look,
+    },
 }
 
 /// Which edge.
@@ -56,7 +61,11 @@ pub(crate) struct Look {
 #[derive(clap::Args)]
 struct Decide {
     /// The packet's number
-    packet: u64,
+    #[arg(required_unless_present = "incident", conflicts_with = "incident")]
+    packet: Option<u64>,
+    /// All packets of this incident that wait, instead of one
+    #[arg(long, value_name = "NUMBER")]
+    incident: Option<u64>,
     /// Why, for the audit log
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -115,7 +124,10 @@ struct Detail {
 
 #[derive(Serialize, Deserialize)]
 struct Decided {
-    packet: u64,
+    packet: Option<u64>,
+    incident: Option<u64>,
+    packets: u32,
+    done: u32,
     decision: String,
     by: String,
     at: String,
@@ -135,6 +147,7 @@ impl Quarantine {
                 Action::Show { packet, at } => show(&at, packet, out).await,
                 Action::Release(decide) => decide.run("release", out).await,
                 Action::Reject(decide) => decide.run("reject", out).await,
+                Action::Decisions { at } => decisions(&at, out).await,
             }
         })
     }
@@ -260,19 +273,60 @@ pub(crate) fn line(out: &mut impl Write, name: &str, value: &str) -> anyhow::Res
 impl Decide {
     async fn run(self, verb: &str, out: &mut impl Write) -> anyhow::Result<()> {
         let api = usage(Api::of_security(&self.at.url, &self.token_file))?;
-        let path = format!("quarantine/{}/{verb}", self.packet);
+        let path = match (self.packet, self.incident) {
+            (Some(packet), _) => format!("quarantine/{packet}/{verb}"),
+            (None, Some(incident)) => format!("incidents/{incident}/{verb}"),
+            (None, None) => anyhow::bail!("name a packet, or --incident"),
+        };
         let body = json!({ "reason": self.reason });
         let decided: Decided = api.post(&path, Some(&body)).await?;
         if self.at.json {
             let text = serde_json::to_string_pretty(&decided)?;
             return Ok(writeln!(out, "{text}")?);
         }
-        let (id, detail) = (decided.packet, &decided.detail);
-        Ok(writeln!(
-            out,
-            "packet {id}: {detail}; the audit log has it"
-        )?)
+        let (about, detail) = (decided.about(), &decided.detail);
+        Ok(writeln!(out, "{about}: {detail}; the audit log has it")?)
     }
+}
+
+impl Decided {
+    fn about(&self) -> String {
+        match (self.packet, self.incident) {
+            (Some(packet), _) => format!("packet {packet}"),
+            (None, Some(incident)) => format!("incident {incident}, {} packets", self.packets),
+            (None, None) => format!("{} packets", self.packets),
+        }
+    }
+}
+
+async fn decisions(at: &Look, out: &mut impl Write) -> anyhow::Result<()> {
+    let api = usage(Api::reader(&at.url))?;
+    let all: Vec<Decided> = api.get("decisions").await?;
+    if at.json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?);
+    }
+    if all.is_empty() {
+        return Ok(writeln!(out, "nobody has decided about a held packet")?);
+    }
+    let rows = all.iter().map(|it| {
+        vec![
+            it.at.clone(),
+            it.by.clone(),
+            it.about(),
+            it.decision.clone(),
+            format!("{} of {}", it.done, it.packets),
+            it.detail.clone(),
+        ]
+    });
+    let headings = [
+        "At",
+        "By",
+        "About",
+        "Decision",
+        "Carried out",
+        "How it stands",
+    ];
+    Ok(writeln!(out, "{}", table::listing(&headings, &[4], rows))?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The API's desk of an edge: what its node holds and finds becomes views, and what an analyst
 //! decides becomes an entry of the audit log and then a decision of the node.
 
+mod decisions;
 mod log;
 mod views;
 
@@ -8,24 +9,27 @@ use std::time::Duration;
 
 use gridloom_core::Now;
 use gridloom_edge::{PacketId, QuarantineError, ScreeningConfig, ScreeningSettings};
-use gridloom_headend::AuditRecord;
-use gridloom_headend::audit::{Action, AuditOutcome, Target};
+use gridloom_headend::audit::AuditOutcome;
 use gridloom_host::{DataDirectory, Handle, NodeIndex, Stopped};
 use gridloom_nodes::EdgeNode;
 use gridloom_web::{
-    Answer, CertificateView, CertificatesView, Decision, DecisionView, DeskError, HeldDetail,
-    HeldView, IncidentDetail, IncidentView, QueuePage, SecurityDesk, SecurityView, TrustPage,
-    TrustView,
+    Answer, CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, DeskError,
+    HeldDetail, HeldView, IncidentDetail, IncidentView, QueuePage, SecurityDesk, SecurityView,
+    TrustPage, TrustView,
 };
 
 use crate::links::Links;
 use crate::pki::CertificateRow;
+use decisions::{Decided, Followed};
 use log::DecisionLog;
 
 const ONLY: NodeIndex = NodeIndex(0);
 
 /// How often it is looked whether a decision is carried out.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How often it is looked whether a late one is.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// How long an answer waits for that. A released reading needs the utility, a rejected one the
 /// edge's disk.
@@ -39,10 +43,12 @@ pub(crate) struct EdgeDesk {
     settings: ScreeningSettings,
     links: Links,
     log: DecisionLog,
+    followed: Followed,
 }
 
 impl EdgeDesk {
-    /// A desk of the edge called `name`; decisions go into the audit log of `directory`.
+    /// A desk of the edge called `name`; decisions go into the audit log of `directory`. Outcomes that
+    /// this does not know yet are followed up. Within a runtime only.
     pub(crate) fn open(
         edge: Handle<EdgeNode>,
         name: &str,
@@ -50,13 +56,17 @@ impl EdgeDesk {
         links: Links,
         directory: &DataDirectory,
     ) -> anyhow::Result<Self> {
-        Ok(Self {
+        let log = DecisionLog::open(directory)?;
+        let desk = Self {
             edge,
             name: name.to_owned(),
             settings: *screening.settings(),
             links,
-            log: DecisionLog::open(directory)?,
-        })
+            followed: Followed::resume(log.recent()?),
+            log,
+        };
+        tokio::spawn(desk.clone().follow());
+        Ok(desk)
     }
 
     async fn ask<R: Send + 'static>(
@@ -66,124 +76,112 @@ impl EdgeDesk {
         self.edge.call(ONLY, call).await.map_err(down)
     }
 
-    /// Decides: written down first, then done, then written down how it went.
+    /// Decides: written down first, then done, then written down how it went. What takes longer
+    /// than an answer waits is followed up until its outcome is known.
     async fn carry_out(
         self,
-        id: u64,
+        about: DecisionAbout,
         decision: Decision,
         reason: String,
         by: String,
     ) -> Result<DecisionView, DeskError> {
-        let packet = PacketId(id);
         let (wanted, at) = self
-            .ask(move |node, now| {
-                let held = node.quarantine().packet(packet);
-                (
-                    held.map(|held| (held.state.word(), Held::of(held))),
-                    now.utc,
-                )
-            })
+            .ask(move |node, now| (decisions::wanted(node, about), now.utc))
             .await?;
-        let held = match wanted {
-            None => return Err(refused(&QuarantineError::Unknown(packet))),
-            Some(("open", held)) => held,
-            Some((state, _)) => {
-                return Err(refused(&QuarantineError::Decided { id: packet, state }));
-            }
-        };
-        let line = |outcome| AuditRecord {
+        let wanted = wanted?;
+        let mut book = Decided {
+            about,
+            decision,
+            reason,
+            by,
             at,
-            actor: by.clone(),
-            action: Action::Quarantine,
-            target: Target::Meter(held.meter),
-            before: format!("held packet {id}, {}", held.words),
-            after: format!("{}, because: {reason}", done_word(decision)),
-            outcome,
+            meter: wanted.meter,
+            before: wanted.words,
+            packets: wanted.packets.clone(),
+            left: wanted.packets.clone(),
+            undecided: 0,
         };
         let begun = AuditOutcome::Unknown("it is being carried out".to_owned());
-        self.log.write(line(begun)).await?;
-        let who = by.clone();
-        let answer = self
-            .ask(move |node, now| match decision {
-                Decision::Release => node.release(packet, &who, now),
-                Decision::Reject => node.reject(packet, &who, now),
+        self.log.write(book.record(begun)).await?;
+        let (who, packets) = (book.by.clone(), wanted.packets);
+        let answers = self
+            .ask(move |node, now| {
+                packets
+                    .into_iter()
+                    .map(|id| {
+                        let packet = PacketId(id);
+                        let answer = match decision {
+                            Decision::Release => node.release(packet, &who, now),
+                            Decision::Reject => node.reject(packet, &who, now),
+                        };
+                        (id, answer)
+                    })
+                    .collect::<Vec<_>>()
             })
             .await?;
-        if let Err(error) = answer {
-            let words = error.to_string();
-            self.log.write(line(AuditOutcome::Refused(words))).await?;
+        let mut refusal = None;
+        for (id, answer) in answers {
+            if let Err(error) = answer {
+                // Somebody else was faster.
+                book.packets.remove(&id);
+                book.left.remove(&id);
+                refusal = Some(error);
+            }
+        }
+        if let (true, Some(error)) = (book.packets.is_empty(), refusal) {
+            let outcome = AuditOutcome::Refused(error.to_string());
+            self.log.write(book.record(outcome)).await?;
             return Err(refused(&error));
         }
-        let is_done = self.is_gone(packet).await?;
-        let (outcome, detail) = match (is_done, decision) {
-            (true, Decision::Release) => (AuditOutcome::Done, "the utility has the reading"),
-            (true, Decision::Reject) => (AuditOutcome::Done, "the reading is given up"),
-            (false, Decision::Release) => {
-                let words = "released; the utility does not have the reading yet";
-                (AuditOutcome::Unknown(words.to_owned()), words)
-            }
-            (false, Decision::Reject) => {
-                let words = "rejected; the edge's disk has not confirmed it yet";
-                (AuditOutcome::Unknown(words.to_owned()), words)
-            }
-        };
-        self.log.write(line(outcome)).await?;
-        Ok(DecisionView {
-            packet: id,
-            decision,
-            at: at.to_string(),
-            detail: detail.to_owned(),
-            by,
-            reason,
-            is_done,
-        })
-    }
-
-    /// Whether a packet leaves the quarantine within the time that an answer waits.
-    async fn is_gone(&self, packet: PacketId) -> Result<bool, DeskError> {
-        let looking = async {
-            loop {
-                let is_held = self
-                    .ask(move |node, _| node.quarantine().packet(packet).is_some())
-                    .await?;
-                if !is_held {
-                    return Ok(());
-                }
+        let waiting = async {
+            while !book.left.is_empty() {
+                self.look(&mut book).await?;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
+            Ok(())
         };
-        match tokio::time::timeout(CARRIED_OUT_WITHIN, looking).await {
-            Ok(gone) => gone.map(|()| true),
-            Err(_) => Ok(false),
+        if let Ok(Err(error)) = tokio::time::timeout(CARRIED_OUT_WITHIN, waiting).await {
+            return Err(error);
         }
+        self.log.write(book.record(book.outcome())).await?;
+        let view = book.view();
+        self.followed.put(book);
+        Ok(view)
     }
-}
 
-/// What the audit log says of a held packet.
-struct Held {
-    meter: gridloom_core::MeterId,
-    words: String,
-}
+    /// What became of the packets that a decision still waits for.
+    async fn look(&self, decided: &mut Decided) -> Result<(), DeskError> {
+        let left = decided.left.clone();
+        let now = self
+            .ask(move |node, _| decisions::standings(node, left))
+            .await?;
+        decided.note(now);
+        Ok(())
+    }
 
-impl Held {
-    fn of(held: &gridloom_edge::Held) -> Self {
-        let reasons: Vec<_> = held.reasons.iter().map(|reason| reason.text()).collect();
-        Self {
-            meter: held.said.reading.meter,
-            words: format!(
-                "interval to {}, trust {}: {}",
-                held.said.reading.end,
-                held.scores.p,
-                reasons.join(", ")
-            ),
+    /// Writes down late outcomes as they become known, for as long as the edge runs.
+    async fn follow(self) {
+        loop {
+            tokio::time::sleep(FOLLOW_EVERY).await;
+            for mut decided in self.followed.waiting() {
+                if self.look(&mut decided).await.is_err() {
+                    return;
+                }
+                if !decided.left.is_empty() {
+                    self.followed.note(&decided);
+                    continue;
+                }
+                // What was not written is tried again.
+                if self
+                    .log
+                    .write(decided.record(decided.outcome()))
+                    .await
+                    .is_ok()
+                {
+                    self.followed.note(&decided);
+                }
+            }
         }
-    }
-}
-
-const fn done_word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Release => "released",
-        Decision::Reject => "rejected",
     }
 }
 
@@ -245,7 +243,7 @@ impl SecurityDesk for EdgeDesk {
 
     fn decide(
         &self,
-        id: u64,
+        about: DecisionAbout,
         decision: Decision,
         reason: String,
         by: String,
@@ -253,9 +251,14 @@ impl SecurityDesk for EdgeDesk {
         let desk = self.clone();
         Box::pin(async move {
             // A task of its own: a client that hangs up does not leave it half written down.
-            let task = tokio::spawn(desk.carry_out(id, decision, reason, by));
+            let task = tokio::spawn(desk.carry_out(about, decision, reason, by));
             task.await.map_err(broken)?
         })
+    }
+
+    fn decisions(&self) -> Answer<Vec<DecisionView>> {
+        let views = self.followed.views();
+        Box::pin(async move { Ok(views) })
     }
 
     fn trust(&self, page: TrustPage) -> Answer<Vec<TrustView>> {

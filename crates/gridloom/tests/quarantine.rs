@@ -246,6 +246,52 @@ fn decisions_about_held_packets_are_carried_out_and_proved() {
     assert_eq!(certificates["is_protected"], false);
     drop(alone);
 
+    // With the utility back the released reading is stored, and the log says so by itself.
+    let whole = site.serve(&arguments);
+    let late = until("the late outcome", HELD_WITHIN, || {
+        let all = good(&whole.ask(&["quarantine", "decisions", "--json"]));
+        let all: Value = serde_json::from_str(&all).unwrap();
+        let late = all.as_array().unwrap().iter();
+        let late = late.filter(|it| it["packet"] == held[3] && it["is_done"] == true);
+        late.cloned().next()
+    });
+    assert_eq!(late["detail"], "the utility has the reading");
+    assert_eq!(whole.held(), held[4..]);
+
+    // All that wait of an incident at once.
+    let incidents = good(&whole.ask(&["incident", "list", "--json"]));
+    let incidents: Value = serde_json::from_str(&incidents).unwrap();
+    let incident = incidents.as_array().unwrap().iter();
+    let incident = incident.filter(|it| it["held"].as_u64().unwrap() > 0);
+    let incident: Vec<_> = incident.map(|it| it["id"].as_u64().unwrap()).collect();
+    let of_incident = |verb: &str, id: u64| {
+        let (id, token) = (id.to_string(), site.at("data/operator.token"));
+        let all = [
+            "quarantine",
+            verb,
+            "--incident",
+            &id,
+            "--reason",
+            "all of it",
+        ];
+        whole.ask(&[&all[..], &["--json", "--token-file", text(&token)]].concat())
+    };
+    refused(&of_incident("reject", 9_999), "404");
+    let mut rejected = 0;
+    for id in &incident {
+        let answer: Value = serde_json::from_str(&good(&of_incident("reject", *id))).unwrap();
+        assert_eq!(
+            (&answer["is_done"], &answer["incident"]),
+            (&true.into(), &(*id).into())
+        );
+        assert_eq!(answer["packets"], answer["done"]);
+        rejected += answer["done"].as_u64().unwrap();
+    }
+    assert_eq!(usize::try_from(rejected).unwrap(), held.len() - 4);
+    assert!(whole.held().is_empty());
+    refused(&of_incident("release", incident[0]), "409");
+    drop(whole);
+
     // Each decision stands in the chain before it was done, and after.
     let decisions = site.decisions();
     let said: Vec<_> = decisions
@@ -258,11 +304,18 @@ fn decisions_about_held_packets_are_carried_out_and_proved() {
         ("rejected, because: invented, too", true),
         ("released, because: seems right", false),
     ];
-    let twice: Vec<_> = expected
-        .into_iter()
+    let twice = expected.into_iter();
+    let mut twice: Vec<_> = twice
         .flat_map(|(words, done)| [(words, false), (words, done)])
         .collect();
+    twice.push(("released, because: seems right", true));
+    for _ in &incident {
+        let words = "rejected, because: all of it";
+        twice.extend([(words, false), (words, true)]);
+    }
     assert_eq!(said, twice);
+    let all_of_it = decisions.last().unwrap();
+    assert!(all_of_it.before.contains(" held packets "), "{all_of_it:?}");
     assert!(decisions.iter().all(|record| record.actor == "operator"));
 }
 

@@ -65,11 +65,15 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// SIGTERM, as a service manager does it.
     fn stop(mut self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(sent.success());
+        self.signal("-TERM");
         let status = until("a clean stop", STOP_MAX, || self.child.try_wait().unwrap());
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         assert!(status.success() && !log.contains("panicked"), "{log}");
@@ -128,6 +132,56 @@ impl Site {
         Process::start(command, &self.at(&format!("{role}.log")), "ready")
     }
 
+    /// Starts a process of a role that there are two of: it has its own name, directory and
+    /// configuration, which is `lines` of the role's section.
+    fn named(&self, role: &str, name: &str, lines: &str, port: &str) -> Process {
+        let config = self.at(&format!("{name}.toml"));
+        std::fs::write(&config, format!("[{role}]\nname = \"{name}\"\n{lines}")).unwrap();
+        let mut command = gridloom();
+        command.args(["serve", "--role", role, "--period-minutes", "1"]);
+        command.args(["--config", text(&config), &format!("--{role}"), port]);
+        command.args(["--profiles", text(&self.at("profiles"))]);
+        command.args(["--master-key", text(&self.at("master.key"))]);
+        if role != "gateway" {
+            command.args(["--data", text(&self.at(name))]);
+        }
+        Process::start(command, &self.at(&format!("{name}.log")), "ready")
+    }
+
+    /// Registers three meters of a gateway, and copies them for these tiers.
+    fn register(&self, gateway: &str, tiers: &[(&str, &str)]) {
+        std::fs::create_dir(self.at("profiles")).unwrap();
+        let usual = include_str!("../../../profiles/gridloom.toml");
+        let minute = format!("capture_period_minutes = 1\n{usual}");
+        std::fs::write(self.at("profiles/minute.toml"), minute).unwrap();
+        let mut csv = "title,serial,name,transport,address,server,roles,template,groups,\
+                       service_point,fuse_a,guek,gak\n"
+            .to_owned();
+        for number in 1..=3 {
+            csv += &format!(
+                "474C4D000000000{number},S{number},Home {number},gateway,{gateway},{number},\
+                 1:hls5/0,minute,all,P{number},63,{EK},{AK}\n"
+            );
+        }
+        std::fs::write(self.at("meters.csv"), csv).unwrap();
+        let (profiles, master, headend) = (
+            self.at("profiles"),
+            self.at("master.key"),
+            self.at("headend"),
+        );
+        let csv = self.at("meters.csv");
+        let place = ["--data", text(&headend), "--profiles", text(&profiles)];
+        let import = ["import", text(&csv), "--master-key", text(&master)];
+        self.meters(&[&import[..], &place[..]].concat());
+        for (directory, tier) in tiers {
+            let to = self.at(directory);
+            let copy = ["copy", text(&to), "--data", text(&headend), "--for", tier];
+            assert!(self.meters(&copy).starts_with("3 meters copied"));
+            // Again, as after a change: the same numbers, the same keys.
+            self.meters(&copy);
+        }
+    }
+
     /// Founds an authority, enrols every tier, and names the directory in the configuration.
     fn secure(&mut self) {
         let directory = self.at("pki");
@@ -179,37 +233,7 @@ fn five_processes_lose_nothing_when_each_is_killed() {
             "cutoff_seconds = 1\nseal_after_minutes = 1\n".to_owned(),
         )]),
     };
-    std::fs::create_dir(site.at("profiles")).unwrap();
-    let usual = include_str!("../../../profiles/gridloom.toml");
-    let minute = format!("capture_period_minutes = 1\n{usual}");
-    std::fs::write(site.at("profiles/minute.toml"), minute).unwrap();
-    let mut csv = "title,serial,name,transport,address,server,roles,template,groups,service_point,\
-                   fuse_a,guek,gak\n"
-        .to_owned();
-    for number in 1..=3 {
-        csv += &format!(
-            "474C4D000000000{number},S{number},Home {number},gateway,gateway-1,{number},\
-             1:hls5/0,minute,all,P{number},63,{EK},{AK}\n"
-        );
-    }
-    std::fs::write(site.at("meters.csv"), csv).unwrap();
-    let (profiles, master, headend) = (
-        site.at("profiles"),
-        site.at("master.key"),
-        site.at("headend"),
-    );
-    let csv = site.at("meters.csv");
-    let place = ["--data", text(&headend), "--profiles", text(&profiles)];
-    let import = ["import", text(&csv), "--master-key", text(&master)];
-    site.meters(&[&import[..], &place[..]].concat());
-    for tier in ["edge", "utility"] {
-        let to = site.at(tier);
-        let copy = ["copy", text(&to), "--data", text(&headend), "--for", tier];
-        assert!(site.meters(&copy).starts_with("3 meters copied"));
-        // Again, as after a change: the same numbers, the same keys.
-        site.meters(&copy);
-    }
-
+    site.register("gateway-1", &[("edge", "edge"), ("utility", "utility")]);
     site.secure();
     let archive = site.tier("archive", &[("--archive", ANY)]);
     site.dial("utility", "archive", &archive.lines["archive"]);
@@ -323,4 +347,105 @@ fn five_processes_lose_nothing_when_each_is_killed() {
     // Neither program takes the other's directory.
     let demo = process::refusal(&["demo", "--days", "1", "--quiet", "--data", text(&data)]);
     assert!(demo.contains("made by gridloom serve"), "{demo}");
+}
+
+/// Two gateways, each with two edges: one of each is killed while readings flow, and the meters
+/// and the gateways take their other way.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long it took is told, and nothing depends on it"
+)]
+fn meters_and_gateways_take_another_way() {
+    const ANY: &str = "127.0.0.1:0";
+    let mut site = Site {
+        folder: tempfile::tempdir().unwrap(),
+        config: BTreeMap::new(),
+    };
+    site.register(
+        "gateway-a",
+        &[
+            ("edge-a", "edge"),
+            ("edge-b", "edge"),
+            ("utility", "utility"),
+        ],
+    );
+    site.dial("utility", "name", "Twice");
+    let utility = site.tier("utility", &[("--utility", ANY), ("--console", ANY)]);
+    let above = format!("utility = {:?}\n", utility.lines["utility"]);
+    let edge = |name: &str, port: &str| site.named("edge", name, &above, port);
+    let place = |edge: &Process| {
+        let (at, said) = edge.lines["edge"].split_once(" as ").unwrap();
+        let title = said.split(',').next().unwrap();
+        (at.to_owned(), title.to_owned())
+    };
+    let (edge_a, edge_b) = (edge("edge-a", ANY), edge("edge-b", ANY));
+    let ((at_a, title_a), (at_b, title_b)) = (place(&edge_a), place(&edge_b));
+    assert_ne!(title_a, title_b, "two edges never share nonces");
+    let gateway = |name: &str, port: &str, edges: [&str; 2]| {
+        let lines = format!("edges = {edges:?}\nrelease_after_seconds = 5\n");
+        site.named("gateway", name, &lines, port)
+    };
+    let gateway_a = gateway("gateway-a", ANY, [&at_a, &at_b]);
+    let gateway_b = gateway("gateway-b", ANY, [&at_b, &at_a]);
+    let at = |gateway: &Process| gateway.lines["gateway"].clone();
+    let both = format!("{},{}", at(&gateway_a), at(&gateway_b));
+
+    let mut field = gridloom();
+    field.args(["emulate", "meter", "--meters", "3", "--period", "1"]);
+    field.args(["--title", "474C4D0000000001", "--ek", EK, "--ak", AK]);
+    field.args(["--listen", ANY, "--push-to", &both]);
+    field.args(["--edge-title", &format!("{title_a},{title_b}")]);
+    field.args(["--data", text(&site.at("field"))]);
+    let field = Process::start(field, &site.at("field.log"), "read it");
+
+    // What was on its way is stored first: it has gone on when some more than that is there.
+    let goes_on = |what: &str| {
+        let (before, since) = (stored(&utility), std::time::Instant::now());
+        until(what, FLOW_MAX, || {
+            (stored(&utility) > before + 60).then_some(())
+        });
+        eprintln!("{what}: readings flow again after {:?}", since.elapsed());
+    };
+    goes_on("everybody is there");
+    let port = at(&gateway_a);
+    gateway_a.kill();
+    goes_on("their gateway was killed");
+    let gateway_a = gateway("gateway-a", &port, [&at_a, &at_b]);
+    edge_b.kill();
+    goes_on("the other gateway's edge was killed");
+    let edge_b = edge("edge-b", &at_b);
+    assert_eq!(place(&edge_b).1, title_b, "an edge keeps its title");
+    // Its sockets stand, and nothing answers: only heartbeats tell.
+    edge_a.signal("-STOP");
+    goes_on("the other edge stood still");
+    edge_a.signal("-CONT");
+    assert!(
+        stored(&utility) < 3 * DAY,
+        "they were killed while readings flowed"
+    );
+    until("every reading in the store", FLOW_MAX, || {
+        (stored(&utility) >= 3 * DAY).then_some(())
+    });
+
+    for process in [field, gateway_a, gateway_b, edge_a, edge_b, utility] {
+        process.stop();
+    }
+    let (data, field) = (site.at("utility"), site.at("field"));
+    let check = [
+        "check",
+        "--json",
+        "--data",
+        text(&data),
+        "--field",
+        text(&field),
+    ];
+    let accounts: Value = serde_json::from_str(&good(&run(&check))).unwrap();
+    let accounts = accounts.as_array().unwrap();
+    assert_eq!(accounts.len(), 3, "{accounts:?}");
+    for account in accounts {
+        for fault in ["gaps", "lost", "twice", "altered", "mispriced"] {
+            assert_eq!(account[fault].as_u64(), Some(0), "{fault}: {account}");
+        }
+    }
 }

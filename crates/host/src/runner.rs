@@ -166,9 +166,36 @@ impl<N: Node + Send + 'static> Runner<N> {
         options: DialOptions,
         seeking: Option<Seeking>,
     ) {
+        self.dial_as(Port::Up, node, target, options, seeking);
+    }
+
+    /// Keeps a node connected to its backup neighbour as well; it decides which it uses.
+    pub fn dial_backup(&mut self, node: NodeIndex, target: DialAddress, options: DialOptions) {
+        self.dial_backup_over(node, target, options, None);
+    }
+
+    /// As [`Self::dial_backup`], over TLS and by role where it seeks one.
+    pub fn dial_backup_over(
+        &mut self,
+        node: NodeIndex,
+        target: DialAddress,
+        options: DialOptions,
+        seeking: Option<Seeking>,
+    ) {
+        self.dial_as(Port::Backup, node, target, options, seeking);
+    }
+
+    fn dial_as(
+        &mut self,
+        port: Port,
+        node: NodeIndex,
+        target: DialAddress,
+        options: DialOptions,
+        seeking: Option<Seeking>,
+    ) {
         self.plan(
             node,
-            Port::Up,
+            port,
             options.framing,
             options.limits,
             Task::Dial {

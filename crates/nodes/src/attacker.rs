@@ -308,7 +308,7 @@ impl Node for AttackerNode {
     fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::LinkUp { link, port } => match port {
-                Port::Up => self.line_up(link, now),
+                Port::Up | Port::Backup => self.line_up(link, now),
                 Port::Down => self.victim_up(link),
                 Port::Dialled(dial) => match self.dialling.remove(&dial) {
                     Some(None) => self.line_up(link, now),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use gridloom_core::{Instant, MeterId, Now, Wake};
+use gridloom_core::{Instant, MeterId, Now, SystemTitle, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
     Edge, EdgeStatus, Effect, GatewayId, Incident, LinkQuality, PacketId, Path, Quarantine,
@@ -14,6 +14,7 @@ use gridloom_store::spool::{Gap, SpoolConfig, SpoolStatus};
 
 use gridloom_headend::EdgeKey;
 
+use crate::edge_gateways::{Gateways, Turn};
 use crate::edge_keeping::Keeping;
 use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
@@ -37,6 +38,10 @@ pub struct EdgeNode {
     edge: Edge,
     tunnel: TunnelCounters,
     gateways: BTreeSet<LinkId>,
+    /// Those that have told their names.
+    standing: Gateways,
+    /// Meters that came over from another edge, and the utility has not heard of.
+    reached: Vec<MeterId>,
     utility: Option<LinkId>,
     /// Accepted readings and alarms that wait for the utility, and what gateways are owed.
     keeping: Keeping,
@@ -70,6 +75,8 @@ impl EdgeNode {
             edge,
             tunnel: TunnelCounters::default(),
             gateways: BTreeSet::new(),
+            standing: Gateways::default(),
+            reached: Vec::new(),
             utility: None,
             keeping: Keeping::new(Spool::in_memory(Self::MEMORY)),
             has_held: false,
@@ -245,12 +252,40 @@ impl EdgeNode {
                 ..
             }) => {
                 self.edge.handle_gateway_up(link.0, &name, now.instant);
+                self.standing.greeted(link, name);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
             }
+            Ok(Message::Heartbeat { number, every_ms }) => {
+                self.standing.beat(link, every_ms, now.instant);
+                self.send(link, &Message::Alive { number });
+            }
+            Ok(Message::Duty { is_active }) => self.take_duty(link, is_active, now.instant),
+            Ok(Message::Lines(lines)) => self.take_lines(link, lines),
             Ok(_) | Err(_) => {
                 self.hang_up(link, "the gateway sent an envelope an edge does not take")
             }
+        }
+    }
+
+    /// A gateway that has two edges says whether this one has its meters.
+    fn take_duty(&mut self, link: LinkId, is_active: bool, now: Instant) {
+        let has_way = self.edge.has_meters_behind(link.0);
+        match self.standing.turn(link, is_active, has_way, now) {
+            Turn::None => {}
+            Turn::Taken(name) => self.edge.handle_gateway_up(link.0, &name, now),
+            Turn::Elsewhere => self.edge.handle_gateway_gone(link.0),
+        }
+    }
+
+    /// Lines came over from another edge, which knew whose they are. Until their meters speak
+    /// nothing proves it, so a way that did prove itself goes before; and what goes down is
+    /// ciphered for its meter anyhow.
+    fn take_lines(&mut self, link: LinkId, lines: Vec<(u64, SystemTitle)>) {
+        for (down, title) in lines {
+            let gateway = link.0;
+            let told = self.edge.handle_path_told(Path { gateway, down }, title);
+            self.reached.extend(told);
         }
     }
 
@@ -281,7 +316,10 @@ impl EdgeNode {
                 tracing::debug!(?screening, gateway = path.gateway, "packet not forwarded");
                 self.report_soon(now);
             }
-        } else if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
+            return;
+        }
+        self.edge.handle_foreign(path);
+        if let (Some(meter), Some(utility)) = (self.edge.meter_on(path), self.utility) {
             self.tunnel.carried += 1;
             let message = Message::FromMeter {
                 meter,
@@ -424,6 +462,9 @@ impl EdgeNode {
         let writes = keys.into_iter().flatten().map(Output::Disk);
         self.outbox.extend(writes);
         if let Some(link) = self.utility {
+            for some in std::mem::take(&mut self.reached).chunks(LIST_MAX) {
+                self.send(link, &Message::Reached(some.to_vec()));
+            }
             for frame in self.keeping.sendings(now.instant) {
                 self.outbox.push_back(Output::Send { link, frame });
             }
@@ -462,7 +503,7 @@ impl EdgeNode {
             }
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_) | Port::Push(_),
+                port: Port::Backup | Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. } => {}
@@ -473,6 +514,7 @@ impl EdgeNode {
             }
             Input::LinkDown { link } => {
                 if self.gateways.remove(&link) {
+                    self.standing.gone(link);
                     self.keeping.gateway_gone(link);
                     self.edge.handle_gateway_gone(link.0);
                 }
@@ -517,6 +559,13 @@ impl EdgeNode {
             Input::Timeout => {
                 self.keeping.handle_timeout(now.instant);
                 self.edge.handle_timeout(now);
+                for link in self.standing.drained(now.instant) {
+                    self.edge.handle_gateway_gone(link.0);
+                }
+                for link in self.standing.silent(now.instant) {
+                    let reason = "the gateway's heartbeats have stopped";
+                    self.outbox.push_back(Output::Close { link, reason });
+                }
                 if let Some(keys) = &mut self.changed_keys {
                     keys.handle_timeout(now);
                 }
@@ -559,7 +608,11 @@ impl Node for EdgeNode {
         let report = self.report_at.map(|at| (at, "report refusals"));
         let keys = self.changed_keys.as_ref().and_then(ChangedKeys::wake);
         let wake = Wake {
-            instant: report.into_iter().chain(keys).min(),
+            instant: report
+                .into_iter()
+                .chain(keys)
+                .chain(self.standing.wake())
+                .min(),
             utc: None,
         };
         self.edge

@@ -119,6 +119,29 @@ pub enum Message {
         /// What its host closed it for.
         closed: Option<ClosedLine>,
     },
+    /// Gateway to edge: is this link alive both ways? Answered by [`Self::Alive`].
+    Heartbeat {
+        /// Comes back in the answer.
+        number: u64,
+        /// When the next one comes, in milliseconds.
+        every_ms: u32,
+    },
+    /// Edge to gateway: the answer.
+    Alive {
+        /// Of the heartbeat.
+        number: u64,
+    },
+    /// Gateway to edge: whether this edge has the gateway's meters from now on. A gateway that
+    /// does not say so has one edge only, and always uses it.
+    Duty {
+        /// Or another edge has them.
+        is_active: bool,
+    },
+    /// Gateway to edge: lines that came over from another edge, with the titles that were heard
+    /// on them there.
+    Lines(Vec<(u64, SystemTitle)>),
+    /// Edge to utility: these meters are behind this edge now.
+    Reached(Vec<MeterId>),
     /// Edge to gateway: a frame for the meter at the end of `path`.
     Downlink {
         /// As it came in the uplink.
@@ -276,6 +299,17 @@ impl Message {
                 out.u64(*path);
                 out.closed(*closed);
             }
+            Self::Heartbeat { number, every_ms } => {
+                out.u64(*number);
+                out.u32(*every_ms);
+            }
+            Self::Alive { number } => out.u64(*number),
+            Self::Duty { is_active } => out.u8(u8::from(*is_active)),
+            Self::Lines(lines) => out.list(lines, |out, (path, title)| {
+                out.u64(*path);
+                out.0.extend(title.0);
+            }),
+            Self::Reached(meters) => out.list(meters, |out, meter| out.u32(meter.0)),
             Self::Downlink { path, frame } => {
                 out.u64(*path);
                 out.bytes(frame);
@@ -485,6 +519,25 @@ impl Message {
                 meter: MeterId(from.0.u32()?),
                 number: from.0.u64()?,
             },
+            40 => Self::Heartbeat {
+                number: from.0.u64()?,
+                every_ms: from.0.u32()?,
+            },
+            41 => Self::Alive {
+                number: from.0.u64()?,
+            },
+            42 => Self::Duty {
+                is_active: match from.0.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(EnvelopeError::Field { field: "duty" }),
+                },
+            },
+            43 => Self::Lines(from.list(|from| {
+                let (path, title) = (from.0.u64()?, from.0.array()?);
+                Ok((path, SystemTitle(title)))
+            })?),
+            44 => Self::Reached(from.list(|from| Ok(MeterId(from.0.u32()?)))?),
             PAIR => Self::Pair(from.pair()?),
             kind => return Err(EnvelopeError::Kind(kind)),
         };
@@ -519,6 +572,11 @@ impl Message {
             Self::KeysChanged { .. } => 20,
             Self::KeysTaken { .. } => 21,
             Self::LineGone { .. } => 22,
+            Self::Heartbeat { .. } => 40,
+            Self::Alive { .. } => 41,
+            Self::Duty { .. } => 42,
+            Self::Lines(_) => 43,
+            Self::Reached(_) => 44,
             Self::Pair(_) => PAIR,
         }
     }
@@ -918,6 +976,17 @@ mod tests {
                 path: 8,
                 closed: None,
             },
+            Message::Heartbeat {
+                number: 1 << 33,
+                every_ms: 500,
+            },
+            Message::Alive { number: 7 },
+            Message::Duty { is_active: true },
+            Message::Lines(vec![
+                (8, SystemTitle(*b"GLMABCDE")),
+                (9, SystemTitle([0; 8])),
+            ]),
+            Message::Reached(vec![MeterId(3), MeterId(4)]),
             Message::LineGone {
                 path: 8,
                 closed: Some(ClosedLine {

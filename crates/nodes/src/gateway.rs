@@ -4,11 +4,17 @@
 //! What meters push is kept in a spool until the edge has taken it: it has the readings durable, or
 //! has decided that there are none. What a meter answers to another client is not kept, because its
 //! client has given up waiting by the time it would arrive.
+//!
+//! A gateway with a backup edge keeps both links and uses one. What an edge has taken and not
+//! answered goes to the next one, before what no edge has taken: what comes twice is stored once.
+//! The next edge also hears whose lines these are, so that commands find their way before the
+//! meters speak.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use gridloom_core::{Instant, Now, Wake};
+use gridloom_core::{Instant, Now, SystemTitle, Wake};
 use gridloom_dlms::security::CipheredApdu;
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{ClosedLine, LinkQuality};
@@ -18,9 +24,10 @@ use gridloom_store::spool::{
 };
 
 use crate::envelope::carried::encode_uplink;
-use crate::envelope::{Message, Role, Uplink};
+use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::gap_book::GapBook;
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+use crate::paths::{PathAct, Paths, PathsConfig, PathsStatus, Rank};
 
 /// What a gateway has carried since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +47,8 @@ pub struct GatewayCounters {
     pub lines_closed: u64,
     /// Envelopes from the edge that could not be read.
     pub malformed: u64,
+    /// Frames that one edge had taken and another got as well, because nobody answered them.
+    pub sent_again: u64,
 }
 
 /// How long a meter takes to answer. A client of an association asks and waits for the answer, so
@@ -54,6 +63,13 @@ struct Talk {
     has_spoken: bool,
     /// What the host closed the line for.
     closed: Option<ClosedLine>,
+    /// What it pushed, and no edge has answered, with the numbers in the spool; only where there
+    /// is a backup edge.
+    unanswered: VecDeque<(u64, Uplink)>,
+    /// The title in its last push, which proves nothing.
+    claims: Option<SystemTitle>,
+    /// The title that it claimed when an edge answered it, which edges do only where they believe.
+    is_known_as: Option<SystemTitle>,
 }
 
 impl Talk {
@@ -80,6 +96,17 @@ impl Talk {
 pub struct GatewayNode {
     name: String,
     uplink: Option<LinkId>,
+    paths: Paths,
+    /// Whether it was told of a backup edge.
+    has_backup: bool,
+    /// Of all lines together.
+    unanswered: usize,
+    /// After so long without an edge its meters are sent to their alternate gateway.
+    releases_after: Option<Duration>,
+    /// When that is.
+    released_at: Option<Instant>,
+    /// It takes no meters, because it has no edge for them.
+    has_released: bool,
     meters: BTreeMap<LinkId, Talk>,
     spool: Spool,
     gaps: GapBook,
@@ -101,6 +128,13 @@ impl GatewayNode {
     const TOGETHER_MAX: usize = 256;
     const TOGETHER_BYTES_MAX: usize = 256 * 1024;
 
+    /// Pushes of one line that are kept until an edge answers: as many as a meter has under way.
+    /// Beyond it the oldest is forgotten; its meter pushes it again.
+    pub const UNANSWERED_PER_LINE_MAX: usize = 8;
+
+    /// Pushes of all lines together. Further ones are not kept; their meters push them again.
+    pub const UNANSWERED_MAX: usize = 16_384;
+
     /// A gateway called `name` that keeps what it has in memory, [`Self::MEMORY`] of it.
     pub fn new(name: String) -> Self {
         Self::with_spool(name, Spool::in_memory(Self::MEMORY))
@@ -108,15 +142,51 @@ impl GatewayNode {
 
     /// A gateway called `name` that keeps what meters push in `spool`.
     pub fn with_spool(name: String, spool: Spool) -> Self {
+        // Of one edge nothing is asked: its link stands or does not.
+        let alone = PathsConfig {
+            heartbeat_every: None,
+            ..PathsConfig::TIERS
+        };
         Self {
             name,
             uplink: None,
+            paths: Paths::new(alone),
+            has_backup: false,
+            unanswered: 0,
+            releases_after: None,
+            released_at: None,
+            has_released: false,
             meters: BTreeMap::new(),
             spool,
             gaps: GapBook::default(),
             counters: GatewayCounters::default(),
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Knows a backup edge too, on [`Port::Backup`].
+    ///
+    /// # Panics
+    ///
+    /// If the configuration does not pass [`PathsConfig::check`].
+    #[must_use]
+    pub fn with_backup(mut self, config: PathsConfig) -> Self {
+        self.paths = Paths::new(config);
+        self.has_backup = true;
+        self
+    }
+
+    /// Its meters have alternate gateways: after so long without any edge it closes their lines,
+    /// and closes every further one at once until an edge is there again. Without this it buffers.
+    #[must_use]
+    pub fn releasing_after(mut self, alone: Duration) -> Self {
+        self.releases_after = Some(alone);
+        self
+    }
+
+    /// Which of its ways up it uses.
+    pub fn paths(&self) -> PathsStatus {
+        self.paths.status()
     }
 
     /// What it has carried.
@@ -161,21 +231,128 @@ impl GatewayNode {
         }
     }
 
+    /// A push that is to go up is kept until an edge answers it.
+    fn keep(&mut self, number: u64, uplink: Uplink, claims: Option<SystemTitle>) {
+        let line = LinkId(uplink.path);
+        let Some(talk) = self.meters.get_mut(&line).filter(|_| self.has_backup) else {
+            return;
+        };
+        talk.claims = claims;
+        if talk.unanswered.len() >= Self::UNANSWERED_PER_LINE_MAX {
+            talk.unanswered.pop_front();
+            self.unanswered -= 1;
+        }
+        if self.unanswered < Self::UNANSWERED_MAX {
+            talk.unanswered.push_back((number, uplink));
+            self.unanswered += 1;
+        }
+    }
+
+    /// Another edge has the meters now, or none: it hears whose lines they are, and gets what the
+    /// one before has taken and did not answer. What none has taken follows from the spool.
+    fn move_to(&mut self, from: Option<LinkId>, to: Option<LinkId>) {
+        self.uplink = to;
+        self.spool.rewind();
+        if let Some(link) = from {
+            self.send(link, &Message::Duty { is_active: false });
+        }
+        let Some(link) = to.filter(|_| self.has_backup) else {
+            return;
+        };
+        self.send(link, &Message::Duty { is_active: true });
+        let lines = self.meters.iter();
+        let lines: Vec<(u64, SystemTitle)> = lines
+            .filter_map(|(line, talk)| Some((line.0, talk.is_known_as?)))
+            .collect();
+        for some in lines.chunks(LIST_MAX) {
+            self.send(link, &Message::Lines(some.to_vec()));
+        }
+        let unanswered = self.meters.values().flat_map(|talk| &talk.unanswered);
+        let again: Vec<Uplink> = unanswered
+            .filter(|(number, _)| !self.spool.holds(Lane::Readings, *number))
+            .map(|(_, uplink)| uplink.clone())
+            .collect();
+        self.counters.sent_again += again.len() as u64;
+        for uplink in again {
+            self.send(link, &Message::Uplink(uplink));
+        }
+    }
+
+    /// Notes since when there is no edge, and lets the meters go in time.
+    fn release(&mut self, now: Instant) {
+        let Some(after) = self.releases_after else {
+            return;
+        };
+        if self.uplink.is_some() {
+            self.released_at = None;
+            self.has_released = false;
+        } else if *self.released_at.get_or_insert(now + after) <= now && !self.has_released {
+            self.has_released = true;
+            let lines: Vec<LinkId> = self.meters.keys().copied().collect();
+            for link in lines {
+                self.close_line(link);
+            }
+        }
+    }
+
+    fn close_line(&mut self, link: LinkId) {
+        let reason = "no edge is reachable; the meter has another gateway";
+        self.outbox.push_back(Output::Close { link, reason });
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        self.outbox.push_back(Output::Send {
+            link,
+            frame: message.encode(),
+        });
+    }
+
+    /// A way up stands: both of them hear who this is, and one that it has the meters.
+    fn greet(&mut self, rank: Rank, link: LinkId, now: Instant) {
+        self.send(link, &Message::hello(Role::Gateway, &self.name));
+        if self.has_backup {
+            // Until it is told otherwise.
+            self.send(link, &Message::Duty { is_active: false });
+        }
+        self.paths.handle_up(rank, link, now);
+    }
+
+    fn follow_paths(&mut self) {
+        while let Some(act) = self.paths.poll_act() {
+            match act {
+                PathAct::Heartbeat { link, number } => {
+                    let every = self.paths.config().heartbeat_every.unwrap_or_default();
+                    let every_ms = u32::try_from(every.as_millis()).unwrap_or(u32::MAX);
+                    self.send(link, &Message::Heartbeat { number, every_ms });
+                }
+                PathAct::Close { link } => {
+                    let reason = "the edge does not answer heartbeats";
+                    self.outbox.push_back(Output::Close { link, reason });
+                }
+                PathAct::Moved { from, to } => {
+                    tracing::info!(gateway = %self.name, paths = ?self.paths.status(), "way up");
+                    self.move_to(from, to);
+                }
+            }
+        }
+    }
+
     fn carry_up(&mut self, uplink: Uplink) {
         let push = wrapper::Frame::decode(&uplink.frame)
             .ok()
             .filter(|frame| frame.destination == WPort::PRE_ESTABLISHED_CLIENT);
         if let Some(push) = push {
-            let claimed = CipheredApdu::decode(push.apdu).map(|apdu| Whose::Title(apdu.title));
+            let claims = CipheredApdu::decode(push.apdu).map(|apdu| apdu.title).ok();
             let about = About {
-                whose: claimed.unwrap_or(Whose::Unknown),
+                whose: claims.map_or(Whose::Unknown, Whose::Title),
                 time: uplink.received,
             };
             let taken = self
                 .spool
                 .append(Lane::Readings, about, &encode_uplink(&uplink));
-            if let Err(error) = taken {
-                tracing::warn!(%error, "a push is given up");
+            match taken {
+                Ok(number) => self.keep(number, uplink, claims),
+                Err(error) => tracing::warn!(%error, "a push is given up"),
             }
         } else if let Some(link) = self.uplink {
             self.counters.carried_up += 1;
@@ -254,12 +431,17 @@ impl GatewayNode {
                 let link = LinkId(path);
                 if let Some(talk) = self.meters.get_mut(&link) {
                     talk.asked(&frame, now);
+                    if self.has_backup && is_of_edge(&frame) {
+                        talk.is_known_as = talk.claims.or(talk.is_known_as);
+                        self.unanswered -= usize::from(talk.unanswered.pop_front().is_some());
+                    }
                     self.counters.carried_down += 1;
                     self.outbox.push_back(Output::Send { link, frame });
                 } else {
                     self.counters.undeliverable += 1;
                 }
             }
+            Ok(Message::Alive { .. }) => self.paths.handle_alive(edge, now),
             Ok(Message::Hello { .. }) => {}
             Ok(_) | Err(_) => {
                 self.counters.malformed += 1;
@@ -270,6 +452,11 @@ impl GatewayNode {
             }
         }
     }
+}
+
+/// Whether a frame for a meter is the edge's own, and no client's that it carries.
+fn is_of_edge(frame: &[u8]) -> bool {
+    wrapper::Frame::decode(frame).is_ok_and(|frame| frame.source == WPort::PRE_ESTABLISHED_CLIENT)
 }
 
 impl Node for GatewayNode {
@@ -284,18 +471,18 @@ impl Node for GatewayNode {
                 port: Port::Down,
             } => {
                 self.meters.insert(link, Talk::default());
+                if self.has_released {
+                    self.close_line(link);
+                }
             }
             Input::LinkUp {
                 link,
                 port: Port::Up,
-            } => {
-                self.uplink = Some(link);
-                self.outbox.push_back(Output::Send {
-                    link,
-                    frame: Message::hello(Role::Gateway, &self.name).encode(),
-                });
-                self.spool.rewind();
-            }
+            } => self.greet(Rank::Primary, link, now.instant),
+            Input::LinkUp {
+                link,
+                port: Port::Backup,
+            } => self.greet(Rank::Backup, link, now.instant),
             // It dials nobody by itself.
             Input::LinkUp {
                 port: Port::Dialled(_) | Port::Push(_),
@@ -309,17 +496,20 @@ impl Node for GatewayNode {
             }
             Input::LinkDown { link } => {
                 if let Some(talk) = self.meters.remove(&link) {
+                    self.unanswered -= talk.unanswered.len();
                     self.tell_gone(link, &talk);
                 }
-                if self.uplink == Some(link) {
-                    self.uplink = None;
-                    self.spool.rewind();
-                }
+                self.paths.handle_down(link, now.instant);
             }
-            Input::Frame { link, frame } if self.uplink == Some(link) => {
+            // An edge that had the meters until now may still answer them.
+            Input::Frame { link, frame } if self.paths.knows(link) => {
                 self.carry_down(link, &frame, now.instant);
             }
             Input::Frame { link, frame } => {
+                if !self.meters.contains_key(&link) {
+                    // From an edge whose link was given up.
+                    return;
+                }
                 let known = self.note_answer(link, &frame, now.instant);
                 self.carry_up(Uplink {
                     path: link.0,
@@ -341,8 +531,13 @@ impl Node for GatewayNode {
                 | DiskReply::Operations { .. }
                 | DiskReply::Pair(_),
             ) => {}
-            Input::Timeout => self.spool.handle_timeout(now.instant),
+            Input::Timeout => {
+                self.paths.handle_timeout(now.instant);
+                self.spool.handle_timeout(now.instant);
+            }
         }
+        self.follow_paths();
+        self.release(now.instant);
         self.pump(now);
     }
 
@@ -351,7 +546,15 @@ impl Node for GatewayNode {
     }
 
     fn wake(&self) -> Wake {
-        self.spool.wake()
+        let release = self.released_at.filter(|_| !self.has_released);
+        let release = Wake {
+            instant: release.map(|at| (at, "let the meters go")),
+            utc: None,
+        };
+        self.spool
+            .wake()
+            .earliest(self.paths.wake())
+            .earliest(release)
     }
 }
 
@@ -587,5 +790,165 @@ mod tests {
             [Output::Close { link: EDGE, .. }]
         ));
         assert_eq!(node.counters().malformed, 1);
+    }
+
+    const BACKUP: LinkId = LinkId(10);
+
+    fn sealed(byte: u8) -> Vec<u8> {
+        let mut apdu = Vec::new();
+        let title = SystemTitle(*b"GLMmetr1");
+        let keys = gridloom_dlms::security::Keys::new([1; 16], [2; 16]);
+        let context = gridloom_dlms::security::CipherContext::new(&keys);
+        context.protect(
+            context.full_protection(title, byte.into()),
+            &[byte],
+            &mut apdu,
+        );
+        wrapper::Frame {
+            source: WPort::MANAGEMENT,
+            destination: WPort::PRE_ESTABLISHED_CLIENT,
+            apdu: &apdu,
+        }
+        .to_bytes()
+    }
+
+    /// What is said on a link, without heartbeats.
+    fn said(outputs: &[Output], on: LinkId) -> Vec<Message> {
+        let mut said = Vec::new();
+        for output in outputs {
+            if let Output::Send { link, frame } = output
+                && *link == on
+                && let Ok(message) = Message::decode(frame)
+                && !matches!(message, Message::Heartbeat { .. })
+            {
+                said.push(message);
+            }
+        }
+        said
+    }
+
+    fn frames(messages: &[Message]) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        for message in messages {
+            if let Message::Uplink(uplink) = message {
+                frames.push(uplink.frame.clone());
+            } else if let Message::Spooled { uplinks, .. } = message {
+                frames.extend(uplinks.iter().map(|uplink| uplink.frame.clone()));
+            }
+        }
+        frames
+    }
+
+    fn answer(edge: LinkId) -> Input {
+        let frame = wrapper::Frame {
+            source: WPort::PRE_ESTABLISHED_CLIENT,
+            destination: WPort::MANAGEMENT,
+            apdu: &[1],
+        }
+        .to_bytes();
+        let path = METER.0;
+        Input::Frame {
+            link: edge,
+            frame: Message::Downlink { path, frame }.encode(),
+        }
+    }
+
+    #[test]
+    fn the_next_edge_hears_whose_lines_it_has_and_gets_what_nobody_answered() {
+        let duty = |is_active| Message::Duty { is_active };
+        let mut node = GatewayNode::new("gw-1".into()).with_backup(PathsConfig::TIERS);
+        let hello = Message::hello(Role::Gateway, "gw-1");
+        let sent = give(&mut node, up(EDGE, Port::Up));
+        assert_eq!(said(&sent, EDGE), [hello.clone(), duty(false), duty(true)]);
+        let sent = give(&mut node, up(BACKUP, Port::Backup));
+        assert_eq!(said(&sent, BACKUP), [hello, duty(false)]);
+        give(&mut node, up(METER, Port::Down));
+        for byte in 1..=3 {
+            let frame = sealed(byte);
+            let sent = give(&mut node, Input::Frame { link: METER, frame });
+            assert_eq!(frames(&said(&sent, EDGE)), [sealed(byte)]);
+            assert_eq!(said(&sent, BACKUP), []);
+        }
+        // The first is answered, so the edge believes its title.
+        assert_eq!(give(&mut node, answer(EDGE)).len(), 1);
+        // It has taken two, and answers no more.
+        give(&mut node, taken(1, 2));
+        let sent = said(&give(&mut node, Input::LinkDown { link: EDGE }), BACKUP);
+        let lines = Message::Lines(vec![(METER.0, SystemTitle(*b"GLMmetr1"))]);
+        assert_eq!(sent[..2], [duty(true), lines]);
+        assert_eq!(frames(&sent), [sealed(2), sealed(3)]);
+        assert_eq!(node.counters().sent_again, 1, "the other is in the spool");
+        let all = Message::Taken { first: 3, count: 1 }.encode();
+        give(
+            &mut node,
+            Input::Frame {
+                link: BACKUP,
+                frame: all,
+            },
+        );
+        // And once more the same way back.
+        give(&mut node, answer(BACKUP));
+        let later = Now {
+            instant: Instant::ZERO + Duration::from_secs(70),
+            ..NOW
+        };
+        give(&mut node, up(EDGE, Port::Up));
+        let alive = Message::Alive { number: 1 }.encode();
+        for link in [EDGE, BACKUP] {
+            let frame = alive.clone();
+            node.handle(Input::Frame { link, frame }, later);
+            drain(&mut node);
+        }
+        node.handle(Input::Timeout, later);
+        let sent = drain(&mut node);
+        assert_eq!(said(&sent, BACKUP), [duty(false)]);
+        assert_eq!(said(&sent, EDGE)[0], duty(true));
+        assert_eq!(frames(&said(&sent, EDGE)), [sealed(3)]);
+        // The edge before may still answer.
+        assert_eq!(give(&mut node, answer(BACKUP)).len(), 1);
+    }
+
+    #[test]
+    fn a_title_that_no_edge_answered_is_told_to_nobody() {
+        let mut node = GatewayNode::new("gw-1".into()).with_backup(PathsConfig::TIERS);
+        give(&mut node, up(EDGE, Port::Up));
+        give(&mut node, up(BACKUP, Port::Backup));
+        give(&mut node, up(METER, Port::Down));
+        give(
+            &mut node,
+            Input::Frame {
+                link: METER,
+                frame: sealed(1),
+            },
+        );
+        let sent = said(&give(&mut node, Input::LinkDown { link: EDGE }), BACKUP);
+        assert!(
+            !sent.iter().any(|it| matches!(it, Message::Lines(_))),
+            "{sent:?}"
+        );
+    }
+
+    #[test]
+    fn a_gateway_without_an_edge_lets_its_meters_go_and_takes_none() {
+        let after = Duration::from_secs(1);
+        let mut node = GatewayNode::new("gw-1".into())
+            .with_backup(PathsConfig::TIERS)
+            .releasing_after(after);
+        give(&mut node, up(EDGE, Port::Up));
+        give(&mut node, up(METER, Port::Down));
+        assert_eq!(give(&mut node, Input::LinkDown { link: EDGE }), []);
+        let (at, _) = node.wake().instant.unwrap();
+        assert_eq!(at, Instant::ZERO + after);
+        let now = Now { instant: at, ..NOW };
+        node.handle(Input::Timeout, now);
+        let closed = |link, outputs: &[Output]| matches!(outputs, [Output::Close { link: it, .. }] if *it == link);
+        assert!(closed(METER, &drain(&mut node)));
+        assert_eq!(node.wake(), Wake::default());
+        assert!(closed(
+            LinkId(8),
+            &give(&mut node, up(LinkId(8), Port::Down))
+        ));
+        give(&mut node, up(BACKUP, Port::Backup));
+        assert_eq!(give(&mut node, up(LinkId(11), Port::Down)), []);
     }
 }

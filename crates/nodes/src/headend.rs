@@ -496,10 +496,10 @@ impl Node for HeadEndNode {
                 link,
                 port: Port::Dialled(dial),
             } => self.ways.handle_dialled_up(dial, link, now.instant),
-            // Nobody is below it.
+            // Nobody is below it, and it has one utility.
             Input::LinkUp {
                 link,
-                port: Port::Down,
+                port: Port::Down | Port::Backup,
             } => self.outbox.push_back(Output::Close {
                 link,
                 reason: "a head-end serves nobody",

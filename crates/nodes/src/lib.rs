@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod attacker;
 pub mod edge;
+mod edge_gateways;
 mod edge_keeping;
 mod edge_keys;
 pub mod envelope;
@@ -17,6 +18,7 @@ pub mod headend;
 pub mod meter;
 pub mod node;
 pub mod pair;
+pub mod paths;
 pub mod utility;
 
 pub use archive::ArchiveNode;
@@ -34,6 +36,8 @@ pub use node::{
     Port, Pusher, Query, Wire,
 };
 pub use pair::{Fence, MemberNode, PairConfig, PairStatus};
+pub use paths::{PathAct, Paths, PathsConfig, PathsError, PathsStatus, Rank};
 pub use utility::{
-    EdgeTrust, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode, UtilityStatus,
+    EdgeTrust, Purpose, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode,
+    UtilityStatus,
 };

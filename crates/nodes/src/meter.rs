@@ -1,6 +1,9 @@
 //! The meter node: one emulated meter on its link to the edge, and on the links of clients that
 //! read and manage it.
 //!
+//! A meter with an alternate gateway keeps its lines to both and uses one. The one that it leaves it
+//! closes: its host dials again, and the gateway and the edge hear that the line is gone.
+//!
 //! The wrapper's source port says who speaks: the pre-established client is the edge, every
 //! other one a client with an association of its own, over whichever link it comes.
 
@@ -14,17 +17,29 @@ use gridloom_field::status::MeterStatus;
 use gridloom_field::{Client, Pushes, Surroundings};
 
 use crate::node::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
+use crate::paths::{PathAct, Paths, PathsConfig, PathsStatus, Rank};
 
 /// Whom a push to a set destination addresses there.
 const PUSH_CLIENT: u16 = Client::Management.sap();
 
+/// What becomes of a meter's links.
+#[derive(Debug, Clone, Copy)]
+enum News {
+    /// The link to the edge is gone.
+    LinkDown,
+    /// Another one is there.
+    LinkUp,
+    /// And with a link the connection of the clients behind it.
+    ClientGone(ConnectionId),
+}
+
 /// A meter node.
 pub struct MeterNode {
     meter: Meter,
+    paths: Paths,
     link: Option<LinkId>,
-    /// The link to the edge went down: it still ends the connection of the clients behind it,
-    /// once the outputs of the first are taken.
-    gone: Option<(ConnectionId, Now)>,
+    /// What the meter is to hear yet, each once the outputs of the one before are taken.
+    news: VecDeque<(News, Now)>,
     /// Pushes on their way to a set destination, by the attempt to connect for each.
     pushes: BTreeMap<DialId, (Pushes, Vec<u8>)>,
     dials: u64,
@@ -36,12 +51,34 @@ impl MeterNode {
     pub fn new(meter: Meter) -> Self {
         Self {
             meter,
+            paths: Paths::new(PathsConfig::METER),
             link: None,
-            gone: None,
+            news: VecDeque::new(),
             pushes: BTreeMap::new(),
             dials: 0,
             outbox: VecDeque::new(),
         }
+    }
+
+    /// Is patient with its gateways like this; the alternate one is on [`Port::Backup`].
+    ///
+    /// # Panics
+    ///
+    /// If the configuration does not pass [`PathsConfig::check`], or has heartbeats: a meter
+    /// speaks no language that a gateway would answer.
+    #[must_use]
+    pub fn with_paths(mut self, config: PathsConfig) -> Self {
+        assert!(
+            config.heartbeat_every.is_none(),
+            "meters have no heartbeats"
+        );
+        self.paths = Paths::new(config);
+        self
+    }
+
+    /// Which of its gateways it uses.
+    pub fn paths(&self) -> PathsStatus {
+        self.paths.status()
     }
 
     /// The meter.
@@ -76,10 +113,11 @@ impl Node for MeterNode {
             Input::LinkUp {
                 link,
                 port: Port::Up,
-            } => {
-                self.link = Some(link);
-                self.meter.handle_link_up(now);
-            }
+            } => self.paths.handle_up(Rank::Primary, link, now.instant),
+            Input::LinkUp {
+                link,
+                port: Port::Backup,
+            } => self.paths.handle_up(Rank::Backup, link, now.instant),
             Input::LinkUp {
                 link,
                 port: Port::Dialled(dial),
@@ -106,21 +144,17 @@ impl Node for MeterNode {
             }
             | Input::LinkFault { .. } => {}
             Input::LinkDown { link } => {
-                let connection = ConnectionId(link.0);
-                if self.link == Some(link) {
-                    self.link = None;
-                    self.gone = Some((connection, now));
-                    self.meter.handle_link_down(now);
-                } else {
-                    self.meter.handle_client_disconnected(connection, now);
-                }
+                self.paths.handle_down(link, now.instant);
+                self.follow_paths(now);
+                let gone = News::ClientGone(ConnectionId(link.0));
+                self.news.push_back((gone, now));
             }
             Input::Frame { link, frame } => match wrapper::Frame::decode(&frame) {
                 Ok(wrapper::Frame {
                     source: WPort::PRE_ESTABLISHED_CLIENT,
                     destination: WPort::MANAGEMENT,
                     apdu,
-                }) if self.link == Some(link) => self.meter.handle_frame(apdu, now),
+                }) if self.paths.knows(link) => self.meter.handle_frame(apdu, now),
                 Ok(wrapper::Frame {
                     source: client,
                     destination: WPort::MANAGEMENT,
@@ -144,8 +178,12 @@ impl Node for MeterNode {
                 | DiskReply::Operations { .. }
                 | DiskReply::Pair(_),
             ) => {}
-            Input::Timeout => self.meter.handle_timeout(now),
+            Input::Timeout => {
+                self.paths.handle_timeout(now.instant);
+                self.meter.handle_timeout(now);
+            }
         }
+        self.follow_paths(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -154,8 +192,14 @@ impl Node for MeterNode {
         }
         loop {
             let Some(output) = self.meter.poll_output() else {
-                let (connection, now) = self.gone.take()?;
-                self.meter.handle_client_disconnected(connection, now);
+                let (news, now) = self.news.pop_front()?;
+                match news {
+                    News::LinkDown => self.meter.handle_link_down(now),
+                    News::LinkUp => self.meter.handle_link_up(now),
+                    News::ClientGone(connection) => {
+                        self.meter.handle_client_disconnected(connection, now);
+                    }
+                }
                 continue;
             };
             match output {
@@ -234,11 +278,33 @@ impl Node for MeterNode {
     }
 
     fn wake(&self) -> Wake {
-        self.meter.wake()
+        self.meter.wake().earliest(self.paths.wake())
     }
 }
 
 impl MeterNode {
+    fn follow_paths(&mut self, now: Now) {
+        while let Some(act) = self.paths.poll_act() {
+            match act {
+                PathAct::Moved { from, to } => {
+                    if self.link.take().is_some() {
+                        self.news.push_back((News::LinkDown, now));
+                    }
+                    if let Some(link) = from {
+                        let reason = "the meter's own gateway is well again";
+                        self.outbox.push_back(Output::Close { link, reason });
+                    }
+                    self.link = to;
+                    if to.is_some() {
+                        self.news.push_back((News::LinkUp, now));
+                    }
+                }
+                // It has no heartbeats, and so nothing that is silent.
+                PathAct::Heartbeat { .. } | PathAct::Close { .. } => {}
+            }
+        }
+    }
+
     fn log(&self, event: &Event) {
         let meter = self.meter.config().id;
         match event {

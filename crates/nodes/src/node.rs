@@ -18,6 +18,8 @@ pub enum Port {
     Down,
     /// Towards the cloud; the node dials, and the host dials again when the link goes down.
     Up,
+    /// Towards the cloud by the second way, as [`Self::Up`]: the node decides which it uses.
+    Backup,
     /// To whom the node itself wanted to be connected, once.
     Dialled(DialId),
     /// Whoever connects, or sends datagrams, to push readings and events.

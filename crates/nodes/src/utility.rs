@@ -60,6 +60,17 @@ pub struct UtilityConfig {
     pub stations: Fleet,
 }
 
+/// What a meter measures for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// A customer: its energy enters the total, and it is billed.
+    #[default]
+    Customer,
+    /// A balance: it measures again what customers' meters measure, so its energy enters no total
+    /// and nobody pays for it.
+    Balance,
+}
+
 /// A meter as the utility serves it.
 #[derive(Debug, Clone)]
 pub struct ServedMeter {
@@ -73,6 +84,8 @@ pub struct ServedMeter {
     pub limits: MeterLimits,
     /// When it is in service.
     pub span: ServiceSpan,
+    /// What it measures for.
+    pub purpose: Purpose,
 }
 
 /// The newest that a meter said.
@@ -190,10 +203,12 @@ impl UtilityNode {
             config,
         };
         for meter in meters {
-            node.settlement
-                .enrol(meter.meter, meter.span)
-                .expect("a registry stays below the settlement's bound");
-            node.cycle.enrol(meter.meter, meter.span);
+            if meter.purpose == Purpose::Customer {
+                node.settlement
+                    .enrol(meter.meter, meter.span)
+                    .expect("a registry stays below the settlement's bound");
+                node.cycle.enrol(meter.meter, meter.span);
+            }
             node.presence.register(meter.meter);
             node.meters.insert(meter.meter, meter);
         }
@@ -222,10 +237,12 @@ impl UtilityNode {
             Some(held) => meter.span = held.span.ending(meter.span.until()).unwrap_or(held.span),
             None => self.presence.register(meter.meter),
         }
-        self.settlement
-            .enrol(meter.meter, meter.span)
-            .expect("a registry stays below the settlement's bound");
-        self.cycle.enrol(meter.meter, meter.span);
+        if meter.purpose == Purpose::Customer {
+            self.settlement
+                .enrol(meter.meter, meter.span)
+                .expect("a registry stays below the settlement's bound");
+            self.cycle.enrol(meter.meter, meter.span);
+        }
         self.meters.insert(meter.meter, meter);
         self.settle();
         self.flush(now);
@@ -363,6 +380,13 @@ impl UtilityNode {
                     self.send(head_end, &answer);
                 }
             }
+            Ok(Message::Reached(meters)) if self.edges.contains(&link) => {
+                for meter in meters {
+                    if self.meters.contains_key(&meter) {
+                        self.edge_of.insert(meter, link);
+                    }
+                }
+            }
             // A meter roams between edges, and each may have to verify it.
             Ok(news @ Message::KeysChanged { .. }) if self.head_end == Some(link) => {
                 for edge in self.edges.clone() {
@@ -391,10 +415,17 @@ impl UtilityNode {
         }
     }
 
-    /// A reading came by this edge, so its meter is there; how far it is trusted is kept by meter.
+    /// A reading came by this edge, so its meter is there, unless a newer one came by another; how
+    /// far it is trusted is kept by meter.
     fn note_trust(&mut self, link: LinkId, screened: &ScreenedReading) {
-        let meter = screened.accepted.reading.meter;
-        self.edge_of.insert(meter, link);
+        let reading = &screened.accepted.reading;
+        let meter = reading.meter;
+        let newest = self.newest.get(&meter);
+        if newest.is_none_or(|newest| newest.end <= reading.end) {
+            self.edge_of.insert(meter, link);
+        } else {
+            self.edge_of.entry(meter).or_insert(link);
+        }
         if self.meters.contains_key(&meter) {
             let trust = ReadingTrust {
                 scores: screened.scores,
@@ -409,8 +440,9 @@ impl UtilityNode {
     /// Alarms go to the head-end, which alone makes them durable. Without one they stay with the
     /// edge, which sends them again.
     fn pass_alarms(&mut self, link: LinkId, alarms: Vec<MeterAlarm>) {
+        // An edge repeats an alarm for as long as nobody has it, wherever its meter is by then.
         for alarm in &alarms {
-            self.edge_of.insert(alarm.key.meter, link);
+            self.edge_of.entry(alarm.key.meter).or_insert(link);
         }
         match self.head_end {
             Some(head_end) => self.send(head_end, &Message::Alarms(alarms)),
@@ -423,7 +455,7 @@ impl UtilityNode {
     fn pass_gaps(&mut self, link: LinkId, gaps: Vec<Gap>) {
         for gap in &gaps {
             if let Whose::Meter(meter) = gap.whose {
-                self.edge_of.insert(meter, link);
+                self.edge_of.entry(meter).or_insert(link);
             }
         }
         if let Some(head_end) = self.head_end {
@@ -431,15 +463,10 @@ impl UtilityNode {
         }
     }
 
+    /// To every edge: the meter may have come over from the one that has the alarm.
     fn pass_stored_alarms(&mut self, keys: &[AlarmKey]) {
-        let mut by_edge: BTreeMap<LinkId, Vec<AlarmKey>> = BTreeMap::new();
-        for key in keys {
-            if let Some(edge) = self.edge_of.get(&key.meter) {
-                by_edge.entry(*edge).or_default().push(*key);
-            }
-        }
-        for (edge, keys) in by_edge {
-            self.send(edge, &Message::AlarmsStored(keys));
+        for edge in self.edges.clone() {
+            self.send(edge, &Message::AlarmsStored(keys.to_vec()));
         }
     }
 
@@ -549,7 +576,10 @@ impl UtilityNode {
 
     /// A validated reading enters price and account.
     fn note_valid(&mut self, valid: &ValidatedInterval, now: Now) {
-        self.settlement.handle_reading(valid, now);
+        let served = self.meters.get(&valid.meter());
+        if served.is_none_or(|served| served.purpose == Purpose::Customer) {
+            self.settlement.handle_reading(valid, now);
+        }
         self.cycle.note(valid, self.book.price_of(valid.end()));
         // One reading may complete its interval, and the next one another.
         self.note_decided();
@@ -784,7 +814,7 @@ impl Node for UtilityNode {
             } => {}
             // It dials nobody by itself.
             Input::LinkUp {
-                port: Port::Dialled(_) | Port::Push(_),
+                port: Port::Backup | Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. }

@@ -51,6 +51,7 @@ fn served(meter: MeterId, span: ServiceSpan) -> ServedMeter {
         name: meter.to_string(),
         limits: MeterLimits::new(63, Phases::One, nominal, PowerTriangle::NotCaptured).unwrap(),
         span,
+        purpose: gridloom_nodes::Purpose::Customer,
     }
 }
 

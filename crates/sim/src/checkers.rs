@@ -13,6 +13,7 @@ use gridloom_core::{
 use gridloom_edge::{Edge, EdgeMemory, HeldState};
 use gridloom_field::{DayPrices, Meter, profile};
 use gridloom_headend::audit::{Action, AuditRecord, Target};
+use gridloom_nodes::Purpose;
 use gridloom_store::audit_log::{AUDIT_READ_MAX, Verifier};
 use gridloom_store::{OperationsStore, PricePoint};
 use serde::Serialize;
@@ -349,7 +350,9 @@ impl Checker {
             check_profile(house, meter, world.town().plan().start, world.now().utc)?;
             check_readings(meter, &stored)?;
             check_energy(house, meter, world.town().plan().start)?;
-            check_charges(world, meter, &stored)?;
+            if house.purpose() == Purpose::Customer {
+                check_charges(world, meter, &stored)?;
+            }
         }
         let view = view(world)?;
         let (first, last) = days(world);
@@ -446,24 +449,30 @@ enum Holding {
     Given,
 }
 
-/// What the quarantine holds, as its disk has it.
+/// What the quarantines hold, as their disks have it.
 fn held(world: &World) -> Result<BTreeMap<(MeterId, UtcTime), Holding>, Violation> {
-    let disk = world.disk(Role::Edge).expect("every world has an edge");
-    let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
-    let memory = EdgeMemory::read(cell).map_err(|error| Violation::Down(error.to_string()))?;
     let town = world.town();
-    let edge = Edge::new(town.edge(), town.registry(), &memory);
-    let packets = edge.quarantine().packets();
-    Ok(packets
-        .map(|packet| {
+    let mut held = BTreeMap::new();
+    for (role, config) in [
+        (Role::Edge, town.edge()),
+        (Role::BackupEdge, town.backup_edge()),
+    ] {
+        let Some(disk) = world.disk(role) else {
+            continue;
+        };
+        let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
+        let memory = EdgeMemory::read(cell).map_err(|error| Violation::Down(error.to_string()))?;
+        let edge = Edge::new(config, town.registry(), &memory);
+        for packet in edge.quarantine().packets() {
             let reading = &packet.said.reading;
             let holding = match packet.state {
                 HeldState::Open | HeldState::Released { .. } => Holding::Held,
                 HeldState::Rejected { .. } => Holding::Given,
             };
-            ((reading.meter, reading.end), holding)
-        })
-        .collect())
+            held.entry((reading.meter, reading.end)).or_insert(holding);
+        }
+    }
+    Ok(held)
 }
 
 /// Bounds, and what may leave an edge, as the cables show it.
@@ -549,7 +558,9 @@ pub(crate) fn check_profile(
     let ends = std::iter::successors(Some(period.next_end(start)), |at| {
         Some(period.next_end(*at))
     });
-    let mut ends = ends.take_while(|end| *end <= now);
+    let mut ends = ends
+        .take_while(|end| *end <= now)
+        .filter(|end| house.had_supply(*end - period.duration(), *end));
     match ends.find(|end| meter.profile().get(*end).is_none()) {
         Some(end) if house.household().is_some() => Err(Violation::NotCaptured {
             meter: house.meter(),

@@ -81,6 +81,7 @@ impl FaultPlan {
                 Role::Meter(_) => self.field,
                 Role::Gateway(_)
                 | Role::Edge
+                | Role::BackupEdge
                 | Role::Utility
                 | Role::Archive
                 | Role::HeadEnd

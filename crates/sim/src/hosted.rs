@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::head_end::{self, HeadEndPlan};
 pub use crate::role::Role;
 use crate::town::Town;
+use crate::world::Alternates;
 
 /// A running node.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub(crate) struct Blueprint {
     pub(crate) spool: SpoolConfig,
     pub(crate) head_end: Option<HeadEndPlan>,
     pub(crate) attack: AttackPlan,
+    pub(crate) alternates: Option<Alternates>,
 }
 
 impl Role {
@@ -58,6 +60,7 @@ impl Role {
             Self::Meter(house) => format!("meter-{}", house + 1),
             Self::Gateway(number) => format!("gateway-{number}"),
             Self::Edge => "edge".to_owned(),
+            Self::BackupEdge => "edge-2".to_owned(),
             Self::Utility => "utility".to_owned(),
             Self::Archive => "archive".to_owned(),
             Self::HeadEnd => "head-end".to_owned(),
@@ -75,6 +78,7 @@ impl Role {
         };
         match name {
             "edge" => Some(Self::Edge),
+            "edge-2" => Some(Self::BackupEdge),
             "utility" => Some(Self::Utility),
             "archive" => Some(Self::Archive),
             "head-end" => Some(Self::HeadEnd),
@@ -97,10 +101,16 @@ impl Blueprint {
                 if self.head_end.is_some() {
                     config.access.master = Some(head_end::meter_master(&self.town, house));
                 }
+                if self.alternates.is_some() {
+                    config.backup_edge_title = Some(self.town.backup_edge().title);
+                }
                 let load = self.attack.load_of(&self.town, index);
                 let meter = Meter::start(config, load, disk.cells(), Boot::Reset, now)
                     .map_err(|error| error.to_string())?;
-                let node = MeterNode::new(meter);
+                let mut node = MeterNode::new(meter);
+                if let Some(alternates) = self.alternates {
+                    node = node.with_paths(alternates.meter);
+                }
                 match self.attack.on_line_of(&self.town, index) {
                     Some(attack) => {
                         Hosted::TappedMeter(Box::new(Compromised::new(node, Tap::Up, attack)))
@@ -109,7 +119,12 @@ impl Blueprint {
                 }
             }
             Role::Gateway(number) => {
-                let node = GatewayNode::with_spool(name, disk.spool(self.spool));
+                let mut node = GatewayNode::with_spool(name, disk.spool(self.spool));
+                if let Some(alternates) = self.alternates {
+                    node = node
+                        .with_backup(alternates.gateway)
+                        .releasing_after(alternates.release_after);
+                }
                 match self.attack.in_gateway(&self.town, number) {
                     Some(attack) => {
                         Hosted::TakenGateway(Box::new(Compromised::new(node, Tap::Down, attack)))
@@ -117,10 +132,15 @@ impl Blueprint {
                     None => Hosted::Gateway(Box::new(node)),
                 }
             }
-            Role::Edge => {
+            Role::Edge | Role::BackupEdge => {
                 let cell = |cell: &'static str| disk.cells().get(cell).map(Vec::as_slice);
                 let memory = EdgeMemory::read(cell).map_err(|error| error.to_string())?;
-                let edge = Edge::new(self.town.edge(), self.town.registry(), &memory);
+                let config = if role == Role::BackupEdge {
+                    self.town.backup_edge()
+                } else {
+                    self.town.edge()
+                };
+                let edge = Edge::new(config, self.town.registry(), &memory);
                 let spool = disk.spool(self.spool);
                 let mut node = EdgeNode::new(name, edge).with_spool(spool);
                 if self.head_end.is_some() {

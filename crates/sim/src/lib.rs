@@ -47,4 +47,4 @@ pub use store_view::StoreView;
 pub use technology::Technology;
 pub use town::{Homes, Town, TownError, TownPlan};
 pub use trial::{Trial, TrialError};
-pub use world::{Counters, World, WorldError, WorldPlan};
+pub use world::{Alternates, Counters, World, WorldError, WorldPlan};

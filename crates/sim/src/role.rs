@@ -9,6 +9,8 @@ pub enum Role {
     Gateway(usize),
     /// The edge.
     Edge,
+    /// The other edge, where there are alternate paths.
+    BackupEdge,
     /// The utility.
     Utility,
     /// The archive.

@@ -1,6 +1,8 @@
 //! The standard utility: houses with their meters and keys, and a tariff and stations that fit
 //! them. The simulator and the demo run the same town.
 
+mod feeder;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,14 +12,20 @@ use gridloom_core::{
 };
 use gridloom_dlms::security::Keys;
 use gridloom_edge::{
-    EdgeConfig, HashKey, Placement, Registration, Registry, ScreeningConfig, Site, TransformerId,
+    EdgeConfig, HashKey, LossLimit, Placement, Registration, Registry, ScreeningConfig, Site,
+    TransformerId,
 };
-use gridloom_field::{HouseholdLoad, Load, MeterConfig, TotalLoad, TraceLoad};
+use gridloom_field::{
+    HouseholdLoad, Load, MeterConfig, SharedStreet, StreetHome, StreetTransformer, TotalLoad,
+    TraceLoad,
+};
 use gridloom_grid::household::HouseholdOptions;
 use gridloom_grid::{Catalogue, Elasticity, Fleet, Household, LoadTrace, Response};
 use gridloom_mdm::{MeterLimits, Phases, PowerTriangle, ServiceSpan};
-use gridloom_nodes::{ServedMeter, UtilityConfig};
+use gridloom_nodes::{Purpose, ServedMeter, UtilityConfig};
 use rand_core::Rng as _;
+
+pub use feeder::{interrupt, shipped};
 
 /// The most houses of one town; more are refused.
 pub const HOUSES_MAX: u32 = 100_000;
@@ -64,7 +72,7 @@ pub enum Homes {
 }
 
 /// Why a town cannot be built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TownError {
     /// No house, or too many.
@@ -77,6 +85,20 @@ pub enum TownError {
         start: UtcTime,
         /// The period.
         period: Period,
+    },
+    /// Measured homes, or homes that have a transformer already.
+    #[error(
+        "town: {house} cannot be placed on a feeder; only households without a transformer can"
+    )]
+    Placed {
+        /// The first of them.
+        house: String,
+    },
+    /// The feeder does not take the homes.
+    #[error("town: {cause}")]
+    Feeder {
+        /// In the feeder's words.
+        cause: String,
     },
 }
 
@@ -101,6 +123,7 @@ pub struct House {
     home: Home,
     placement: Option<Placement>,
     fuse_amps: u32,
+    purpose: Purpose,
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +132,10 @@ enum Home {
     Trace(LoadTrace),
     /// A transformer's own meter, with the homes below it.
     Total(Vec<Home>),
+    /// A household on a feeder, with its number there.
+    Placed(Box<Household>, SharedStreet, usize),
+    /// The meter of a feeder's transformer, with its number there.
+    Feeding(SharedStreet, usize),
 }
 
 impl Home {
@@ -117,6 +144,10 @@ impl Home {
             Self::Household(household) => Box::new(HouseholdLoad::new((**household).clone())),
             Self::Trace(trace) => Box::new(TraceLoad::new(trace.clone())),
             Self::Total(homes) => Box::new(TotalLoad::new(homes.iter().map(Self::load).collect())),
+            Self::Placed(_, street, home) => Box::new(StreetHome::new(street.clone(), *home)),
+            Self::Feeding(street, feeding) => {
+                Box::new(StreetTransformer::new(street.clone(), *feeding))
+            }
         }
     }
 }
@@ -150,9 +181,14 @@ impl House {
     /// The household of the model; `None` for a measured home.
     pub fn household(&self) -> Option<&Household> {
         match &self.home {
-            Home::Household(household) => Some(household),
-            Home::Trace(_) | Home::Total(_) => None,
+            Home::Household(household) | Home::Placed(household, ..) => Some(household),
+            Home::Trace(_) | Home::Total(_) | Home::Feeding(..) => None,
         }
+    }
+
+    /// What its meter measures for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 }
 
@@ -165,6 +201,9 @@ pub struct Town {
     expected: ExpectedTotal,
     tariff: SigmoidTariff,
     stations: Fleet,
+    street: Option<SharedStreet>,
+    /// What the feeder says of its transformers' losses.
+    losses: BTreeMap<TransformerId, LossLimit>,
 }
 
 impl Town {
@@ -201,6 +240,7 @@ impl Town {
                     home,
                     placement: None,
                     fuse_amps: FUSE_AMPS,
+                    purpose: Purpose::Customer,
                 }
             })
             .collect();
@@ -215,6 +255,8 @@ impl Town {
             houses,
             edge_title,
             expected,
+            street: None,
+            losses: BTreeMap::new(),
         })
     }
 
@@ -257,9 +299,15 @@ impl Town {
                 fuse_amps: FUSE_AMPS * u32::try_from(below.len()).unwrap_or(u32::MAX),
                 home: Home::Total(below),
                 placement: Some(Placement::At(transformer)),
+                purpose: Purpose::Customer,
             });
         }
         self
+    }
+
+    /// The feeder, if the houses are on one.
+    pub fn street(&self) -> Option<&SharedStreet> {
+        self.street.as_ref()
     }
 
     /// What it was built from.
@@ -292,9 +340,9 @@ impl Town {
             site: Site {
                 transformer: house.placement,
                 ..match &house.home {
-                    Home::Household(_) | Home::Trace(_) => Site::default(),
+                    Home::Household(_) | Home::Trace(_) | Home::Placed(..) => Site::default(),
                     // At the upper end of the voltage band.
-                    Home::Total(_) => Site {
+                    Home::Total(_) | Home::Feeding(..) => Site {
                         power_max: Watts::new(i64::from(house.fuse_amps) * 253),
                         ..Site::default()
                     },
@@ -302,6 +350,7 @@ impl Town {
             },
         }))
         .expect("a town gives every meter its own number and title")
+        .with_losses(self.losses.clone())
     }
 
     /// The meters as the utility serves them, from the town's start on.
@@ -323,6 +372,7 @@ impl Town {
                 name: house.name.clone(),
                 limits: limits(house),
                 span: ServiceSpan::since(self.plan.start),
+                purpose: house.purpose,
             })
             .collect()
     }
@@ -334,6 +384,14 @@ impl Town {
             price_scale: PRICE_SCALE,
             screening: ScreeningConfig::default(),
             hash_key: HashKey::default(),
+        }
+    }
+
+    /// The other edge, where there is one: of the same meters, under its own title.
+    pub fn backup_edge(&self) -> EdgeConfig {
+        EdgeConfig {
+            title: SystemTitle::new(*b"GLE", 2),
+            ..self.edge()
         }
     }
 

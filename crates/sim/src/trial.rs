@@ -21,9 +21,11 @@ use crate::head_end::HeadEndPlan;
 use crate::hosted::Role;
 use crate::link::LinkModel;
 use crate::sabotage::Sabotage;
-use crate::town::{Homes, Town, TownError, TownPlan, seeded_keys, standard_response};
+use crate::town::{
+    Homes, Town, TownError, TownPlan, interrupt, seeded_keys, shipped, standard_response,
+};
 use crate::world::{
-    CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
+    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
 };
 
 pub use file::FileError;
@@ -45,8 +47,12 @@ pub struct Trial {
     pub start: Day,
     /// How people answer prices.
     pub response: Response,
+    /// The shipped feeder that the houses are on, if they are on one.
+    pub feeder: Option<String>,
     /// Whether a head-end stands above the utility, and reads every hour.
     pub has_head_end: bool,
+    /// Whether there is a second edge, and a second way up for every gateway and meter.
+    pub has_alternates: bool,
     /// Bytes of a journal segment: so few that some are finished, dropped and torn within a day.
     pub segment_bytes: u64,
     /// Bytes of the spool of each gateway and edge.
@@ -61,11 +67,24 @@ pub struct Trial {
     pub assault: Option<Assault>,
     /// What happens at its time.
     pub schedule: Vec<Incident>,
+    /// What is opened on the feeder.
+    pub outages: Vec<Outage>,
     /// How long faults happen.
     pub faults_for: Duration,
     /// How long a healed world has to settle: past the next seal of a day, and far beyond the
     /// longest backoff of a meter.
     pub settle_for: Duration,
+}
+
+/// An element of the feeder that is opened for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// When, after the start; rounded up to a minute.
+    pub after: Duration,
+    /// How long.
+    pub lasts: Duration,
+    /// Class and name, such as `line.650632`.
+    pub element: String,
 }
 
 /// A fault at a time.
@@ -206,7 +225,9 @@ impl Trial {
             period: Period::HALF_HOUR,
             start: Day::from_ymd(2026, 4, 30).expect("a date"),
             response: Response::Off,
+            feeder: None,
             has_head_end: false,
+            has_alternates: false,
             segment_bytes: 4_096,
             spool_bytes: 262_144,
             field: LinkModel::FIELD,
@@ -214,6 +235,7 @@ impl Trial {
             faults: FaultPlan::LOSSY_FEEDER,
             assault: None,
             schedule: Vec::new(),
+            outages: Vec::new(),
             faults_for: Duration::from_secs(42 * 3_600),
             settle_for: Duration::from_secs(8 * 3_600 + 40 * 60),
         }
@@ -311,7 +333,7 @@ impl Trial {
 
     fn build(&self, seed: Seed) -> Result<(World, BTreeSet<MeterId>), TrialError> {
         let start = self.start.start();
-        let town = Town::new(
+        let mut town = Town::new(
             TownPlan {
                 seed,
                 period: self.period,
@@ -324,6 +346,13 @@ impl Trial {
             },
             seeded_keys(seed),
         )?;
+        if let Some(feeder) = &self.feeder {
+            town = town.on_feeder(shipped(feeder)?, seeded_keys(seed))?;
+            for outage in &self.outages {
+                let from = start + outage.after;
+                interrupt(&town, &outage.element, from, from + outage.lasts)?;
+            }
+        }
         let plan = WorldPlan {
             field: self.field,
             wide_area: self.wide_area,
@@ -338,6 +367,7 @@ impl Trial {
                 ..SpoolConfig::default()
             },
             head_end: self.has_head_end.then(HeadEndPlan::hourly),
+            alternates: self.has_alternates.then(Alternates::unhurried),
         };
         let meters = town.meters();
         let liars = self.assault.map_or(&[][..], Assault::liars);

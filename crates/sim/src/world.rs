@@ -17,7 +17,7 @@ use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
 use gridloom_field::attack::{AttackLog, Kind};
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
-    EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, UtilityNode,
+    EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
 };
 use gridloom_store::{Backend, LedgerConfig, MeterRow};
 
@@ -29,8 +29,10 @@ use crate::link::{Lane, LinkModel, Passage, below, nanos};
 use crate::sabotage::Sabotage;
 use crate::town::Town;
 
+pub use parts::{
+    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan,
+};
 use parts::{Cable, End, Event, NodeClock, Place, What};
-pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
 pub use timeline::Timeline;
 pub use watch::Breaches;
 
@@ -112,6 +114,8 @@ impl World {
         roles.extend((0..houses).map(Role::Meter));
         let head_end = roles.len();
         roles.extend(plan.head_end.map(|_| Role::HeadEnd));
+        let backup_edge = roles.len();
+        roles.extend(plan.alternates.map(|_| Role::BackupEdge));
         let first_attacker = roles.len();
         roles.extend((0..attack.beside().count()).map(Role::Attacker));
         let (archive, utility, edge, first_gateway) = (0, 1, 2, 3);
@@ -119,13 +123,34 @@ impl World {
             (utility, archive, plan.wide_area),
             (edge, utility, plan.wide_area),
         ];
-        pairs.extend((0..gateways).map(|n| (first_gateway + n, edge, plan.wide_area)));
+        // Every other gateway has the second edge for its primary, if there is one.
+        let edges_of = |n: usize| match (plan.alternates, n % 2) {
+            (None, _) => (edge, edge),
+            (Some(_), 0) => (edge, backup_edge),
+            (Some(_), _) => (backup_edge, edge),
+        };
+        pairs.extend((0..gateways).map(|n| (first_gateway + n, edges_of(n).0, plan.wide_area)));
         pairs.extend((0..houses).map(|house| {
             let gateway = first_gateway + house / plan.meters_per_gateway;
             (first_gateway + gateways + house, gateway, plan.field)
         }));
         pairs.extend(plan.head_end.map(|_| (head_end, utility, plan.wide_area)));
         let first_house_cable = pairs.len() - houses - usize::from(plan.head_end.is_some());
+        let with_primaries = pairs.len();
+        if plan.alternates.is_some() {
+            pairs.extend((0..gateways).map(|n| (first_gateway + n, edges_of(n).1, plan.wide_area)));
+            let second = |house: usize| (house / plan.meters_per_gateway + 1) % gateways;
+            let lines = (0..houses).map(|house| {
+                let gateway = first_gateway + second(house);
+                (first_gateway + gateways + house, gateway, plan.field)
+            });
+            pairs.extend(lines.take(if gateways > 1 { houses } else { 0 }));
+        }
+        let backups = with_primaries..pairs.len();
+        pairs.extend(
+            plan.alternates
+                .map(|_| (backup_edge, utility, plan.wide_area)),
+        );
         let mut taps = BTreeMap::new();
         for (attacker, beside) in (first_attacker..).zip(attack.beside()) {
             assert!(
@@ -149,6 +174,7 @@ impl World {
                 spool: plan.spool,
                 head_end: plan.head_end,
                 attack,
+                alternates: plan.alternates,
             },
             taps,
             withheld: BTreeSet::new(),
@@ -171,8 +197,13 @@ impl World {
             is_watched: false,
             breaches: Breaches::default(),
         };
-        for (lower, upper, model) in pairs {
-            world.lay_cable(seed, lower, upper, model);
+        for (number, (lower, upper, model)) in pairs.into_iter().enumerate() {
+            let port = if backups.contains(&number) {
+                Port::Backup
+            } else {
+                Port::Up
+            };
+            world.lay_cable(seed, (lower, upper), port, model);
         }
         world.enrol_meters(utility);
         if plan.head_end.is_some() {
@@ -183,7 +214,29 @@ impl World {
         for place in 0..world.places.len() {
             world.boot(place)?;
         }
+        world.schedule_supply(first_gateway + gateways);
         Ok(world)
+    }
+
+    /// Meters are dark while the feeder's switches leave their houses without supply.
+    fn schedule_supply(&mut self, first_meter: usize) {
+        let town = Arc::clone(&self.blueprint.town);
+        let Some(street) = town.street() else {
+            return;
+        };
+        street.look(|street| {
+            for home in 0..street.homes().len() {
+                let meter = NodeIndex(first_meter + home);
+                for (at, lit) in street.supply_changes(home) {
+                    let fault = if *lit {
+                        Fault::Lit(meter)
+                    } else {
+                        Fault::Dark(meter)
+                    };
+                    self.schedule(*at, fault);
+                }
+            }
+        });
     }
 
     /// The town.
@@ -251,10 +304,20 @@ impl World {
 
     /// The edge; `None` while it is down.
     pub fn edge(&self) -> Option<&EdgeNode> {
-        self.places.iter().find_map(|place| match &place.node {
-            Some(Hosted::Edge(node)) => Some(&**node),
+        self.edge_of(Role::Edge)
+    }
+
+    /// The other edge; `None` while it is down, or if there is none.
+    pub fn backup_edge(&self) -> Option<&EdgeNode> {
+        self.edge_of(Role::BackupEdge)
+    }
+
+    fn edge_of(&self, role: Role) -> Option<&EdgeNode> {
+        let place = self.places.iter().find(|place| place.role == role)?;
+        match &place.node {
+            Some(Hosted::Edge(node)) => Some(node),
             _ => None,
-        })
+        }
     }
 
     /// The head-end; `None` while it is down, or if there is none.
@@ -388,12 +451,19 @@ impl World {
         Some(event)
     }
 
-    fn lay_cable(&mut self, seed: Seed, lower: usize, upper: usize, model: LinkModel) {
+    fn lay_cable(
+        &mut self,
+        seed: Seed,
+        (lower, upper): (usize, usize),
+        port: Port,
+        model: LinkModel,
+    ) {
         let index = self.cables.len();
         let seed = seed.child("cable").nth(index as u64);
         self.cables.push(Cable {
             lower,
             upper,
+            port,
             model,
             healthy: model,
             cut: false,
@@ -561,7 +631,9 @@ impl World {
         if self.places[from].role == Role::HeadEnd {
             self.heard.listen(&frame);
         }
-        let frame = if self.withheld.is_empty() || self.places[from].role != Role::Edge {
+        let frame = if self.withheld.is_empty()
+            || !matches!(self.places[from].role, Role::Edge | Role::BackupEdge)
+        {
             frame
         } else {
             without(&self.withheld, frame)

@@ -138,10 +138,10 @@ fn only_meters_exchanged_across_transformers_are_found() {
 }
 
 /// What balances below one transformer is not found: nothing here measures a house twice. A gateway
-/// that withholds half from two meters for two hours stands out in some runs only.
+/// that withholds half from two meters for two hours stands out in most runs, not in all.
 #[test]
-fn who_balances_is_not_found_and_who_withholds_from_two_meters_rarely() {
-    is_found([(Assault::Blamed, 0, 0), (Assault::SilentGateway, 18, DAY)]);
+fn who_balances_is_not_found_and_who_withholds_from_two_meters_mostly() {
+    is_found([(Assault::Blamed, 0, 0), (Assault::SilentGateway, 71, DAY)]);
 }
 
 #[test]

@@ -72,6 +72,17 @@ fn the_shipped_scenarios_hold() {
 }
 
 #[test]
+fn alternate_paths_lose_and_double_nothing() {
+    let trial: Trial = include_str!("../../../scenarios/alternate-paths.toml")
+        .parse()
+        .unwrap();
+    for seed in 0..8 {
+        let account = run(&trial, seed).account;
+        assert_eq!(account.produced, account.stored, "seed {seed}: {account}");
+    }
+}
+
+#[test]
 fn the_faults_of_a_scenario_really_happen() {
     let trial: Trial = EVERYTHING.parse().unwrap();
     let (mut flipped, mut named, mut crashes) = (0, 0, 0);

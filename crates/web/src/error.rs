@@ -62,6 +62,8 @@ pub(crate) enum ApiError {
     NoEdge,
     #[error("this console's process is no member of a head-end pair; see [standby]")]
     NoPair,
+    #[error("this console has no feeder: its houses have no network; gridloom demo --feeder has")]
+    NoFeeder,
     #[error("nothing can be changed here: no operator token is configured; start with one")]
     NoOperator,
     #[error("show the operator token: one header `Authorization: Bearer TOKEN`")]
@@ -81,7 +83,8 @@ impl ApiError {
             | Self::UnknownHouse(_)
             | Self::NoDesk
             | Self::NoEdge
-            | Self::NoPair => StatusCode::NOT_FOUND,
+            | Self::NoPair
+            | Self::NoFeeder => StatusCode::NOT_FOUND,
             Self::Method(_) | Self::MethodHere(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::LongUri { .. } => StatusCode::URI_TOO_LONG,
             Self::Body | Self::LongBody { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -128,6 +131,7 @@ impl ApiError {
             Self::NoDesk => "no_headend",
             Self::NoEdge => "no_edge",
             Self::NoPair => "no_pair",
+            Self::NoFeeder => "no_feeder",
             Self::NoOperator => "no_operator",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
@@ -167,6 +171,7 @@ impl ApiError {
             | Self::NoDesk
             | Self::NoEdge
             | Self::NoPair
+            | Self::NoFeeder
             | Self::NoOperator
             | Self::Desk(DeskError::Unknown(_) | DeskError::Refused(_) | DeskError::Invalid(_)) => {
                 None

@@ -17,7 +17,10 @@ pub(crate) const URI_MAX: usize = 2_048;
 const CHANGING: &str = "/api/v1/headend/";
 
 /// Here too, and each such request says why.
-const DECIDING: &str = "/api/v1/security/quarantine/";
+const DECIDING: [&str; 2] = [
+    "/api/v1/security/quarantine/",
+    "/api/v1/security/incidents/",
+];
 
 /// And here the active member of a head-end pair hands over.
 const FAIL_OVER: &str = "/api/v1/pair/failover";
@@ -78,7 +81,7 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
     }
     let path = request.uri().path();
     let is_change = *request.method() == Method::POST
-        && (path.starts_with(CHANGING) || path.starts_with(DECIDING) || path == FAIL_OVER);
+        && (path.starts_with(CHANGING) || is_deciding(path) || path == FAIL_OVER);
     if is_change {
         check_origin(request.uri(), request.headers())?;
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -104,9 +107,13 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
     Ok(())
 }
 
+fn is_deciding(path: &str) -> bool {
+    DECIDING.iter().any(|it| path.starts_with(it))
+}
+
 fn takes_body(path: &str) -> bool {
     let is_roll_back = || path.starts_with(CAMPAIGNS) && path.ends_with("/rollback");
-    WITH_BODY.contains(&path) || path.starts_with(DECIDING) || is_roll_back()
+    WITH_BODY.contains(&path) || is_deciding(path) || is_roll_back()
 }
 
 /// The authority that the client meant: of an absolute request target, else the one `Host` header

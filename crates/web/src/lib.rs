@@ -14,6 +14,7 @@ mod assets;
 mod campaigns;
 mod desk;
 mod error;
+mod feeder;
 mod frame;
 mod guard;
 mod headend;
@@ -37,6 +38,9 @@ pub use desk::{
     HeadEndView, ImportReport, LaneCounts, MeterFault, MeterView, NewCampaign, NewOrder, OrderKind,
     OrderState, OrderView, Page, PartState, PartView, Previous, PushesView, ReadRateView,
 };
+pub use feeder::{
+    FeederBranch, FeederMeter, FeederNode, FeederPicture, FeederSource, FeederTransformer,
+};
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
@@ -44,11 +48,11 @@ pub use model::{
 pub use network::{BufferDropped, BufferGap, BufferView, Network};
 pub use pair::{PairDesk, PairEdge, PairView};
 pub use screening::{
-    CertificateView, CertificatesView, Decision, DecisionView, EvidenceKind, EvidenceView,
-    FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind, IncidentView,
-    QueuePage, QueueView, ReasonCount, ReasonView, ScoresView, SecurityDesk, SecurityView,
-    StepView, StrangerView, SubjectKind, SubjectView, TrustKind, TrustPage, TrustView,
-    VerdictsView,
+    CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, EvidenceKind,
+    EvidenceView, FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind,
+    IncidentView, QueuePage, QueueView, ReasonCount, ReasonView, ScoresView, SecurityDesk,
+    SecurityView, StepView, StrangerView, SubjectKind, SubjectView, TrustKind, TrustPage,
+    TrustView, VerdictsView,
 };
 pub use server::{Desks, Options, serve, serve_desks, serve_with};
 pub use token::{OperatorToken, TokenError};

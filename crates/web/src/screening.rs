@@ -22,15 +22,18 @@ pub trait SecurityDesk: Send + Sync + 'static {
     fn quarantine(&self, page: QueuePage) -> Answer<Vec<HeldView>>;
     /// One held packet, taken apart.
     fn packet(&self, id: u64) -> Answer<HeldDetail>;
-    /// Decides about a held packet. `by` is the name of the operator's token, `reason` their words:
-    /// both stand in the audit log before anything happens.
+    /// Decides about a held packet, or about all that wait of an incident. `by` is the name of the
+    /// operator's token, `reason` their words: both stand in the audit log before anything happens.
     fn decide(
         &self,
-        id: u64,
+        about: DecisionAbout,
         decision: Decision,
         reason: String,
         by: String,
     ) -> Answer<DecisionView>;
+    /// The last decisions and how they stand, newest first, at most
+    /// [`DecisionView::DECISIONS_MAX`].
+    fn decisions(&self) -> Answer<Vec<DecisionView>>;
     /// Whom the edge trusts how far, least first, at most `page.limit`.
     fn trust(&self, page: TrustPage) -> Answer<Vec<TrustView>>;
     /// The certificates of the tiers' links, as far as this process knows them.
@@ -350,11 +353,26 @@ impl Decision {
     }
 }
 
+/// What is decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecisionAbout {
+    /// One held packet.
+    Packet(u64),
+    /// All packets of an incident that wait.
+    Incident(u64),
+}
+
 /// A decision, and how far it is carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DecisionView {
-    /// About which packet.
-    pub packet: u64,
+    /// About which packet, if it is about one.
+    pub packet: Option<u64>,
+    /// About all waiting packets of which incident, if it is about one.
+    pub incident: Option<u64>,
+    /// Packets that it is about.
+    pub packets: u32,
+    /// Those of them for which it is carried out.
+    pub done: u32,
     /// What was decided.
     pub decision: Decision,
     /// Who decided.
@@ -363,10 +381,15 @@ pub struct DecisionView {
     pub at: String,
     /// Why.
     pub reason: String,
-    /// Whether it is carried out: a released reading is stored, a rejected one is gone.
+    /// Whether it is carried out for all: a released reading is stored, a rejected one is gone.
     pub is_done: bool,
     /// How it stands, in words.
     pub detail: String,
+}
+
+impl DecisionView {
+    /// Decisions that are kept to be shown; the audit log has all.
+    pub const DECISIONS_MAX: usize = 200;
 }
 
 /// Of whom the trust is asked.

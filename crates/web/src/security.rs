@@ -17,12 +17,16 @@ use crate::desk::{ANSWER_MAX, Answer, DeskError};
 use crate::error::ApiError;
 use crate::headend::{BODIES_MAX, Faults, PathText, operator, other_method, read};
 use crate::screening::{
-    CertificatesView, Decision, IncidentView, QueuePage, SecurityDesk, TrustKind, TrustPage,
+    CertificatesView, Decision, DecisionAbout, DecisionView, IncidentView, QueuePage, SecurityDesk,
+    TrustKind, TrustPage,
 };
 use crate::token::OperatorToken;
 
 /// Longest decision that is read, in bytes; a longer one is refused with 413.
 pub(crate) const DECISION_MAX: usize = 4_096;
+
+/// Where incidents are listed.
+const INCIDENTS: &str = "/api/v1/security/incidents";
 
 /// The way to one edge, if this console has one.
 pub(crate) struct Guardroom {
@@ -62,6 +66,15 @@ pub(crate) fn routes(guardroom: Guardroom) -> Router {
             "/api/v1/security/quarantine/{id}/reject",
             post(reject).layer(body()),
         )
+        .route(
+            "/api/v1/security/incidents/{id}/release",
+            post(release_all).layer(body()),
+        )
+        .route(
+            "/api/v1/security/incidents/{id}/reject",
+            post(reject_all).layer(body()),
+        )
+        .route("/api/v1/security/decisions", get(decisions))
         .route("/api/v1/security/trust", get(trust))
         .route("/api/v1/security/certificates", get(certificates))
         .method_not_allowed_fallback(other_method)
@@ -87,7 +100,7 @@ async fn incident(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let desk = room.desk()?;
-    let id = number(id, &uri, "incident", "/api/v1/security/incidents")?;
+    let id = number(id, &uri, "incident", INCIDENTS)?;
     answer(desk.incident(id)).await
 }
 
@@ -131,7 +144,8 @@ async fn release(
     uri: Uri,
     request: Request,
 ) -> Result<Response, ApiError> {
-    decide(state, by, held(id, &uri)?, Decision::Release, request).await
+    let about = DecisionAbout::Packet(held(id, &uri)?);
+    decide(state, by, about, Decision::Release, request).await
 }
 
 async fn reject(
@@ -141,7 +155,36 @@ async fn reject(
     uri: Uri,
     request: Request,
 ) -> Result<Response, ApiError> {
-    decide(state, by, held(id, &uri)?, Decision::Reject, request).await
+    let about = DecisionAbout::Packet(held(id, &uri)?);
+    decide(state, by, about, Decision::Reject, request).await
+}
+
+async fn release_all(
+    state: GuardroomState,
+    by: Analyst,
+    id: PathText,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let about = DecisionAbout::Incident(number(id, &uri, "incident", INCIDENTS)?);
+    decide(state, by, about, Decision::Release, request).await
+}
+
+async fn reject_all(
+    state: GuardroomState,
+    by: Analyst,
+    id: PathText,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let about = DecisionAbout::Incident(number(id, &uri, "incident", INCIDENTS)?);
+    decide(state, by, about, Decision::Reject, request).await
+}
+
+async fn decisions(State(room): GuardroomState) -> Result<Response, ApiError> {
+    let mut decisions = settle(room.desk()?.decisions()).await?;
+    decisions.truncate(DecisionView::DECISIONS_MAX);
+    Ok(Json(decisions).into_response())
 }
 
 /// Why somebody decides as they do. Fields that are not named here are refused.
@@ -154,7 +197,7 @@ struct RawDecision {
 async fn decide(
     State(room): GuardroomState,
     Analyst(by): Analyst,
-    id: u64,
+    about: DecisionAbout,
     decision: Decision,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -179,7 +222,7 @@ async fn decide(
     }
     faults.check_len("reason", Some(reason), Decision::REASON_MAX);
     faults.none()?;
-    answer(desk.decide(id, decision, reason.to_owned(), by)).await
+    answer(desk.decide(about, decision, reason.to_owned(), by)).await
 }
 
 #[derive(Clone, Copy, Deserialize)]

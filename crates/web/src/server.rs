@@ -20,6 +20,7 @@ use crate::assets;
 use crate::campaigns;
 use crate::desk::Desk;
 use crate::error::ApiError;
+use crate::feeder::FeederSource;
 use crate::guard::{check_origin, guard};
 use crate::headend::{self, Office};
 use crate::listener::BoundedListener;
@@ -72,6 +73,8 @@ pub struct Desks {
     pub security: Option<Arc<dyn SecurityDesk>>,
     /// A member of a pair; without one everything below `/api/v1/pair` is answered 404, in words.
     pub pair: Option<Arc<dyn PairDesk>>,
+    /// The houses' feeder; without one `/api/v1/feeder` is answered 404, in words.
+    pub feeder: Option<Arc<dyn FeederSource>>,
 }
 
 /// Serves the console with `options` and, if there is a head-end, its desk; otherwise like [`serve`].
@@ -141,6 +144,7 @@ async fn stopping(mut stopped: watch::Receiver<bool>) {
 struct Sources {
     hub: Hub,
     desk: Option<Arc<dyn Desk>>,
+    feeder: Option<Arc<dyn FeederSource>>,
 }
 
 impl FromRef<Sources> for Hub {
@@ -154,6 +158,7 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         head_end: desk,
         security,
         pair,
+        feeder,
     } = desks;
     let host_names: Arc<[String]> = options.host_names.into();
     let guardroom = Guardroom::new(security, options.operator_token.clone());
@@ -166,10 +171,11 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/api/v1/snapshot", get(snapshot))
         .route("/api/v1/houses/{id}", get(house))
         .route("/api/v1/live", get(live))
+        .route("/api/v1/feeder", get(feeder_picture))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
         .route("/api/v1/network/buffers", get(buffers))
-        .with_state(Sources { hub, desk })
+        .with_state(Sources { hub, desk, feeder })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
         .merge(security::routes(guardroom))
@@ -196,6 +202,13 @@ async fn house(
         Some(house) => Ok(Json(house).into_response()),
         None => Err(ApiError::UnknownHouse(id)),
     }
+}
+
+async fn feeder_picture(State(sources): State<Sources>) -> Result<Response, ApiError> {
+    let feeder = sources.feeder.ok_or(ApiError::NoFeeder)?;
+    // Solving may hold the feeder for a moment; other requests go on meanwhile.
+    let picture = tokio::task::spawn_blocking(move || feeder.picture()).await;
+    Ok(Json(picture.ok().flatten()).into_response())
 }
 
 async fn live(

@@ -1,9 +1,10 @@
 //! What goes down: confirmations and prices, each the way its meter was last heard.
 
-use gridloom_core::{Instant, MeterId, Period, Price, UtcTime};
+use gridloom_core::{Instant, MeterId, Period, Price, SystemTitle, UtcTime};
 use gridloom_dlms::apdu::{DataNotificationConfirm, InvokeId, LongInvokeId};
 use gridloom_dlms::charge::{ChargeTable, IntervalPrice};
 
+use super::newcomers::Newcomer;
 use super::{Edge, Effect};
 use crate::alarm::{AlarmKey, AlarmNumber};
 use crate::identity::Path;
@@ -68,14 +69,14 @@ impl Edge {
     pub(super) fn heard(&mut self, device: DeviceIndex, path: Path) {
         let old = self.deliveries[device.at()].path;
         if old == path {
-            self.newcomers.remove(&device);
+            self.newcomers.remove(device);
             return;
         }
         if old == Delivery::NOWHERE {
             self.status.heard += 1;
             return self.settle(device, path);
         }
-        let packets = match self.newcomers.get(&device) {
+        let packets = match self.newcomers.get(device) {
             Some(newcomer) if newcomer.path == path => newcomer.packets + 1,
             None if self.newcomers.len() >= Self::NEWCOMERS_MAX => Self::PROVED_BY,
             Some(_) | None => 1,
@@ -93,9 +94,8 @@ impl Edge {
     pub(super) fn note_repeated(&mut self, path: Path) {
         if let Some(device) = self.screen.take_repeated()
             && self.deliveries[device.at()].path == path
-            && let Some(newcomer) = self.newcomers.get_mut(&device)
         {
-            newcomer.packets = 0;
+            self.newcomers.doubt(device);
         }
     }
 
@@ -103,7 +103,7 @@ impl Edge {
     pub(super) fn leave(&mut self, device: DeviceIndex) {
         self.forget_path(device);
         self.deliveries[device.at()].path = Delivery::NOWHERE;
-        match self.newcomers.get(&device).map(|newcomer| newcomer.path) {
+        match self.newcomers.get(device).map(|newcomer| newcomer.path) {
             Some(path) => self.settle(device, path),
             None => self.status.heard -= 1,
         }
@@ -111,7 +111,7 @@ impl Edge {
 
     /// A device's answers go this way, and no other.
     fn settle(&mut self, device: DeviceIndex, path: Path) {
-        self.newcomers.remove(&device);
+        self.newcomers.remove(device);
         // Whoever was known there before is not there any more.
         if let Some(former) = self.on_path(path) {
             self.forget_path(former);
@@ -150,6 +150,29 @@ impl Edge {
     /// The meter whose proved way this is: whose answer an unverified APDU from there may be.
     pub fn meter_on(&self, path: Path) -> Option<MeterId> {
         Some(self.screen.registry().meter(self.on_path(path)?))
+    }
+
+    /// A gateway that came over from another edge says on which of its lines a title was answered
+    /// there. Nothing proves it here, so it is the meter's way only until one proves itself. The
+    /// meter, if it has a way now that it had not.
+    pub fn handle_path_told(&mut self, path: Path, title: SystemTitle) -> Option<MeterId> {
+        let device = self.screen.registry().find(title)?;
+        let is_free = self.deliveries[device.at()].path == Delivery::NOWHERE
+            && self.on_path(path).is_none()
+            && !self.screen.is_revoked(device);
+        if !is_free {
+            return None;
+        }
+        self.status.heard += 1;
+        self.settle(device, path);
+        Some(self.screen.registry().meter(device))
+    }
+
+    /// Whether the way to some meter leads over this gateway.
+    pub fn has_meters_behind(&self, gateway: u64) -> bool {
+        self.deliveries
+            .iter()
+            .any(|delivery| delivery.path().is_some_and(|path| path.gateway == gateway))
     }
 
     /// The utility decided a price.
@@ -215,7 +238,7 @@ impl Edge {
             &apdu,
             &mut frame,
         );
-        let newcomer = self.newcomers.get(&device).map(|newcomer| newcomer.path);
+        let newcomer = self.newcomers.get(device).map(|newcomer| newcomer.path);
         if let Some(path) = newcomer.filter(|also| path.is_none() && *also != way) {
             let frame = frame.clone();
             self.outbox.push_back(Effect::Down { path, frame });
@@ -223,14 +246,6 @@ impl Edge {
         self.outbox.push_back(Effect::Down { path: way, frame });
         self.reserve_counters();
     }
-}
-
-/// A path by which a meter was heard that is known on another one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Newcomer {
-    pub(super) path: Path,
-    /// Fresh packets by it since the meter's own path was heard.
-    packets: u8,
 }
 
 /// The way back to one meter, and what goes there: half a cache line, and never two halves.

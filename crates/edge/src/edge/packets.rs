@@ -61,6 +61,7 @@ impl Edge {
         let (mut screening, believed) = self.screen.screen(path, link, frame, now);
         self.tell_surge(path, frame, now);
         if let Some(believed) = &believed {
+            self.note_gap(believed, now);
             if believed.is_first
                 && let Some(home) = self.screen.home_of(believed.device)
             {
@@ -85,6 +86,7 @@ impl Edge {
                 self.hold(path, frame, believed, &mut screening, now);
             }
             (Verdict::Drop, _) => {
+                self.note_came_otherwise(path, screening.drop_reason());
                 self.note_repeated(path);
                 self.note_drop(path, frame, believed.as_ref(), &screening, now);
             }
@@ -204,6 +206,38 @@ impl Edge {
                 });
             }
         }
+    }
+
+    /// A believed frame shows what was lost before it.
+    fn note_gap(&mut self, believed: &Believed, now: Now) {
+        let Some((gateway, gap)) = believed.gap else {
+            return;
+        };
+        if let Some(loss) = self.losses.heard(gateway, believed.device, gap, now.utc)
+            && let Some(link) = self.screen.link_of(gateway)
+        {
+            let subject = Subject::Gateway(link);
+            self.note(subject, IncidentKind::Loss, now.utc, || {
+                Evidence::Loss(loss)
+            });
+        }
+    }
+
+    /// A refused packet may be one that a meter numbered, unless it cannot have come by its line.
+    fn note_came_otherwise(&mut self, path: Path, reason: Option<Reason>) {
+        let is_strange = matches!(
+            reason,
+            Some(Reason::UnknownTitle | Reason::PathFlooded | Reason::GatewayFlooded)
+        );
+        if !is_strange && let Some(gateway) = self.screen.gateway_of(path.gateway) {
+            self.losses.came_otherwise(gateway);
+        }
+    }
+
+    /// A frame came up for another client than the edge, which alone can verify it. Its meter
+    /// numbered it all the same.
+    pub fn handle_foreign(&mut self, path: Path) {
+        self.note_came_otherwise(path, None);
     }
 
     /// A gateway's host closed a line of this path: counted, and an incident of its address.

@@ -209,6 +209,10 @@ impl Load for FalseLoad {
         }
     }
 
+    fn voltage_mv(&mut self, at: UtcTime) -> Option<[i64; 3]> {
+        self.real.voltage_mv(at)
+    }
+
     fn appliances_at(&mut self, at: UtcTime) -> Vec<ApplianceState> {
         self.real.appliances_at(at)
     }

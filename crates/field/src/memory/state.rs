@@ -133,8 +133,9 @@ const SEGMENT_KIND: u8 = 8;
 const SUPERVISION_KIND: u8 = 9;
 const SECURITY_KIND: u8 = 12;
 
-/// Version 1 had no clock, no clients and no billing periods.
-const STATE_VERSION: u8 = 2;
+/// Version 1 had no clock, no clients and no billing periods, version 2 no backup edge. A meter that
+/// never heard of one still writes version 2.
+const STATE_VERSION: u8 = 3;
 const PROFILE_VERSION: u8 = 1;
 const PRICES_VERSION: u8 = 1;
 const FEATURES_VERSION: u8 = 1;
@@ -192,6 +193,8 @@ pub(crate) struct State {
     pub(crate) changes: Vec<Change>,
     /// `None` in a cell of version 1.
     pub(crate) since_2: Option<SinceVersion2>,
+    /// The last counter believed of the backup edge; needs [`Self::since_2`].
+    pub(crate) received_of_backup: Option<u32>,
 }
 
 /// What version 2 added.
@@ -208,10 +211,10 @@ pub(crate) struct SinceVersion2 {
 
 impl State {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let version = if self.since_2.is_some() {
-            STATE_VERSION
-        } else {
-            1
+        let version = match (&self.since_2, self.received_of_backup) {
+            (Some(_), Some(_)) => STATE_VERSION,
+            (Some(_), None) => 2,
+            (None, _) => 1,
         };
         let mut writer = Writer::new(
             STATE_KIND,
@@ -265,6 +268,9 @@ impl State {
             put_time_option(&mut writer, since.block_reset);
             writer.extend(|out| since.periods.encode(out));
             writer.extend(|out| since.security.encode(out));
+            if let Some(last) = self.received_of_backup {
+                writer.put(last.to_be_bytes());
+            }
         }
         writer.finish()
     }
@@ -330,6 +336,11 @@ impl State {
         } else {
             None
         };
+        let received_of_backup = if cell.version() >= 3 {
+            Some(cell.u32()?)
+        } else {
+            None
+        };
         let boundary = since_2
             .as_ref()
             .map_or(interval_end, |since| since.clock.truly_at(interval_end));
@@ -357,6 +368,7 @@ impl State {
             bill: Bill { open, closed },
             changes,
             since_2,
+            received_of_backup,
         })
     }
 }

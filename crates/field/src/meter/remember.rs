@@ -86,6 +86,7 @@ impl Meter {
             sums: metrology.sums,
             transmit_bound: self.link.transmit_bound(),
             received: self.link.received(),
+            received_of_backup: self.link.received_of_backup(),
             captured: self.captured,
             lost: self.lost,
             last_ack: self.last_ack,

@@ -101,7 +101,8 @@ impl Meter {
         let started = clock.truly_at(interval_end - config.period.duration());
         metrology.sums.interrupted = started != now.utc;
         let security = access::security(config.title, &config.keys, &config.access, 0, None);
-        let link = Link::new(security, config.edge_title, 0, None);
+        let link = Link::new(security, config.edge_title, 0, None)
+            .with_backup(config.backup_edge_title, None);
         let mut meter = Self::assemble(config, load, metrology, clock, interval_end, link, now);
         let peers = meter.protection.peers(clock.time_at(now.utc));
         meter.link.security_mut().set_peers(peers);
@@ -176,7 +177,8 @@ impl Meter {
             config.edge_title,
             state.transmit_bound,
             state.received,
-        );
+        )
+        .with_backup(config.backup_edge_title, state.received_of_backup);
         let exact = ClockConfig {
             offset_ms: 0,
             ..config.clock
@@ -411,6 +413,7 @@ mod tests {
         let newest = State::decode(&cells[STATE_CELL]).unwrap();
         let first = State {
             since_2: None,
+            received_of_backup: None,
             ..newest
         };
         let bytes = first.encode();

@@ -23,7 +23,7 @@ enum Action {
 }
 
 /// Armed controls and when they act, in seconds of the loop's own time.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Queue {
     now: f64,
     armed: BTreeMap<Control, (f64, Action)>,
@@ -32,6 +32,22 @@ pub(crate) struct Queue {
 impl Queue {
     /// Looks at every control and lets the next ones act; whether any did.
     pub(crate) fn step(&mut self, flow: &mut PowerFlow) -> Result<bool, NetworkError> {
+        self.look(flow)?;
+        let Some(next) = self
+            .armed
+            .values()
+            .map(|(due, _)| *due)
+            .min_by(f64::total_cmp)
+        else {
+            return Ok(false);
+        };
+        self.now = next;
+        self.act_due(flow);
+        Ok(true)
+    }
+
+    /// Arms each control that wants to act, and disarms those that are content.
+    pub(crate) fn look(&mut self, flow: &PowerFlow) -> Result<(), NetworkError> {
         for at in 0..flow.network().regulators.len() {
             let wish = tap_wish(flow, at)?.map(Action::Tap);
             let delay = flow.network().regulators[at].delay_seconds;
@@ -43,26 +59,27 @@ impl Queue {
             let delay = if wish == Some(false) { off } else { on };
             self.arm(Control::Capacitor(at), delay, wish.map(Action::Close));
         }
-        let Some(next) = self
-            .armed
-            .values()
-            .map(|(due, _)| *due)
-            .min_by(f64::total_cmp)
-        else {
-            return Ok(false);
-        };
-        self.now = next;
+        Ok(())
+    }
+
+    /// Lets act what is due by now; how many those are.
+    pub(crate) fn act_due(&mut self, flow: &mut PowerFlow) -> usize {
         let due: Vec<_> = self
             .armed
             .iter()
-            .filter(|(_, (due, _))| *due <= next)
+            .filter(|(_, (due, _))| *due <= self.now)
             .map(|(control, (_, action))| (*control, *action))
             .collect();
-        for (control, action) in due {
-            self.armed.remove(&control);
-            act(flow, control, action);
+        for (control, action) in &due {
+            self.armed.remove(control);
+            act(flow, *control, *action);
         }
-        Ok(true)
+        due.len()
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, seconds: f64) {
+        self.now += seconds;
     }
 
     /// The name of a control that is armed, for an error.

@@ -1,9 +1,11 @@
 //! Which tiers one process of `gridloom serve` runs, and whom each of them dials.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use gridloom_host::DialAddress;
+use gridloom_nodes::PathsConfig;
 use serde::Deserialize;
 
 use super::Picker;
@@ -66,6 +68,12 @@ pub(super) struct RawGateway {
     pub(super) listen: Option<String>,
     edge: Option<String>,
     pub(super) buffer_mib: Option<u64>,
+    /// The primary and the backup, in place of `edge`.
+    edges: Option<Vec<String>>,
+    heartbeat_ms: Option<u64>,
+    misses: Option<u8>,
+    home_after_seconds: Option<u64>,
+    release_after_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -124,6 +132,102 @@ pub(crate) enum Upper {
     Absent,
 }
 
+/// A gateway's second edge, and when it is used.
+#[derive(Debug, Clone)]
+pub(crate) struct GatewayBackup {
+    /// Where it is.
+    pub(crate) edge: DialAddress,
+    /// How patient the gateway is with its edges.
+    pub(crate) paths: PathsConfig,
+    /// How long without any edge it keeps its meters; `None`: it keeps them.
+    pub(crate) release_after: Option<Duration>,
+}
+
+impl RawGateway {
+    /// The first of `edges` becomes `edge`, the second the backup.
+    fn take_backup(&mut self, p: &mut Picker) -> anyhow::Result<Option<GatewayBackup>> {
+        let usual = PathsConfig::TIERS;
+        let said = [
+            ("heartbeat_ms", self.heartbeat_ms.is_some()),
+            ("misses", self.misses.is_some()),
+            ("home_after_seconds", self.home_after_seconds.is_some()),
+            (
+                "release_after_seconds",
+                self.release_after_seconds.is_some(),
+            ),
+        ];
+        let mut edges = self.edges.take().unwrap_or_default().into_iter();
+        let (primary, backup, further) = (edges.next(), edges.next(), edges.next());
+        ensure!(
+            further.is_none(),
+            "gateway.edges names more than two: give the primary edge and the backup"
+        );
+        if let Some(primary) = primary {
+            ensure!(
+                self.edge.is_none(),
+                "gateway.edge and gateway.edges are both set: keep one of them"
+            );
+            self.edge = Some(primary);
+        }
+        let Some(backup) = backup else {
+            let needless = said.into_iter().find(|(_, is_said)| *is_said);
+            if let Some((key, _)) = needless {
+                bail!(
+                    "gateway.{key} says when a backup edge is used, and gateway.edges names none"
+                );
+            }
+            return Ok(None);
+        };
+        let key = "gateway.edges";
+        let edge = DialAddress::parse(key, &backup)?;
+        p.pick(
+            "gateway.backup",
+            None,
+            Some(backup),
+            String::new(),
+            String::clone,
+        );
+        let number = |value: &u64| value.to_string();
+        let every = usual.heartbeat_every.unwrap_or_default().as_millis();
+        let every = p.pick(
+            "gateway.heartbeat_ms",
+            None,
+            self.heartbeat_ms,
+            u64::try_from(every).unwrap_or(u64::MAX),
+            number,
+        );
+        let misses = p.pick("gateway.misses", None, self.misses, usual.misses, |it| {
+            it.to_string()
+        });
+        let home = p.pick(
+            "gateway.home_after_seconds",
+            None,
+            self.home_after_seconds,
+            usual.home_after.as_secs(),
+            number,
+        );
+        let release = p.pick(
+            "gateway.release_after_seconds",
+            None,
+            self.release_after_seconds.map(Some),
+            None,
+            |it| it.map_or("never".into(), |it| it.to_string()),
+        );
+        let paths = PathsConfig {
+            heartbeat_every: Some(Duration::from_millis(every)),
+            misses,
+            home_after: Duration::from_secs(home),
+            ..usual
+        };
+        paths.check().context("gateway")?;
+        Ok(Some(GatewayBackup {
+            edge,
+            paths,
+            release_after: release.map(Duration::from_secs),
+        }))
+    }
+}
+
 /// The tiers of this process, checked: whom a tier needs is here or has an address.
 #[derive(Debug, Clone)]
 pub(crate) struct Tiers {
@@ -136,6 +240,8 @@ pub(crate) struct Tiers {
     pub(crate) archive: String,
     /// Whom the gateway dials.
     pub(crate) gateway_to_edge: Upper,
+    /// Whom it dials as well, to use while the first is not well.
+    pub(crate) gateway_backup: Option<GatewayBackup>,
     /// Whom the edge dials.
     pub(crate) edge_to_utility: Upper,
     /// The utility's other member, where it is a pair.
@@ -210,9 +316,14 @@ impl Tiers {
             );
             Ok(name)
         };
-        let (gateway, mut edge, archive) = (raw.gateway, raw.edge, raw.archive);
+        let (mut gateway, mut edge, archive) = (raw.gateway, raw.edge, raw.archive);
+        let gateway_backup = match roles.contains(&Role::Gateway) {
+            true => gateway.take_backup(p)?,
+            false => None,
+        };
         let (edge_to_standby, edge_to_pair) = pair_of(&mut edge, p)?;
         let tiers = Self {
+            gateway_backup,
             gateway: name(p, Role::Gateway, "gateway.name", gateway.name, "gateway-1")?,
             gateway_to_edge: upper(p, Role::Gateway, "gateway.edge", gateway.edge, Role::Edge)?,
             edge: name(p, Role::Edge, "edge.name", edge.name, "edge-1")?,

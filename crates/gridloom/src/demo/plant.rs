@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use gridloom_core::{Day, Instant, MeterId, Month, Now, Period, Seed, UtcTime};
+use gridloom_dlms::security::Keys;
 use gridloom_edge::{Edge, EdgeConfig, EdgeMemory, HashKey};
-use gridloom_field::{Boot, Meter};
+use gridloom_field::{Boot, Connection, Meter};
+use gridloom_grid::opendss::{Circuit, Shipped};
 use gridloom_grid::{LoadTrace, Response};
 use gridloom_host::{
     ArchiveDisk, CellDisk, Clock, DataDirectory, DialOptions, Disk, DiskParts, Framing, Handle,
@@ -21,8 +23,9 @@ use gridloom_nodes::{
 };
 use gridloom_sim::town::{self, Homes, Town, TownPlan};
 use gridloom_store::{Ledger, LedgerConfig};
-use gridloom_web::{Desks, Snapshot};
+use gridloom_web::{Desks, FeederSource, Snapshot};
 
+use super::feeder::{self, FeederView};
 use super::keys::{self, Applicant};
 use super::texting::Texting;
 use crate::buffer::Buffer;
@@ -32,6 +35,7 @@ use crate::founding::Founding;
 use crate::headend::{self, HeadEnd, Reads, Work};
 use crate::links::Links;
 use crate::pki;
+use crate::powerflow;
 use crate::security::EdgeDesk;
 use crate::snapshot::{self, Sources};
 
@@ -53,6 +57,7 @@ pub(super) struct Plant {
     addresses: [(&'static str, SocketAddr); 5],
     texting: Option<Texting>,
     links: String,
+    feeder: Option<Arc<dyn FeederSource>>,
 }
 
 impl Plant {
@@ -79,6 +84,7 @@ impl Plant {
         let (mut ledger_disk, start) = LedgerDisk::open(directory)?;
         let town = found_town(config, directory.path(), &mut ledger_disk, began)?;
         let cells = CellDisk::open(directory)?;
+        feeder::write_connections(&town, directory.path())?;
         // An accelerated clock runs far in the moment that the nodes take to start: they start at
         // its first tick, so that the first interval is measured whole.
         let (clock, now) = match config.pace {
@@ -266,6 +272,7 @@ impl Plant {
             addresses,
             texting,
             links: links.summary()?,
+            feeder: FeederView::of(&town).map(|view| Arc::new(view) as Arc<dyn FeederSource>),
         })
     }
 
@@ -300,6 +307,7 @@ impl Plant {
             head_end: Some(self.head_end.desk(Some(self.utility.handle()))),
             security: Some(Arc::new(self.security.clone())),
             pair: None,
+            feeder: self.feeder.clone(),
         };
         Console::start(port, token, desks, first)
     }
@@ -442,19 +450,46 @@ fn found_town(
     let kek = keys::key_encryption_key(data, !rows.is_empty())?;
     let seed = Seed::new(config.seed);
     // Names and titles come from the plan; its seeded keys are for the simulator only.
-    let blueprint = Town::new(plan.clone(), town::seeded_keys(seed))?;
+    let blueprint = place(
+        Town::new(plan.clone(), town::seeded_keys(seed))?,
+        config,
+        town::seeded_keys(seed),
+    )?;
     let mut keys = BTreeMap::new();
     for house in blueprint.houses() {
         let applicant = Applicant {
             meter: house.meter(),
             title: house.config().title,
             name: house.name().to_owned(),
-            phases: 1,
+            phases: match house.config().connection {
+                Connection::SinglePhase => 1,
+                Connection::ThreePhase => 3,
+            },
         };
         let key = keys::enrol(disk.backend_mut(), &kek, &rows, applicant)?;
         keys.insert(house.meter(), key);
     }
-    Ok(Town::new(plan, |meter| keys[&meter].clone())?)
+    let key = |meter: MeterId| keys[&meter].clone();
+    place(Town::new(plan, key)?, config, key)
+}
+
+/// Places a town's houses on the feeder that the configuration names, if it names one.
+fn place(town: Town, config: &Config, keys: impl FnMut(MeterId) -> Keys) -> anyhow::Result<Town> {
+    let Some(feeder) = &config.feeder else {
+        return Ok(town);
+    };
+    let circuit = match Shipped::path(feeder) {
+        Some(path) => Circuit::read(&mut Shipped, path),
+        None => Circuit::read(&mut powerflow::Disk, feeder),
+    };
+    let circuit = circuit.with_context(|| {
+        format!(
+            "demo.feeder = {feeder:?}: give {} or the path of an OpenDSS file",
+            Shipped::NAMES.join(", ")
+        )
+    })?;
+    town.on_feeder(circuit, keys)
+        .with_context(|| format!("demo.feeder = {feeder:?}"))
 }
 
 /// The town that a data directory was made for, with keys that open nothing.
@@ -466,7 +501,11 @@ pub(crate) fn town_of(founding: &Founding) -> anyhow::Result<Town> {
         ..town_plan(&config, began)?
     };
     let seed = plan.seed;
-    Ok(Town::new(plan, town::seeded_keys(seed))?)
+    place(
+        Town::new(plan, town::seeded_keys(seed))?,
+        &config,
+        town::seeded_keys(seed),
+    )
 }
 
 /// The plan of the town that a configuration describes.

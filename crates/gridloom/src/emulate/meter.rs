@@ -84,12 +84,19 @@ pub(crate) struct EmulatedMeters {
     /// Days of profile that are there at the start
     #[arg(long, default_value_t = 1)]
     days: u32,
-    /// Gateway that the meters push to, too; they report to the edge that --edge-title names
-    #[arg(long, value_name = "HOST:PORT", requires = "edge_title")]
-    push_to: Option<String>,
-    /// System title of that edge, as `gridloom serve` prints it, 16 hexadecimal digits
-    #[arg(long, value_name = "HEX", requires = "push_to")]
-    edge_title: Option<String>,
+    /// Gateway that the meters push to, too, or two with a comma: the second while the first is
+    /// away; they report to the edge that --edge-title names
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "edge_title",
+        value_delimiter = ','
+    )]
+    push_to: Vec<String>,
+    /// System title of that edge, as `gridloom serve` prints it, 16 hexadecimal digits; two with a
+    /// comma where the gateways have a backup edge
+    #[arg(long, value_name = "HEX", requires = "push_to", value_delimiter = ',')]
+    edge_title: Vec<String>,
     /// Directory to keep the meters' memory in; without it, it is lost at the end
     #[arg(long)]
     data: Option<PathBuf>,
@@ -117,7 +124,29 @@ struct Plan {
 /// Whom the meters push to.
 struct Edge {
     title: SystemTitle,
+    backup_title: Option<SystemTitle>,
     gateway: DialAddress,
+    alternate: Option<DialAddress>,
+}
+
+/// A meter with an alternate gateway gives one up that confirms nothing for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// One or two of what an option names.
+fn one_or_two<'a, T>(
+    option: &str,
+    texts: &'a [String],
+    read: impl Fn(&'a str) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<(T, Option<T>)>> {
+    ensure!(
+        texts.len() <= 2,
+        "{option} names {}; give one, or the primary and the backup",
+        texts.len()
+    );
+    let mut read = texts.iter().map(|text| read(text));
+    let first = read.next().transpose()?;
+    let second = read.next().transpose()?;
+    Ok(first.map(|first| (first, second)))
 }
 
 /// Meters that start together dial over this time.
@@ -153,6 +182,7 @@ impl EmulatedMeters {
             config.title = plan.titles[index];
             if let Some(edge) = &plan.edge {
                 config.edge_title = edge.title;
+                config.backup_edge_title = edge.backup_title;
             }
             config.reach = reach;
             let password = self.llspassword.as_deref().unwrap_or(PUBLISHED_PASSWORD);
@@ -188,9 +218,13 @@ impl EmulatedMeters {
             if let Some(edge) = &plan.edge {
                 let options = DialOptions {
                     first_within: FIRST_DIAL_WITHIN,
+                    silence_max: edge.alternate.as_ref().map(|_| SILENCE_MAX),
                     ..DialOptions::new(Framing::DlmsWrapper)
                 };
                 runner.dial(number, edge.gateway.clone(), options);
+                if let Some(alternate) = &edge.alternate {
+                    runner.dial_backup(number, alternate.clone(), options);
+                }
             }
             if let Some(cells) = &mut cells {
                 cells.install(&name, &written)?;
@@ -318,13 +352,20 @@ impl EmulatedMeters {
                     self.meters
                 )
             })?;
-        let edge = match (&self.push_to, &self.edge_title) {
-            (Some(gateway), Some(title)) => Some(Edge {
-                title: hex::title("--edge-title", title)?,
-                gateway: DialAddress::parse("--push-to", gateway)?,
-            }),
-            (_, _) => None,
-        };
+        let gateways = one_or_two("--push-to", &self.push_to, |text| {
+            Ok(DialAddress::parse("--push-to", text)?)
+        })?;
+        let edges = one_or_two("--edge-title", &self.edge_title, |text| {
+            hex::title("--edge-title", text)
+        })?;
+        let edge = gateways
+            .zip(edges)
+            .map(|((gateway, alternate), (title, backup_title))| Edge {
+                title,
+                backup_title,
+                gateway,
+                alternate,
+            });
         let speed: Speed = self.speed.parse().context("--speed")?;
         let clock = if speed == Speed::REAL {
             Clock::realtime()

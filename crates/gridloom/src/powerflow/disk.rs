@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gridloom_grid::opendss::{BYTES_MAX, Files};
 
 /// Files on disk.
-pub(super) struct Disk;
+pub(crate) struct Disk;
 
 impl Files for Disk {
     fn read(&mut self, path: &str) -> Result<Vec<u8>, String> {

@@ -3,9 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gridloom_headend::AuditRecord;
+use gridloom_headend::audit::Action;
 use gridloom_host::{DataDirectory, OperationsDisk};
 use gridloom_store::Batch;
+use gridloom_store::audit_log::AUDIT_READ_MAX;
 use gridloom_web::DeskError;
+
+/// Entries of the log that are read at a start; an outcome that was left unknown before them stays so.
+const RECENT_MAX: u64 = 10_000;
 
 /// A connection of its own to the hash-chained log: an edge's host may have no head-end, and then
 /// nobody else writes there. Where there is one, the database puts the entries of both in a row.
@@ -16,6 +21,26 @@ impl DecisionLog {
     pub(super) fn open(directory: &DataDirectory) -> anyhow::Result<Self> {
         let disk = OperationsDisk::open(directory)?;
         Ok(Self(Arc::new(Mutex::new(disk))))
+    }
+
+    /// What was written last about held packets, oldest first.
+    pub(super) fn recent(&self) -> anyhow::Result<Vec<AuditRecord>> {
+        let disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = disk.store();
+        let mut after = store.audit_head()?.number.saturating_sub(RECENT_MAX);
+        let mut records = Vec::new();
+        loop {
+            let entries = store.audit_log(after, AUDIT_READ_MAX)?;
+            let Some(last) = entries.last() else {
+                return Ok(records);
+            };
+            after = last.number;
+            // A newer program may have written others; `gridloom audit verify` names them.
+            let some = entries
+                .iter()
+                .filter_map(|entry| AuditRecord::decode(&entry.record).ok());
+            records.extend(some.filter(|record| record.action == Action::Quarantine));
+        }
     }
 
     /// Returns once the record is durable.

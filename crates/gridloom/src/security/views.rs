@@ -102,6 +102,11 @@ fn incident_view(edge: &Edge, incident: &Incident) -> IncidentView {
             "more of its meters are late than elsewhere",
             None,
         ),
+        Kind::Loss => (
+            IncidentKind::Shift,
+            "more frames are lost below it than elsewhere",
+            None,
+        ),
     };
     IncidentView {
         id: incident.id.0,
@@ -166,6 +171,18 @@ fn evidence(edge: &Edge, evidence: &Evidence) -> EvidenceView {
             path: path.map(|path| way(edge, path)),
             hex: None,
             fields: vec![field("closed", line.fault.text().to_owned())],
+        },
+        Evidence::Loss(loss) => EvidenceView {
+            kind: EvidenceKind::Imbalance,
+            path: None,
+            hex: None,
+            fields: vec![
+                field("from", loss.since.to_string()),
+                field("to", loss.until.to_string()),
+                field("frames numbered", loss.sent.to_string()),
+                field("never came", loss.lost.to_string()),
+                field("usually lost", format!("{} ‰", loss.usual_milli)),
+            ],
         },
         Evidence::Silence(silence) => EvidenceView {
             kind: EvidenceKind::Imbalance,
@@ -248,7 +265,7 @@ pub(super) fn queue(node: &EdgeNode, page: &QueuePage) -> Vec<HeldView> {
 }
 
 /// The incident of a held packet is that of its device and its gravest reason.
-fn belongs_to(held: &Held) -> (Subject, Kind) {
+pub(super) fn belongs_to(held: &Held) -> (Subject, Kind) {
     let kind = Kind::Packets(held.main_reason());
     (Subject::Device(held.said.title), kind)
 }

@@ -8,6 +8,7 @@ use gridloom_nodes::envelope::Role;
 use gridloom_store::SpoolConfig;
 
 use crate::buffer::Buffer;
+use crate::config::GatewayBackup;
 use crate::links::Links;
 
 /// A gateway at work.
@@ -25,7 +26,7 @@ impl RunningGateway {
         name: &str,
         (directory, buffer): (Option<&DataDirectory>, SpoolConfig),
         port: Listener,
-        edge: Option<DialAddress>,
+        (edge, backup): (Option<DialAddress>, Option<&GatewayBackup>),
         net: &Net,
         links: &Links,
     ) -> anyhow::Result<Self> {
@@ -46,10 +47,22 @@ impl RunningGateway {
                 (GatewayNode::new(name.to_owned()), None, Some(news))
             }
         };
+        let node = match backup {
+            Some(backup) => node.with_backup(backup.paths),
+            None => node,
+        };
+        let node = match backup.and_then(|backup| backup.release_after) {
+            Some(after) => node.releasing_after(after),
+            None => node,
+        };
         let node = runner.add(name, node);
         runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
         if let Some(edge) = edge {
             links.dial(&mut runner, node, Role::Gateway, edge);
+        }
+        if let Some(backup) = backup {
+            let edge = backup.edge.clone();
+            links.dial_backup(&mut runner, node, Role::Gateway, edge);
         }
         Ok(Self {
             node: runner.start(),

@@ -218,9 +218,16 @@ impl Nodes {
         let gateway = match ports.gateway {
             Some(port) => {
                 let edge = dial_address(&tiers.gateway_to_edge, at_edge);
+                let backup = tiers.gateway_backup.as_ref();
                 let place = (basis.directory, config.buffers.gateway);
-                let gateway =
-                    RunningGateway::start(&tiers.gateway, place, port, edge, &net, &links)?;
+                let gateway = RunningGateway::start(
+                    &tiers.gateway,
+                    place,
+                    port,
+                    (edge, backup),
+                    &net,
+                    &links,
+                )?;
                 let news = gateway.news.iter().cloned();
                 lines.extend(news.map(|words| ("buffer", words)));
                 Some(gateway)
@@ -359,6 +366,7 @@ impl Nodes {
             head_end: desk,
             security,
             pair,
+            feeder: None,
         };
         Ok(Some(Console::start(
             port,

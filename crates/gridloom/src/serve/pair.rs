@@ -406,6 +406,7 @@ fn quiet(config: &Config, now: Now) -> anyhow::Result<Snapshot> {
         edge: None,
         head_end: None,
         archive: None,
+        buffers: Vec::new(),
     });
     snapshot.check()?;
     Ok(snapshot)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gridloom_nodes::Wire;
 use serial2_tokio::SerialPort;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 
@@ -35,6 +36,10 @@ pub struct DialOptions {
     /// The first attempt waits a random part of this, so that a thousand meters started together
     /// do not arrive together.
     pub first_within: Duration,
+    /// The connection ends when its peer's machine confirms nothing for about so long, whether
+    /// anything is sent or not; in whole seconds, at least two. `None` leaves it to the system, which
+    /// may take hours. For who has another way, and no heartbeats of its own.
+    pub silence_max: Option<Duration>,
 }
 
 impl DialOptions {
@@ -45,6 +50,7 @@ impl DialOptions {
             limits: LinkLimits::default(),
             backoff: Backoff::default(),
             first_within: Duration::ZERO,
+            silence_max: None,
         }
     }
 }
@@ -83,7 +89,7 @@ pub(crate) async fn dial(
     loop {
         let connected = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            connected = reach(pause, &target, seeking.as_ref(), &spec.net) => connected,
+            connected = reach(pause, &target, &options, seeking.as_ref(), &spec.net) => connected,
         };
         match connected {
             Ok(connected) => {
@@ -200,14 +206,35 @@ async fn connect_after(pause: Duration, target: &DialAddress) -> Result<TcpStrea
     }
 }
 
+/// Has the system probe an idle connection each second, and end it when neither data nor probes
+/// are confirmed.
+fn watch_for_silence(stream: &TcpStream, silence_max: Duration) -> std::io::Result<()> {
+    let second = Duration::from_secs(1);
+    let probes = u32::try_from(silence_max.as_secs()).unwrap_or(u32::MAX);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(second)
+            .with_interval(second)
+            .with_retries(probes.saturating_sub(1).max(1)),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(silence_max))?;
+    Ok(())
+}
+
 /// Connects after a pause, and makes sure of the peer if somebody is sought.
 async fn reach(
     pause: Duration,
     target: &DialAddress,
+    options: &DialOptions,
     seeking: Option<&Seeking>,
     net: &Net,
 ) -> Result<Upward, String> {
     let stream = connect_after(pause, target).await?;
+    if let Some(silence_max) = options.silence_max {
+        watch_for_silence(&stream, silence_max).map_err(|error| error.to_string())?;
+    }
     let Some(seeking) = seeking else {
         return Ok(Upward::Plain(stream));
     };

@@ -101,7 +101,7 @@ impl<N: Node> Node for Compromised<N> {
             Input::LinkUp { link, port } => {
                 if matches!(
                     (port, self.tap),
-                    (Port::Up, Tap::Up) | (Port::Down, Tap::Down)
+                    (Port::Up | Port::Backup, Tap::Up) | (Port::Down, Tap::Down)
                 ) {
                     self.tapped.insert(link);
                 }

@@ -114,7 +114,12 @@ impl Fence {
             Input::Disk(DiskReply::Done { ticket, result }) if ticket >= TICKETS => {
                 self.handle_written(ticket - TICKETS, result.is_ok())
             }
-            other => vec![other],
+            other @ (Input::LinkUp { .. }
+            | Input::LinkDown { .. }
+            | Input::LinkFault { .. }
+            | Input::DialFailed { .. }
+            | Input::Disk(_)
+            | Input::Timeout) => vec![other],
         };
         self.write();
         passed

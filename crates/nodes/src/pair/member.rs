@@ -729,7 +729,7 @@ impl Node for MemberNode {
                 self.links.insert(link, Who::Unknown);
             }
             Input::LinkUp {
-                port: Port::Dialled(_) | Port::Push(_),
+                port: Port::Backup | Port::Dialled(_) | Port::Push(_),
                 ..
             }
             | Input::DialFailed { .. }

@@ -63,7 +63,7 @@ enum Step {
     /// It is in step once it has applied this one.
     Joining { at: u64 },
     /// Nothing is acknowledged without it.
-    InStep,
+    Joined,
 }
 
 #[derive(Debug)]
@@ -157,7 +157,7 @@ impl Mirror {
             Peer::Following { applied, step, .. } => {
                 let behind = self.carried.saturating_sub(*applied);
                 match step {
-                    Step::InStep => PeerState::InStep { behind },
+                    Step::Joined => PeerState::InStep { behind },
                     Step::Behind | Step::Joining { .. } => PeerState::Following { behind },
                 }
             }
@@ -168,7 +168,7 @@ impl Mirror {
         matches!(
             self.peer,
             Peer::Following {
-                step: Step::InStep,
+                step: Step::Joined,
                 ..
             }
         )
@@ -186,7 +186,7 @@ impl Mirror {
         let was_needed = matches!(
             self.peer,
             Peer::Following {
-                step: Step::Joining { .. } | Step::InStep,
+                step: Step::Joining { .. } | Step::Joined,
                 ..
             }
         );
@@ -402,7 +402,7 @@ impl Mirror {
                 if let Step::Joining { at } = *step
                     && *applied >= at
                 {
-                    *step = Step::InStep;
+                    *step = Step::Joined;
                     self.outbox.push_back(MirrorOutput::Complete);
                 }
                 *applied

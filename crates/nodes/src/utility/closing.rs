@@ -7,8 +7,8 @@ use gridloom_core::{IntervalReading, MeterId, Month, Now, UtcTime};
 use gridloom_mdm::{ValidatedInterval, Validator};
 use gridloom_store::BillRow;
 
-use super::UtilityNode;
 use super::status::ClosedBill;
+use super::{Purpose, UtilityNode};
 use crate::node::Query;
 
 /// A month that is being closed.
@@ -82,6 +82,7 @@ impl UtilityNode {
         let period = self.config.period;
         self.meters
             .values()
+            .filter(|served| served.purpose == Purpose::Customer)
             .filter(|served| served.span.intervals_in(month, period) > 0)
             .map(|served| served.meter)
             .collect()

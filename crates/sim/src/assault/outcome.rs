@@ -335,7 +335,10 @@ fn names(incident: &Incident, culprits: &BTreeMap<SystemTitle, MeterId>) -> Opti
                     let first = imbalance.suspects.first()?.meter;
                     Some(culprits.values().any(|meter| *meter == first))
                 }
-                Evidence::Packet { .. } | Evidence::Line { .. } | Evidence::Silence(_) => None,
+                Evidence::Packet { .. }
+                | Evidence::Line { .. }
+                | Evidence::Silence(_)
+                | Evidence::Loss(_) => None,
             }),
         Subject::Path(_) | Subject::Gateway(_) | Subject::Address { .. } | Subject::Edge => None,
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use gridloom_core::{Day, Period};
 use gridloom_grid::Response;
+use gridloom_grid::opendss::Shipped;
 use serde::Deserialize;
 
-use super::{Incident, Mishap, Trial, standard_response};
+use super::{Incident, Mishap, Outage, Trial, shipped, standard_response};
 use crate::assault::Assault;
 use crate::faults::FaultPlan;
 use crate::hosted::Role;
@@ -56,6 +57,16 @@ struct RawTrial {
     attack: Option<RawAttack>,
     #[serde(default)]
     schedule: Vec<RawIncident>,
+    #[serde(default)]
+    outage: Vec<RawOutage>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOutage {
+    at_minutes: u64,
+    for_minutes: u64,
+    element: String,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +80,11 @@ struct RawTown {
     #[serde(default)]
     answers_prices: bool,
     #[serde(default)]
+    feeder: Option<String>,
+    #[serde(default)]
     head_end: bool,
+    #[serde(default)]
+    alternates: bool,
     #[serde(default = "small_segment")]
     segment_bytes: u64,
     #[serde(default = "small_spool")]
@@ -197,6 +212,12 @@ impl FromStr for Trial {
             Self::HOUSES_MAX.into(),
         )?;
         within("town.segment_bytes", town.segment_bytes, 1_024, 64 << 20)?;
+        if let Some(feeder) = &town.feeder
+            && !Shipped::NAMES.contains(&feeder.as_str())
+        {
+            let expected = format!("one of {}", Shipped::NAMES.join(", "));
+            return value("town.feeder", feeder, expected);
+        }
         within("town.spool_bytes", town.spool_bytes, 8 * 1_024, 1 << 30)?;
         let minutes = |key, minutes, least| {
             within(key, minutes, least, Self::MINUTES_MAX)?;
@@ -256,7 +277,9 @@ impl FromStr for Trial {
             } else {
                 Response::Off
             },
+            feeder: town.feeder.clone(),
             has_head_end: town.head_end,
+            has_alternates: town.alternates,
             segment_bytes: town.segment_bytes,
             spool_bytes: town.spool_bytes,
             field,
@@ -268,6 +291,12 @@ impl FromStr for Trial {
                 .iter()
                 .enumerate()
                 .map(|(number, incident)| incident.checked(number))
+                .collect::<Result<_, _>>()?,
+            outages: raw
+                .outage
+                .iter()
+                .enumerate()
+                .map(|(number, outage)| outage.checked(number, town.feeder.as_deref()))
                 .collect::<Result<_, _>>()?,
             faults_for,
             settle_for,
@@ -418,6 +447,26 @@ impl RawFaults {
             steps_max: self.clock_steps_max,
             step_max: Duration::from_secs(seconds),
             drift_ppm_max: self.clock_drift_ppm_max,
+        })
+    }
+}
+
+impl RawOutage {
+    fn checked(&self, number: usize, feeder: Option<&str>) -> Result<Outage, FileError> {
+        let key = |name: &str| format!("outage[{number}].{name}");
+        within(&key("at_minutes"), self.at_minutes, 0, Trial::MINUTES_MAX)?;
+        within(&key("for_minutes"), self.for_minutes, 1, Trial::MINUTES_MAX)?;
+        let known = feeder
+            .and_then(|feeder| shipped(feeder).ok())
+            .is_some_and(|circuit| circuit.network.find(&self.element).is_some());
+        if !known {
+            let expected = "an element of town.feeder, such as line.650632";
+            return value(&key("element"), &self.element, expected);
+        }
+        Ok(Outage {
+            after: Duration::from_mins(self.at_minutes),
+            lasts: Duration::from_mins(self.for_minutes),
+            element: self.element.clone(),
         })
     }
 }

@@ -39,6 +39,7 @@ impl World {
         cable.is_given_up = false;
         cable.lanes.iter_mut().for_each(Lane::reconnect);
         let link = link_id(index, cable.generation);
+        let port = cable.port;
         self.counters.links_up += 1;
         self.give(
             upper,
@@ -47,13 +48,7 @@ impl World {
                 port: Port::Down,
             },
         )?;
-        self.give(
-            lower,
-            Input::LinkUp {
-                link,
-                port: Port::Up,
-            },
-        )
+        self.give(lower, Input::LinkUp { link, port })
     }
 
     /// A cable was cut: what is under way is lost, and both ends notice at once.
@@ -61,6 +56,19 @@ impl World {
         let link = link_id(index, self.cables[index].generation);
         for end in End::BOTH {
             self.push(self.time, What::Hangup { link, end });
+        }
+    }
+
+    /// A meter's line carries nothing in one direction: with alternates both ends notice soon.
+    pub(super) fn notice_mute(&mut self, index: usize) {
+        let cable = &self.cables[index];
+        let is_line = matches!(self.places[cable.lower].role, crate::hosted::Role::Meter(_));
+        if let Some(alternates) = self.blueprint.alternates.filter(|_| is_line) {
+            let link = link_id(index, cable.generation);
+            let at = self.time + nanos(alternates.keepalive);
+            for end in End::BOTH {
+                self.push(at, What::Hangup { link, end });
+            }
         }
     }
 

@@ -3,9 +3,17 @@
 use gridloom_nodes::DiskReply;
 
 use crate::disk::Trouble;
+use crate::hosted::Hosted;
 
 use super::parts::{NodeClock, What};
 use super::{CableIndex, Fault, Happened, NodeIndex, World, WorldError};
+
+/// What a meter's supply does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    Away,
+    Back,
+}
 
 impl World {
     pub(super) fn fail(&mut self, fault: Fault) -> Result<Option<Happened>, WorldError> {
@@ -28,6 +36,7 @@ impl World {
             }
             Fault::Mute(cable, way) => {
                 self.cables[cable.0].muted[way as usize] = true;
+                self.notice_mute(cable.0);
                 None
             }
             Fault::Unmute(cable) => {
@@ -63,7 +72,41 @@ impl World {
                 self.schedule_wake(node.0);
                 None
             }
+            Fault::Dark(node) => {
+                self.supply(node.0, Supply::Away)?;
+                None
+            }
+            Fault::Lit(node) => {
+                self.supply(node.0, Supply::Back)?;
+                None
+            }
         })
+    }
+
+    /// A meter loses its supply, with which its link goes, or has it again.
+    fn supply(&mut self, index: usize, supply: Supply) -> Result<(), WorldError> {
+        let now = self.now_of(index);
+        let place = &mut self.places[index];
+        let Some(Hosted::Meter(meter)) = &mut place.node else {
+            return Ok(());
+        };
+        match supply {
+            Supply::Away => meter.power_off(now),
+            Supply::Back => meter.power_on(now),
+        }
+        place.wake = None;
+        self.drain(index)?;
+        self.schedule_wake(index);
+        for cable in self.places[index].cables.clone() {
+            match supply {
+                Supply::Away => {
+                    self.cables[cable].cut = true;
+                    self.cut(cable);
+                }
+                Supply::Back => self.mend(cable),
+            }
+        }
+        Ok(())
     }
 
     /// Stops a node, unless it is down.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gridloom_core::{Seed, UtcTime};
-use gridloom_nodes::{DialId, LinkId};
+use gridloom_nodes::{DialId, LinkId, PathsConfig, Port};
 use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
@@ -27,6 +27,48 @@ pub struct WorldPlan {
     pub spool: SpoolConfig,
     /// The head-end above the utility, if there is one.
     pub head_end: Option<HeadEndPlan>,
+    /// A second edge, and a second way up for every gateway and meter, if there are any.
+    pub alternates: Option<Alternates>,
+}
+
+/// A second way up for whoever has one. Every other gateway has the second edge for its primary
+/// one; the alternate of a meter is the gateway after its own, the first after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alternates {
+    /// How patient gateways are with their edges.
+    pub gateway: PathsConfig,
+    /// How patient meters are with their gateways.
+    pub meter: PathsConfig,
+    /// After so long both ends of a meter's line notice that it carries nothing in one direction.
+    pub keepalive: Duration,
+    /// How long a gateway that has no edge keeps its meters.
+    pub release_after: Duration,
+}
+
+impl Alternates {
+    /// As deployed, but with a heartbeat each ten seconds: for runs of days, of which heartbeats
+    /// would be most.
+    pub fn unhurried() -> Self {
+        let usual = Self::default();
+        Self {
+            gateway: PathsConfig {
+                heartbeat_every: Some(Duration::from_secs(10)),
+                ..usual.gateway
+            },
+            ..usual
+        }
+    }
+}
+
+impl Default for Alternates {
+    fn default() -> Self {
+        Self {
+            gateway: PathsConfig::TIERS,
+            meter: PathsConfig::METER,
+            keepalive: Duration::from_millis(1_500),
+            release_after: Duration::from_secs(1),
+        }
+    }
 }
 
 impl Default for WorldPlan {
@@ -38,6 +80,7 @@ impl Default for WorldPlan {
             ledger: LedgerConfig::default(),
             spool: SpoolConfig::default(),
             head_end: None,
+            alternates: None,
         }
     }
 }
@@ -185,6 +228,8 @@ impl NodeClock {
 pub(super) struct Cable {
     pub(super) lower: usize,
     pub(super) upper: usize,
+    /// What it is to the lower end.
+    pub(super) port: Port,
     pub(super) model: LinkModel,
     /// What it was laid as.
     pub(super) healthy: LinkModel,
@@ -323,6 +368,11 @@ pub enum Fault {
     Step(NodeIndex, i64),
     /// A node's wall clock runs faster, by so many millionths.
     Drift(NodeIndex, i32),
+    /// A meter's supply goes: it says its last words, and hears and says nothing until it is
+    /// [`Self::Lit`]. No effect on any other node, or on one that an attacker holds.
+    Dark(NodeIndex),
+    /// A meter's supply is back.
+    Lit(NodeIndex),
 }
 
 impl Fault {
@@ -345,6 +395,8 @@ impl Fault {
             Self::Rot(_) => "a bit of the journal flips".to_owned(),
             Self::Step(_, by) => format!("the clock jumps by {by} ms"),
             Self::Drift(_, ppm) => format!("the clock drifts by {ppm} ppm"),
+            Self::Dark(_) => "the supply goes".to_owned(),
+            Self::Lit(_) => "the supply is back".to_owned(),
         }
     }
 }

@@ -104,7 +104,9 @@ impl World {
             | Fault::Room(node)
             | Fault::Rot(node)
             | Fault::Step(node, _)
-            | Fault::Drift(node, _) => vec![node.0],
+            | Fault::Drift(node, _)
+            | Fault::Dark(node)
+            | Fault::Lit(node) => vec![node.0],
             Fault::Cut(cable)
             | Fault::Mend(cable)
             | Fault::Mute(cable, _)
@@ -189,8 +191,13 @@ impl fmt::Display for Frame<'_> {
                     Message::Prices(list) => Some(list.len()),
                     Message::Spooled { uplinks, .. } => Some(uplinks.len()),
                     Message::Taken { count, .. } => Some(usize::from(count)),
+                    Message::Lines(list) => Some(list.len()),
+                    Message::Reached(list) => Some(list.len()),
                     Message::Hello { .. }
                     | Message::Pair(_)
+                    | Message::Heartbeat { .. }
+                    | Message::Alive { .. }
+                    | Message::Duty { .. }
                     | Message::Uplink(_)
                     | Message::Downlink { .. }
                     | Message::LineGone { .. }

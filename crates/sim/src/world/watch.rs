@@ -46,7 +46,12 @@ impl World {
         place.map(NodeIndex)
     }
 
-    /// The cable between a node and its neighbour above.
+    /// The upper end of a cable.
+    pub fn upper_end(&self, cable: CableIndex) -> NodeIndex {
+        NodeIndex(self.cables[cable.0].upper)
+    }
+
+    /// The cable between a node and its neighbour above, the first where it has two.
     pub fn cable_above(&self, node: NodeIndex) -> Option<CableIndex> {
         let cable = self.cables.iter().position(|cable| cable.lower == node.0);
         cable.map(CableIndex)
@@ -66,7 +71,13 @@ impl World {
             nodes.push(NodeIndex(self.cables[cable.0].upper));
         }
         if nodes.is_empty() {
-            let above = [Role::Edge, Role::Utility, Role::Archive, Role::HeadEnd];
+            let above = [
+                Role::Edge,
+                Role::BackupEdge,
+                Role::Utility,
+                Role::Archive,
+                Role::HeadEnd,
+            ];
             nodes.extend(above.into_iter().filter_map(|role| self.node(role)));
         }
         nodes
@@ -83,7 +94,7 @@ impl World {
         let is_up = self.cables[cable].end_of(from) == End::Lower;
         if let Some(sabotage) = self.sabotage.filter(|_| self.is_time_to_break()) {
             match role {
-                Role::Edge if is_up => {
+                Role::Edge | Role::BackupEdge if is_up => {
                     if let Some(answer) = sabotage.above_edge(frame) {
                         self.sabotage = None;
                         if !answer.is_empty() {
@@ -105,6 +116,7 @@ impl World {
                 Role::Meter(_)
                 | Role::Gateway(_)
                 | Role::Edge
+                | Role::BackupEdge
                 | Role::Utility
                 | Role::Archive
                 | Role::HeadEnd
@@ -145,7 +157,7 @@ impl World {
 
     /// What an edge sends up is readings, alarms and what meters answer to the head-end.
     fn judge(&mut self, from: Role, frame: &[u8]) {
-        if matches!(from, Role::Edge | Role::Utility)
+        if matches!(from, Role::Edge | Role::BackupEdge | Role::Utility)
             && let Ok(Message::Uplink(_) | Message::Spooled { .. }) = Message::decode(frame)
         {
             self.breaches.leaked += 1;

@@ -155,7 +155,10 @@ pub(crate) fn packets() -> Vec<HeldDetail> {
 /// A decision of either sort.
 pub(crate) fn decisions() -> [DecisionView; 2] {
     [Decision::Release, Decision::Reject].map(|decision| DecisionView {
-        packet: 1,
+        packet: (decision == Decision::Release).then_some(1),
+        incident: (decision == Decision::Reject).then_some(5),
+        packets: 1,
+        done: 1,
         decision,
         by: "night shift".to_owned(),
         at: AT.to_owned(),

@@ -11,8 +11,8 @@ use super::*;
 use crate::desk::{Answer, DeskError};
 use crate::sample;
 use crate::screening::{
-    CertificatesView, Decision, DecisionView, HeldDetail, HeldView, IncidentDetail, IncidentView,
-    QueuePage, SecurityView, TrustPage, TrustView,
+    CertificatesView, Decision, DecisionAbout, DecisionView, HeldDetail, HeldView, IncidentDetail,
+    IncidentView, QueuePage, SecurityView, TrustPage, TrustView,
 };
 use crate::security::DECISION_MAX;
 
@@ -75,12 +75,16 @@ impl SecurityDesk for SmallEdge {
 
     fn decide(
         &self,
-        id: u64,
+        about: DecisionAbout,
         decision: Decision,
         reason: String,
         by: String,
     ) -> Answer<DecisionView> {
         let [release, _] = sample::security::decisions();
+        let (id, what) = match about {
+            DecisionAbout::Packet(id) => (id, ""),
+            DecisionAbout::Incident(id) => (id, "all of "),
+        };
         let answer = match id {
             1 => Ok(DecisionView {
                 decision,
@@ -92,7 +96,13 @@ impl SecurityDesk for SmallEdge {
             _ => unknown(id),
         };
         let word = decision.word();
-        self.answer(format!("{by} {word} {id}: {reason}"), answer)
+        self.answer(format!("{by} {word} {what}{id}: {reason}"), answer)
+    }
+
+    fn decisions(&self) -> Answer<Vec<DecisionView>> {
+        let [one, _] = sample::security::decisions();
+        let many = vec![one; DecisionView::DECISIONS_MAX + 5];
+        self.answer("decisions".to_owned(), Ok(many))
     }
 
     fn trust(&self, page: TrustPage) -> Answer<Vec<TrustView>> {
@@ -117,6 +127,7 @@ async fn ask(desk: Option<&Arc<SmallEdge>>, request: Request<Body>) -> (u16, Val
         head_end: None,
         pair: None,
         security: desk.map(|desk| Arc::clone(desk) as Arc<dyn SecurityDesk>),
+        feeder: None,
     };
     let options = Options {
         host_names: Vec::new(),
@@ -194,6 +205,9 @@ async fn lists_are_bounded() {
     let (_, incidents) = ask(Some(&desk), get_of("incidents")).await;
     let count = incidents.as_array().map(Vec::len);
     assert_eq!(count, Some(IncidentView::INCIDENTS_MAX));
+    let (_, decisions) = ask(Some(&desk), get_of("decisions")).await;
+    let count = decisions.as_array().map(Vec::len);
+    assert_eq!(count, Some(DecisionView::DECISIONS_MAX));
 }
 
 #[tokio::test]
@@ -210,6 +224,18 @@ async fn a_decision_needs_a_token_and_a_reason() {
             "release 1",
         ),
         ("quarantine/1/reject", SECRET, &good, 200, "reject 1"),
+        (
+            "incidents/1/release",
+            SECRET,
+            &good,
+            200,
+            "release all of 1",
+        ),
+        ("incidents/1/reject", SECRET, &good, 200, "reject all of 1"),
+        ("incidents/9/reject", SECRET, &good, 404, "reject all of 9"),
+        ("incidents/1/release", "0123", &good, 401, ""),
+        ("incidents/1/release", SECRET, r#"{"reason":" "}"#, 422, ""),
+        ("incidents/1", SECRET, &good, 405, ""),
         ("quarantine/2/reject", SECRET, &good, 409, "reject 2"),
         ("quarantine/9/release", SECRET, &good, 404, "release 9"),
         ("quarantine/1/release", "0123", &good, 401, ""),

@@ -75,6 +75,7 @@ async fn refusals_say_why_in_json() {
         (get("/api/v1/houses/h99"), 404, "unknown_house"),
         (get("/api/v1/houses/%ff"), 404, "unknown_path"),
         (get("/api/v1/nothing"), 404, "unknown_path"),
+        (get("/api/v1/feeder"), 404, "no_feeder"),
         (get("/api"), 404, "unknown_path"),
         (get("/assets/gone.js"), 404, "unknown_path"),
         (get("/../Cargo.toml"), 404, "unknown_path"),
