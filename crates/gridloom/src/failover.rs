@@ -55,9 +55,9 @@ impl Failover {
 }
 
 fn show(view: &Value, out: &mut impl Write) -> anyhow::Result<()> {
-    let word = |name: &str| match &view[name] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let word = |name: &str| {
+        let text = view[name].as_str().map(str::to_owned);
+        text.unwrap_or_else(|| view[name].to_string())
     };
     let edges = view["edges"].as_array().into_iter().flatten();
     let edges: Vec<String> = edges

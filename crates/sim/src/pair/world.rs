@@ -516,12 +516,12 @@ impl PairWorld {
                     let frame = Frame::Stored { number, epoch }.encode();
                     self.send(process, link, frame);
                 }
-                head_end::Wish::ToMeter(frame) => self.to_meter(process, frame),
+                head_end::Wish::ToMeter(frame) => self.call_meter(process, frame),
             }
         }
     }
 
-    fn to_meter(&mut self, process: usize, frame: Frame) {
+    fn call_meter(&mut self, process: usize, frame: Frame) {
         let meter = meter_of(&frame, self.meters.len());
         if meter % 2 == 1 {
             // By address: nothing stands in between but time, sometimes a lot of it.

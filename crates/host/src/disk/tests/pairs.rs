@@ -32,10 +32,11 @@ impl Runner {
     }
 
     fn carried(&mut self) -> (u64, Vec<u8>) {
-        match self.next() {
-            DiskReply::Pair(PairReply::Carried { number, entry }) => (number, entry),
-            other => panic!("{other:?}"),
-        }
+        let reply = self.next();
+        let DiskReply::Pair(PairReply::Carried { number, entry }) = reply else {
+            panic!("{reply:?}");
+        };
+        (number, entry)
     }
 }
 
