@@ -56,8 +56,10 @@ mod regulator;
 mod sequence_branch;
 mod source;
 mod switch;
+mod tap_changer;
 mod topology;
 mod transformer;
+mod voltage_regulator;
 
 pub use bus::{BUSES_MAX, BusId, Buses, Node, NodeId, Terminal};
 pub use capacitor::Capacitor;
@@ -77,5 +79,7 @@ pub use regulator::{CONTROL_STEPS_MAX, CapacitorControl, CapacitorLaw, Regulator
 pub use sequence_branch::SequenceBranch;
 pub use source::Source;
 pub use switch::{CLOSED_OHMS, switch};
+pub use tap_changer::{POSITIONS_MAX, TURNS_MAX, TapChanger, TapStrategy};
 pub use topology::{Attachment, Step, Topology};
 pub use transformer::{Displacement, Transformer, WINDINGS_MAX, Winding, short_circuit_impedance};
+pub use voltage_regulator::{CORRECTIONS_MAX, VoltageRegulator};

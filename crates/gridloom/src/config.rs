@@ -453,7 +453,12 @@ impl Config {
         let listen = Listen::resolve(said, raw.listen, beside, &mut p)?;
         let push = std::mem::take(&mut raw.headend.push);
         let head_end = HeadEndSettings::resolve(raw.headend.history_days, push, &mut p)?;
-        let buffers = Buffers::resolve(raw.gateway.buffer_mib, raw.edge.buffer_mib, &mut p)?;
+        let buffers = Buffers::resolve(
+            raw.gateway.buffer_mib,
+            raw.edge.buffer_mib,
+            raw.gateway.delay_one_in,
+            &mut p,
+        )?;
         let tiers = match flags.defaults {
             Defaults::Demo => None,
             Defaults::Serve => {

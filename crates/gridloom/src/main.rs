@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod console;
 mod decode;
+mod delay;
 mod demo;
 mod display;
 mod emulate;

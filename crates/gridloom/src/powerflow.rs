@@ -8,7 +8,7 @@ use gridloom_grid::network::complex::{degrees, magnitude};
 use gridloom_grid::network::{
     Controls, Convergence, Network, NodeId, Options, PowerFlow, Topology, balance,
 };
-use gridloom_grid::opendss::{Circuit, Shipped};
+use gridloom_grid::opendss::{Circuit, Mode, Shapes, Shipped};
 use gridloom_grid::power_grid_model::{Calculation, Grid};
 use serde::Serialize;
 
@@ -31,9 +31,13 @@ pub(crate) struct PowerFlowCommand {
     /// Also write every node's voltage, or every step of a series, to this file
     #[arg(long, value_name = "OUT")]
     csv: Option<PathBuf>,
-    /// Loads over time: a column of labels, then one of kW for each load named in the first line
+    /// Loads over time: a table with a column of labels and one of kW for each load named in its
+    /// first line; or daily, yearly or duty for the shapes of the circuit itself
     #[arg(long, value_name = "LOADS")]
     time_series: Option<PathBuf>,
+    /// End a series of the circuit's own shapes after so many steps
+    #[arg(long, value_name = "COUNT")]
+    steps: Option<usize>,
     /// Leave taps and capacitor banks as the file has them
     #[arg(long)]
     hold_controls: bool,
@@ -61,7 +65,7 @@ struct LoadingJson {
 #[derive(Serialize)]
 struct TapJson {
     regulator: String,
-    position: i32,
+    position: i64,
 }
 
 #[derive(Serialize)]
@@ -104,7 +108,13 @@ impl PowerFlowCommand {
         let mut flow = PowerFlow::new(circuit.network, options)
             .with_context(|| format!("failed to prepare {}", self.file.display()))?;
         if let Some(loads) = &self.time_series {
-            return series::run(&mut flow, loads, self.csv.as_deref(), self.json, out);
+            let steps = match mode(loads) {
+                Some(mode) => {
+                    series::of_shapes(&mut flow, &circuit.shapes, mode, &self.file, self.steps)?
+                }
+                None => series::of_table(&mut flow, loads)?,
+            };
+            return series::write(&steps, self.csv.as_deref(), self.json, out);
         }
         let done = flow
             .solve()
@@ -206,6 +216,17 @@ impl PowerFlowCommand {
     }
 }
 
+/// The shapes a word stands for, where it is no file.
+fn mode(loads: &Path) -> Option<Mode> {
+    let word = loads.to_str().filter(|_| !loads.exists())?;
+    match word {
+        "daily" => Some(Mode::Daily),
+        "yearly" => Some(Mode::Yearly),
+        "duty" => Some(Mode::Duty),
+        _ => None,
+    }
+}
+
 /// Reads a circuit from a file, or a shipped one by its name.
 fn read(file: &Path) -> anyhow::Result<Circuit> {
     let name = file.to_string_lossy();
@@ -225,6 +246,7 @@ fn read(file: &Path) -> anyhow::Result<Circuit> {
         return Ok(Circuit {
             network: grid.network,
             controls: Controls::Active,
+            shapes: Shapes::default(),
         });
     }
     Ok(Circuit::read(&mut Disk, &name)?)
@@ -272,6 +294,10 @@ fn report(flow: &PowerFlow, done: &Convergence) -> ReportJson {
 }
 
 fn taps(network: &Network) -> Vec<TapJson> {
+    let changers = network.tap_changers.iter().map(|changer| TapJson {
+        regulator: changer.name.clone(),
+        position: changer.labels[changer.at],
+    });
     network
         .regulators
         .iter()
@@ -279,9 +305,10 @@ fn taps(network: &Network) -> Vec<TapJson> {
             let tap = network.tap(regulator.transformer, regulator.tap_winding)?;
             Some(TapJson {
                 regulator: regulator.name.clone(),
-                position: regulator.position(tap),
+                position: i64::from(regulator.position(tap)),
             })
         })
+        .chain(changers)
         .collect()
 }
 
@@ -318,6 +345,7 @@ mod tests {
             json: false,
             csv: None,
             time_series: None,
+            steps: None,
             hold_controls: false,
             rows: 3,
         }
@@ -391,6 +419,34 @@ mod tests {
         let steps: Vec<&str> = text.lines().collect();
         assert_eq!(steps.len(), 3, "{text}");
         assert!(steps[2].starts_with("00:01,"), "{text}");
+        // The circuit's own day: its last hour stands where its first would be.
+        let own = PowerFlowCommand {
+            time_series: Some("yearly".into()),
+            csv: Some(out.clone()),
+            steps: Some(20),
+            ..command("eulv")
+        };
+        own.run(&mut Vec::new()).unwrap();
+        let text = std::fs::read_to_string(&out).unwrap();
+        let supplied: Vec<f64> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').nth(1).unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(supplied.len(), 20, "{text}");
+        assert!(text.contains("\n17:00:00,"), "{text}");
+        let highest = supplied.iter().copied().fold(0.0, f64::max);
+        assert_eq!(highest, supplied[16], "{text}");
+        assert!((supplied[3] / highest - 0.5833).abs() < 0.01, "{text}");
+        let none = PowerFlowCommand {
+            time_series: Some("daily".into()),
+            ..command("ieee13")
+        };
+        let error = none.run(&mut Vec::new()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("no load follows a shape"),
+            "{error:#}"
+        );
         let cases = [
             (
                 "time,load1,nobody\n0,1,2\n",

@@ -6,6 +6,7 @@ use gridloom_field::MeterStatus;
 use gridloom_field::load::Switch;
 use gridloom_headend::Presence;
 use gridloom_nodes::GatewayCounters;
+use gridloom_nodes::delay::DelayReport;
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::utility::{MeterStanding, UtilityStatus};
 use gridloom_web::{
@@ -14,6 +15,7 @@ use gridloom_web::{
 };
 
 use crate::buffer::{self, BufferStatus};
+use crate::delay;
 
 /// What each node said; what does not run says nothing.
 pub(crate) struct Sources {
@@ -33,6 +35,8 @@ pub(crate) struct Sources {
     pub(crate) archive: Option<(u64, u64)>,
     /// The buffers of this process, by node.
     pub(crate) buffers: Vec<(String, BufferStatus)>,
+    /// How long readings are under way.
+    pub(crate) delays: Option<DelayReport>,
 }
 
 /// The console's picture.
@@ -84,6 +88,10 @@ pub(crate) fn build(from: &Sources) -> Snapshot {
                 .iter()
                 .map(|(node, status)| buffer::view(node, status, from.now))
                 .collect(),
+            delay: from
+                .delays
+                .as_ref()
+                .map(|report| delay::view(report, from.speed)),
         },
     }
 }

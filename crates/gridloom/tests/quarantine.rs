@@ -251,9 +251,9 @@ fn decisions_about_held_packets_are_carried_out_and_proved() {
     let late = until("the late outcome", HELD_WITHIN, || {
         let all = good(&whole.ask(&["quarantine", "decisions", "--json"]));
         let all: Value = serde_json::from_str(&all).unwrap();
-        let late = all.as_array().unwrap().iter();
-        let late = late.filter(|it| it["packet"] == held[3] && it["is_done"] == true);
-        late.cloned().next()
+        let mut late = all.as_array().unwrap().iter();
+        late.find(|it| it["packet"] == held[3] && it["is_done"] == true)
+            .cloned()
     });
     assert_eq!(late["detail"], "the utility has the reading");
     assert_eq!(whole.held(), held[4..]);

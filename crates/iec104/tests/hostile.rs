@@ -13,7 +13,7 @@ use gridloom_core::Now;
 use gridloom_iec104::{
     Answer, CloseReason, Command, CommandTime, ConnectionId, Event, Frame, LinkId, Master,
     MasterOutput, Notice, Order, Outcome, Outstation, OutstationOutput, REPLIES_MAX, RequestId,
-    Sequence, Task, Unnumbered,
+    Sequence, Task, Token, Unnumbered,
 };
 use wire::{ioa, later, seconds, start, usual_master};
 

@@ -1,6 +1,7 @@
 //! Writes the envelope corpus anew, after a change of the envelope.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gridloom_core::{
     IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period, Price, ReadingStatus,
@@ -13,6 +14,7 @@ use gridloom_edge::{
     Path as EdgePath, Reason, ReasonCounters, Reasons, Scores, ScreenedReading,
 };
 use gridloom_headend::ReadingKey;
+use gridloom_nodes::delay::Shares;
 use gridloom_nodes::envelope::{Message, Role, Uplink, VERSION};
 use gridloom_store::PricePoint;
 use gridloom_store::spool::{Gap, GapCause, Lane, Whose};
@@ -155,6 +157,21 @@ fn main() -> std::io::Result<()> {
             }]),
         ),
         ("gaps", Message::Gaps(vec![gap()])),
+        ("echo", Message::Echo { number: 3 }),
+        ("echoed", Message::Echoed { number: 3 }),
+        (
+            "held",
+            Message::Held(vec![(10, Duration::from_micros(250))]),
+        ),
+        (
+            "delays",
+            Message::Delays(vec![Shares {
+                key: key(7),
+                received: END,
+                gateway: Duration::from_micros(250),
+                edge: Duration::from_millis(3),
+            }]),
+        ),
         ("gaps-taken", Message::GapsTaken(vec![gap()])),
         ("alarms", Message::Alarms(vec![alarm()])),
         ("alarms-stored", Message::AlarmsStored(vec![alarm().key])),

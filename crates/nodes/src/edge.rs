@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use gridloom_core::{Instant, MeterId, Now, SystemTitle, Wake};
+use gridloom_core::{Instant, MeterId, Now, SystemTitle, UtcTime, Wake};
 use gridloom_dlms::wrapper::{self, WPort};
 use gridloom_edge::{
     Edge, EdgeStatus, Effect, GatewayId, Incident, LinkQuality, PacketId, Path, Quarantine,
@@ -14,6 +14,7 @@ use gridloom_store::spool::{Gap, SpoolConfig, SpoolStatus};
 
 use gridloom_headend::EdgeKey;
 
+use crate::delay::Transit;
 use crate::edge_gateways::{Gateways, Turn};
 use crate::edge_keeping::Keeping;
 use crate::edge_keys::{ChangedKeys, EdgeKeysError};
@@ -48,6 +49,11 @@ pub struct EdgeNode {
     /// A frame of the envelope that is being taken went into the quarantine.
     has_held: bool,
     malformed: u64,
+    /// What gateways said of the delay of frames that come next, by number in their spools.
+    held: BTreeMap<LinkId, BTreeMap<u64, Duration>>,
+    /// The same of frames that are being screened, by where and when they came.
+    sampled: BTreeMap<(Path, UtcTime), Duration>,
+    transit: Transit,
     /// Keys that the head-end changed; `None` where this edge has no key to open them.
     changed_keys: Option<ChangedKeys>,
     /// Where the utility is a pair.
@@ -81,6 +87,9 @@ impl EdgeNode {
             keeping: Keeping::new(Spool::in_memory(Self::MEMORY)),
             has_held: false,
             malformed: 0,
+            held: BTreeMap::new(),
+            sampled: BTreeMap::new(),
+            transit: Transit::new(),
             changed_keys: None,
             fence: None,
             report_at: None,
@@ -224,6 +233,7 @@ impl EdgeNode {
             Ok(Message::Spooled { first, uplinks }) => {
                 self.has_held = false;
                 let count = u16::try_from(uplinks.len()).expect("LIST_MAX fits u16");
+                self.note_samples(link, first, &uplinks);
                 for some in uplinks.chunks(Edge::EXPECTED_MAX) {
                     let apdus = some.iter().map(|uplink| {
                         wrapper::Frame::decode(&uplink.frame).map_or(&[][..], |it| it.apdu)
@@ -235,6 +245,10 @@ impl EdgeNode {
                 }
                 self.keeping.came(link, first, count, self.has_held);
             }
+            Ok(Message::Held(samples)) => {
+                self.held.insert(link, samples.into_iter().collect());
+            }
+            Ok(Message::Echo { number }) => self.send(link, &Message::Echoed { number }),
             Ok(Message::Gaps(gaps)) => self.keeping.gaps_below(link, gaps, &self.edge, now),
             Ok(Message::LineGone { path, closed }) => {
                 let path = Path {
@@ -264,6 +278,22 @@ impl EdgeNode {
             Ok(Message::Lines(lines)) => self.take_lines(link, lines),
             Ok(_) | Err(_) => {
                 self.hang_up(link, "the gateway sent an envelope an edge does not take")
+            }
+        }
+    }
+
+    /// Which of these are measured.
+    fn note_samples(&mut self, link: LinkId, first: u64, uplinks: &[Uplink]) {
+        for (number, share) in self.held.remove(&link).unwrap_or_default() {
+            let index = number.checked_sub(first).map(usize::try_from);
+            if let Some(Ok(index)) = index
+                && let Some(uplink) = uplinks.get(index)
+            {
+                let path = Path {
+                    gateway: link.0,
+                    down: uplink.path,
+                };
+                self.sampled.insert((path, uplink.received), share);
             }
         }
     }
@@ -366,6 +396,7 @@ impl EdgeNode {
                     self.edge.handle_alarm_stored(key);
                 }
             }
+            Ok(Message::Echoed { number }) => self.transit.echoed(number, now.instant),
             Ok(Message::GapsTaken(gaps)) => self.keeping.gaps_taken(&gaps, now.instant),
             Ok(Message::Prices(points)) => {
                 for point in points {
@@ -434,7 +465,13 @@ impl EdgeNode {
                         .to_bytes(),
                     },
                 ),
-                Effect::Accept(reading) => self.keeping.accept(&reading, now.instant),
+                Effect::Accept(reading) => {
+                    let received = reading.link.received;
+                    let share = received
+                        .and_then(|received| self.sampled.get(&(reading.path, received)))
+                        .copied();
+                    self.keeping.accept(&reading, share, now.instant);
+                }
                 Effect::Alarm(alarm) => self.keeping.alarm(&alarm, now.instant),
                 Effect::Remember {
                     ticket,
@@ -458,6 +495,7 @@ impl EdgeNode {
                 Effect::Audit(record) => tracing::info!(?record, "audit"),
             }
         }
+        self.sampled.clear();
         let keys = self.changed_keys.as_mut().map(ChangedKeys::write);
         let writes = keys.into_iter().flatten().map(Output::Disk);
         self.outbox.extend(writes);
@@ -465,7 +503,7 @@ impl EdgeNode {
             for some in std::mem::take(&mut self.reached).chunks(LIST_MAX) {
                 self.send(link, &Message::Reached(some.to_vec()));
             }
-            for frame in self.keeping.sendings(now.instant) {
+            for frame in self.keeping.sendings(self.transit.half(), now.instant) {
                 self.outbox.push_back(Output::Send { link, frame });
             }
         }
@@ -496,6 +534,7 @@ impl EdgeNode {
             } => {
                 self.utility = Some(link);
                 self.keeping.rewind();
+                self.transit.up(now.instant);
                 let hello = Message::hello(Role::Edge, &self.name);
                 self.send(link, &hello);
                 self.edge.hand_up_alarms();
@@ -516,11 +555,13 @@ impl EdgeNode {
                 if self.gateways.remove(&link) {
                     self.standing.gone(link);
                     self.keeping.gateway_gone(link);
+                    self.held.remove(&link);
                     self.edge.handle_gateway_gone(link.0);
                 }
                 if self.utility == Some(link) {
                     self.utility = None;
                     self.keeping.rewind();
+                    self.transit.down();
                 }
             }
             Input::Frame { link, frame } if self.utility == Some(link) => {
@@ -558,6 +599,11 @@ impl EdgeNode {
             }
             Input::Timeout => {
                 self.keeping.handle_timeout(now.instant);
+                if let Some(link) = self.utility
+                    && let Some(number) = self.transit.handle_timeout(now.instant)
+                {
+                    self.send(link, &Message::Echo { number });
+                }
                 self.edge.handle_timeout(now);
                 for link in self.standing.drained(now.instant) {
                     self.edge.handle_gateway_gone(link.0);
@@ -612,6 +658,7 @@ impl Node for EdgeNode {
                 .into_iter()
                 .chain(keys)
                 .chain(self.standing.wake())
+                .chain(self.transit.wake())
                 .min(),
             utc: None,
         };

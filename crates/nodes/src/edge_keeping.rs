@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridloom_core::{Instant, Now};
 use gridloom_edge::{AlarmKey, Edge, MeterAlarm, ScreenedReading};
@@ -14,6 +15,7 @@ use gridloom_headend::ReadingKey;
 use gridloom_store::Spool;
 use gridloom_store::spool::{About, Delivery, Gap, Lane, SpoolOutcome, Whose};
 
+use crate::delay::{SAMPLES_WAITING_MAX, Shares};
 use crate::envelope::carried::{decode_alarm, decode_screened, encode_alarm, encode_screened};
 use crate::envelope::{LIST_MAX, Message};
 use crate::gap_book::GapBook;
@@ -44,6 +46,9 @@ struct Owed {
     has_held: bool,
 }
 
+/// Entries that go up together, and their numbers.
+type Entries = (Vec<Arc<[u8]>>, Vec<u64>);
+
 /// The edge's spool, and who waits for what in it.
 #[derive(Debug)]
 pub(crate) struct Keeping {
@@ -53,6 +58,8 @@ pub(crate) struct Keeping {
     owed: BTreeMap<LinkId, VecDeque<Owed>>,
     /// Cells that are written after what the spool had taken when they were asked for.
     cells: VecDeque<(u64, DiskRequest)>,
+    /// What is known so far of the delay of measured readings, and when they came, by number.
+    samples: BTreeMap<u64, (Shares, Instant)>,
     gaps: GapBook,
     /// Gaps of gateways, which are told once so many entries are durable.
     gaps_owed: VecDeque<(u64, LinkId, Vec<Gap>)>,
@@ -66,6 +73,7 @@ impl Keeping {
             alarms: BTreeMap::new(),
             owed: BTreeMap::new(),
             cells: VecDeque::new(),
+            samples: BTreeMap::new(),
             gaps: GapBook::default(),
             gaps_owed: VecDeque::new(),
         }
@@ -77,7 +85,12 @@ impl Keeping {
 
     /// A reading waits for the utility. One that waits already is only sent again; one that
     /// contradicts it waits beside it.
-    pub(crate) fn accept(&mut self, reading: &ScreenedReading, now: Instant) {
+    pub(crate) fn accept(
+        &mut self,
+        reading: &ScreenedReading,
+        gateway: Option<Duration>,
+        now: Instant,
+    ) {
         let (key, values) = identity(reading);
         let waiting = self.readings.get(&key);
         if let Some(known) = waiting.and_then(|all| all.iter().find(|it| it.values == values)) {
@@ -92,7 +105,21 @@ impl Keeping {
             .spool
             .append(Lane::Readings, about, &encode_screened(reading))
         {
-            Ok(number) => self.know(key, Waiting { number, values }),
+            Ok(number) => {
+                self.know(key, Waiting { number, values });
+                if let (Some(gateway), Some(received)) = (gateway, reading.link.received)
+                    && self.samples.len() < SAMPLES_WAITING_MAX
+                {
+                    let edge = Duration::ZERO;
+                    let shares = Shares {
+                        key,
+                        received,
+                        gateway,
+                        edge,
+                    };
+                    self.samples.insert(number, (shares, now));
+                }
+            }
             Err(error) => tracing::warn!(%error, meter = %key.meter, "a reading is given up"),
         }
     }
@@ -128,6 +155,7 @@ impl Keeping {
     pub(crate) fn reading_stored(&mut self, key: ReadingKey, now: Instant) {
         for waiting in self.readings.remove(&key).into_iter().flatten() {
             self.spool.acknowledge(Lane::Readings, waiting.number, now);
+            self.samples.remove(&waiting.number);
         }
     }
 
@@ -215,20 +243,39 @@ impl Keeping {
     }
 
     /// The envelopes that are to go up now, alarms first.
-    pub(crate) fn sendings(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    pub(crate) fn sendings(&mut self, transit: Duration, now: Instant) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        while let Some(some) = self.batch(Lane::Alarms, ALARMS_PER_MESSAGE_MAX, now) {
+        while let Some((some, _)) = self.batch(Lane::Alarms, ALARMS_PER_MESSAGE_MAX, now) {
             frames.push(Message::alarms_of(&some));
         }
         frames.extend(self.gaps.sendings(&mut self.spool, now));
-        while let Some(some) = self.batch(Lane::Readings, LIST_MAX, now) {
+        while let Some((some, numbers)) = self.batch(Lane::Readings, LIST_MAX, now) {
+            let delays = self.delays_of(&numbers, transit, now);
+            if !delays.is_empty() {
+                frames.push(Message::Delays(delays).encode());
+            }
             frames.push(Message::screened_of(&some));
         }
         frames
     }
 
-    fn batch(&mut self, lane: Lane, most: usize, now: Instant) -> Option<Vec<Arc<[u8]>>> {
-        let mut some = Vec::new();
+    /// How long the measured ones of these were under way, until they are at the utility.
+    fn delays_of(&self, numbers: &[u64], transit: Duration, now: Instant) -> Vec<Shares> {
+        if self.samples.is_empty() {
+            return Vec::new();
+        }
+        let measured = numbers.iter().filter_map(|number| self.samples.get(number));
+        measured
+            .map(|(shares, came)| Shares {
+                edge: now.since(*came) + transit,
+                ..*shares
+            })
+            .collect()
+    }
+
+    /// The next entries of a lane, and their numbers.
+    fn batch(&mut self, lane: Lane, most: usize, now: Instant) -> Option<Entries> {
+        let (mut some, mut numbers) = (Vec::new(), Vec::new());
         while some.len() < most
             && let Some(delivery) = self.spool.next(lane, now)
         {
@@ -238,9 +285,10 @@ impl Keeping {
                 self.spool.acknowledge(lane, delivery.number, now);
                 continue;
             }
+            numbers.push(delivery.number);
             some.push(delivery.bytes);
         }
-        (!some.is_empty()).then_some(some)
+        (!some.is_empty()).then_some((some, numbers))
     }
 
     /// What comes back from disk is waited for again.
@@ -300,6 +348,8 @@ impl Keeping {
         });
         self.alarms
             .retain(|_, number| spool.holds(Lane::Alarms, *number));
+        self.samples
+            .retain(|number, _| spool.holds(Lane::Readings, *number));
     }
 
     /// Which frames of which gateway are taken now; of those that are held only if `may_tell_held`.

@@ -3,18 +3,14 @@
 
 pub(crate) mod carried;
 pub mod pair;
-#[cfg(test)]
-mod tests;
+mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gridloom_core::bytes::{Reader, Truncated};
-use gridloom_core::{
-    IntervalReading, IntervalValues, MeterId, MilliwattHours, Month, Period, Price, ReadingStatus,
-    SystemTitle, UtcTime, Watts,
-};
-use gridloom_dlms::push::{BillingStatus, ClosedMonth};
-use gridloom_dlms::wrapper::{self, WPort};
+use gridloom_core::{MeterId, SystemTitle, UtcTime};
+use gridloom_dlms::wrapper::WPort;
 use gridloom_edge::{
     AcceptedReading, AlarmKey, ClosedLine, GatewayStatus, LinkQuality, MeterAlarm, ReasonCounters,
     Scores, ScreenedReading,
@@ -24,7 +20,9 @@ use gridloom_headend::key_news::SEALED_BYTES_MAX;
 use gridloom_store::PricePoint;
 use gridloom_store::spool::Gap;
 
+use crate::delay::Shares;
 use pair::{Epoch, PairMessage};
+use wire::{Source, Writer};
 
 /// The version this program speaks. A peer of another version is refused by name.
 pub const VERSION: u8 = 2;
@@ -39,6 +37,8 @@ const SCREENED: u8 = 13;
 const ALARMS: u8 = 14;
 const SPOOLED: u8 = 19;
 const GAPS: u8 = 30;
+/// The longest share of a delay that an envelope carries, in microseconds: twelve days.
+const SHARE_US_MAX: u64 = 1 << 40;
 
 /// The most elements a list in one envelope may have.
 pub const LIST_MAX: usize = 4_096;
@@ -107,6 +107,21 @@ pub enum Message {
         /// The frames.
         uplinks: Vec<Uplink>,
     },
+    /// Upwards: comes back as [`Self::Echoed`], which measures the round trip.
+    Echo {
+        /// Comes back.
+        number: u64,
+    },
+    /// Downwards: the answer.
+    Echoed {
+        /// Of the question.
+        number: u64,
+    },
+    /// Gateway to edge: of the frames of the next [`Self::Spooled`] these were so long at the
+    /// gateway, and under way to the edge.
+    Held(Vec<(u64, Duration)>),
+    /// Edge to utility: how long readings of the next [`Self::Screened`] were under way so far.
+    Delays(Vec<Shares>),
     /// Edge to gateway: so many frames from this number on need not be kept any more.
     Taken {
         /// Of the first.
@@ -293,6 +308,12 @@ impl Message {
                 out.u64(*first);
                 out.list(uplinks, Writer::uplink);
             }
+            Self::Echo { number } | Self::Echoed { number } => out.u64(*number),
+            Self::Held(samples) => out.list(samples, |out, (number, share)| {
+                out.u64(*number);
+                out.share(*share);
+            }),
+            Self::Delays(delays) => out.list(delays, Writer::shares),
             Self::Taken { first, count } => {
                 out.u64(*first);
                 out.u16(*count);
@@ -488,6 +509,14 @@ impl Message {
             ALARMS => Self::Alarms(from.list(Source::alarm)?),
             15 => Self::AlarmsStored(from.list(Source::alarm_key)?),
             GAPS => Self::Gaps(from.list(Source::gap)?),
+            32 => Self::Echo {
+                number: from.0.u64()?,
+            },
+            33 => Self::Echoed {
+                number: from.0.u64()?,
+            },
+            34 => Self::Held(from.list(|from| Ok((from.0.u64()?, from.share()?)))?),
+            35 => Self::Delays(from.list(Source::shares)?),
             31 => Self::GapsTaken(from.list(Source::gap)?),
             16 => Self::Trust {
                 edge: from.scores()?,
@@ -568,6 +597,10 @@ impl Message {
             Self::AlarmsStored(_) => 15,
             Self::Gaps(_) => GAPS,
             Self::GapsTaken(_) => 31,
+            Self::Echo { .. } => 32,
+            Self::Echoed { .. } => 33,
+            Self::Held(_) => 34,
+            Self::Delays(_) => 35,
             Self::Trust { .. } => 16,
             Self::Spooled { .. } => SPOOLED,
             Self::Taken { .. } => 18,
@@ -584,251 +617,5 @@ impl Message {
     }
 }
 
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn u8(&mut self, value: u8) {
-        self.0.push(value);
-    }
-
-    fn u16(&mut self, value: u16) {
-        self.0.extend(value.to_be_bytes());
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend(value.to_be_bytes());
-    }
-
-    fn i32(&mut self, value: i32) {
-        self.0.extend(value.to_be_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.0.extend(value.to_be_bytes());
-    }
-
-    fn i64(&mut self, value: i64) {
-        self.0.extend(value.to_be_bytes());
-    }
-
-    fn time(&mut self, time: UtcTime) {
-        self.i64(time.as_millis());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.u32(u32::try_from(bytes.len()).expect("an envelope is far below 4 GiB"));
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
-        assert!(items.len() <= LIST_MAX, "a list is split before it is sent");
-        self.u16(u16::try_from(items.len()).expect("LIST_MAX fits u16"));
-        for item in items {
-            write(self, item);
-        }
-    }
-
-    fn elements(mut self, elements: &[Arc<[u8]>]) -> Vec<u8> {
-        assert!(
-            elements.len() <= LIST_MAX,
-            "a list is split before it is sent"
-        );
-        self.u16(u16::try_from(elements.len()).expect("LIST_MAX fits u16"));
-        for element in elements {
-            self.0.extend_from_slice(element);
-        }
-        self.0
-    }
-
-    fn key(&mut self, key: &ReadingKey) {
-        self.u32(key.meter.0);
-        self.u32(key.period.as_secs());
-        self.time(key.end);
-    }
-
-    fn reading(&mut self, accepted: &AcceptedReading) {
-        let reading = &accepted.reading;
-        self.0.extend(accepted.title.0);
-        self.u32(accepted.counter);
-        self.key(&ReadingKey {
-            meter: reading.meter,
-            period: reading.period,
-            end: reading.end,
-        });
-        self.u8(reading.status.0);
-        for channel in reading.values.to_array() {
-            self.i64(channel);
-        }
-        self.i64(reading.import_register.get());
-        self.i64(accepted.power.get());
-        let billing = &accepted.billing;
-        self.i32(billing.running_minor);
-        self.u16(billing.unpriced);
-        match billing.oldest_unpriced {
-            Some(end) => {
-                self.u8(1);
-                self.time(end);
-            }
-            None => self.u8(0),
-        }
-        match billing.closed {
-            Some(ClosedMonth { month, minor }) => {
-                self.u8(1);
-                self.u16(u16::try_from(month.year()).expect("a year is at most 9999"));
-                self.u8(month.number());
-                self.i32(minor);
-            }
-            None => self.u8(0),
-        }
-    }
-
-    fn price(&mut self, point: &PricePoint) {
-        self.time(point.end);
-        self.u32(point.period.as_secs());
-        self.i64(point.price.micro_per_kwh());
-        self.i64(point.total.get());
-        self.u16(point.stations_on);
-        self.u32(point.missing);
-    }
-}
-
-struct Source<'a>(Reader<'a>);
-
-impl Source<'_> {
-    /// The number of an entry of a spool; they begin with 1 and leave room for what follows.
-    fn number(&mut self) -> Result<u64, EnvelopeError> {
-        let number = self.0.u64()?;
-        match number > 0 && number <= u64::MAX / 2 {
-            true => Ok(number),
-            false => Err(EnvelopeError::Field { field: "number" }),
-        }
-    }
-
-    fn time(&mut self) -> Result<UtcTime, EnvelopeError> {
-        Ok(UtcTime::from_millis(self.0.i64()?))
-    }
-
-    fn i32(&mut self) -> Result<i32, EnvelopeError> {
-        Ok(i32::from_be_bytes(self.0.array()?))
-    }
-
-    fn optional<T>(
-        &mut self,
-        field: &'static str,
-        read: impl FnOnce(&mut Self) -> Result<T, EnvelopeError>,
-    ) -> Result<Option<T>, EnvelopeError> {
-        match self.0.u8()? {
-            0 => Ok(None),
-            1 => read(self).map(Some),
-            _ => Err(EnvelopeError::Field { field }),
-        }
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>, EnvelopeError> {
-        let length = self.0.u32()?;
-        let length =
-            usize::try_from(length).map_err(|_| EnvelopeError::Field { field: "length" })?;
-        Ok(self.0.take(length)?.to_vec())
-    }
-
-    fn text(&mut self, field: &'static str) -> Result<String, EnvelopeError> {
-        String::from_utf8(self.bytes()?).map_err(|_| EnvelopeError::Field { field })
-    }
-
-    fn list<T>(
-        &mut self,
-        mut read: impl FnMut(&mut Self) -> Result<T, EnvelopeError>,
-    ) -> Result<Vec<T>, EnvelopeError> {
-        let count = usize::from(self.0.u16()?);
-        if count > LIST_MAX {
-            return Err(EnvelopeError::Field {
-                field: "list length",
-            });
-        }
-        // Grown as elements really come: a short frame cannot claim a long list's memory.
-        let mut items = Vec::new();
-        for _ in 0..count {
-            items.push(read(self)?);
-        }
-        Ok(items)
-    }
-
-    /// An APDU that can travel in one wrapper frame.
-    fn tunnelled(&mut self) -> Result<(MeterId, WPort, Vec<u8>), EnvelopeError> {
-        let (meter, client) = (MeterId(self.0.u32()?), WPort(self.0.u16()?));
-        let apdu = self.bytes()?;
-        if apdu.is_empty() || apdu.len() > usize::from(wrapper::APDU_MAX) {
-            return Err(EnvelopeError::Field { field: "apdu" });
-        }
-        Ok((meter, client, apdu))
-    }
-
-    fn period(&mut self) -> Result<Period, EnvelopeError> {
-        Period::from_secs(self.0.u32()?).ok_or(EnvelopeError::Field { field: "period" })
-    }
-
-    fn key(&mut self) -> Result<ReadingKey, EnvelopeError> {
-        Ok(ReadingKey {
-            meter: MeterId(self.0.u32()?),
-            period: self.period()?,
-            end: self.time()?,
-        })
-    }
-
-    fn reading(&mut self) -> Result<AcceptedReading, EnvelopeError> {
-        let title = SystemTitle(self.0.array()?);
-        let counter = self.0.u32()?;
-        let key = self.key()?;
-        let status = ReadingStatus(self.0.u8()?);
-        let mut channels = [0; IntervalValues::CHANNELS];
-        for channel in &mut channels {
-            *channel = self.0.i64()?;
-        }
-        let import_register = MilliwattHours::new(self.0.i64()?);
-        let power = Watts::new(self.0.i64()?);
-        let running_minor = self.i32()?;
-        let unpriced = self.0.u16()?;
-        let oldest_unpriced = self.optional("oldest unpriced", Self::time)?;
-        let closed = self.optional("closed", |from| {
-            let (year, number) = (from.0.u16()?, from.0.u8()?);
-            let month = Month::new(i32::from(year), number).ok_or(EnvelopeError::Field {
-                field: "closed month",
-            })?;
-            Ok(ClosedMonth {
-                month,
-                minor: from.i32()?,
-            })
-        })?;
-        Ok(AcceptedReading {
-            title,
-            counter,
-            reading: IntervalReading {
-                meter: key.meter,
-                period: key.period,
-                end: key.end,
-                status,
-                values: IntervalValues::from_array(channels),
-                import_register,
-            },
-            power,
-            billing: BillingStatus {
-                running_minor,
-                unpriced,
-                oldest_unpriced,
-                closed,
-            },
-        })
-    }
-
-    fn price(&mut self) -> Result<PricePoint, EnvelopeError> {
-        Ok(PricePoint {
-            end: self.time()?,
-            period: self.period()?,
-            price: Price::from_micro_per_kwh(self.0.i64()?)
-                .ok_or(EnvelopeError::Field { field: "price" })?,
-            total: Watts::new(self.0.i64()?),
-            stations_on: self.0.u16()?,
-            missing: self.0.u32()?,
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

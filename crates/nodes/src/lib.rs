@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod attacker;
+pub mod delay;
 pub mod edge;
 mod edge_gateways;
 mod edge_keeping;

@@ -27,6 +27,7 @@ use gridloom_store::{
     AppendError, Effect, Ledger, Lsn, Outcome, PricePoint, Record, StoredReading,
 };
 
+use crate::delay::{DelayBook, DelayReport};
 use crate::envelope::pair::Epoch;
 use crate::envelope::{LIST_MAX, Message, Role};
 use crate::node::{Answer, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query};
@@ -125,6 +126,7 @@ pub struct UtilityNode {
     edges: BTreeSet<LinkId>,
     /// The edge that last brought a reading of each meter.
     edge_of: BTreeMap<MeterId, LinkId>,
+    delays: DelayBook,
     head_end: Option<LinkId>,
     archive_link: Option<LinkId>,
     refusals: BTreeMap<LinkId, ReasonCounters>,
@@ -183,6 +185,7 @@ impl UtilityNode {
             archive: ArchiveQueue::new(config.period, memory.archived_before, memory.sealed_before),
             edges: BTreeSet::new(),
             edge_of: BTreeMap::new(),
+            delays: DelayBook::default(),
             head_end: None,
             archive_link: None,
             refusals: BTreeMap::new(),
@@ -246,6 +249,11 @@ impl UtilityNode {
         self.meters.insert(meter.meter, meter);
         self.settle();
         self.flush(now);
+    }
+
+    /// How long readings were under way, as far as they were measured.
+    pub fn delays(&self) -> &DelayReport {
+        self.delays.report()
     }
 
     /// Takes over what was decided and read before, in the order it happened: prices first, so
@@ -341,6 +349,12 @@ impl UtilityNode {
             }
             Ok(Message::AlarmsStored(keys)) if self.head_end == Some(link) => {
                 self.pass_stored_alarms(&keys);
+            }
+            Ok(Message::Delays(shares)) if self.edges.contains(&link) => {
+                self.delays.announced(shares);
+            }
+            Ok(Message::Echo { number }) if self.edges.contains(&link) => {
+                self.send(link, &Message::Echoed { number });
             }
             Ok(Message::Gaps(gaps)) if self.edges.contains(&link) => self.pass_gaps(link, gaps),
             // An edge knows its own by their content.
@@ -516,6 +530,11 @@ impl UtilityNode {
             period: reading.period,
             end: reading.end,
         };
+        let is_known = self.days.get(&key.meter);
+        if is_known.is_some_and(|day| day.contains_key(&key.end)) {
+            // What comes again was under way for longer than it took.
+            self.delays.forget(&key);
+        }
         self.collector.appended(lsn, Source(link.0), key);
         self.counters.received += 1;
         self.note_interval(&reading);
@@ -699,6 +718,7 @@ impl UtilityNode {
     fn acknowledge(&mut self) {
         for owed in self.collector.durable(self.ledger.durable_through()) {
             self.counters.acknowledged += u64::try_from(owed.readings.len()).unwrap_or(0);
+            self.delays.durable(&owed.readings);
             let link = LinkId(owed.source.0);
             for chunk in owed.readings.chunks(LIST_MAX) {
                 self.send(link, &Message::Stored(chunk.to_vec()));
@@ -794,6 +814,7 @@ impl UtilityNode {
 
 impl Node for UtilityNode {
     fn handle(&mut self, input: Input, now: Now) {
+        self.delays.begin(now.instant);
         assert!(
             self.outbox.is_empty() || matches!(input, Input::LinkUp { .. } | Input::Timeout),
             "the host drains outputs between inputs"

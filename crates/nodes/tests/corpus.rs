@@ -55,7 +55,7 @@ fn the_corpus_holds_every_kind() {
         .filter(|bytes| checks::envelope(bytes))
         .map(|bytes| bytes[1])
         .collect();
-    let shipped = (1..=16).chain([18, 19, 30, 31]);
+    let shipped = (1..=16).chain([18, 19]).chain(30..=35);
     assert_eq!(kinds, shipped.collect());
 }
 

@@ -12,12 +12,12 @@ use gridloom_nodes::{
 };
 use gridloom_store::{LedgerConfig, SpoolConfig};
 
+use crate::alternates::Alternates;
 use crate::attack::AttackPlan;
 use crate::disk::Disk;
 use crate::head_end::{self, HeadEndPlan};
 pub use crate::role::Role;
 use crate::town::Town;
-use crate::world::Alternates;
 
 /// A running node.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Blueprint {
                 }
             }
             Role::Gateway(number) => {
-                let mut node = GatewayNode::with_spool(name, disk.spool(self.spool));
+                let mut node = GatewayNode::with_spool(name, disk.spool(self.spool)).sampling(1);
                 if let Some(alternates) = self.alternates {
                     node = node
                         .with_backup(alternates.gateway)

@@ -11,10 +11,12 @@
 //!   of the rest.
 //! - What a run reports is read back from the utility's store.
 
+mod alternates;
 mod area;
 pub mod assault;
 pub mod attack;
 pub mod checkers;
+mod delays;
 pub mod disk;
 pub mod faults;
 pub mod head_end;
@@ -32,9 +34,11 @@ pub mod town;
 pub mod trial;
 pub mod world;
 
+pub use alternates::Alternates;
 pub use assault::{Assault, AttackStudy};
 pub use attack::AttackPlan;
 pub use checkers::{Account, Checker, Violation};
+pub use delays::{Delay, Delays};
 pub use faults::FaultPlan;
 pub use head_end::HeadEndPlan;
 pub use link::{Bursts, LinkModel, Transport};
@@ -47,4 +51,4 @@ pub use store_view::StoreView;
 pub use technology::Technology;
 pub use town::{Homes, Town, TownError, TownPlan};
 pub use trial::{Trial, TrialError};
-pub use world::{Alternates, Counters, World, WorldError, WorldPlan};
+pub use world::{Counters, World, WorldError, WorldPlan};

@@ -12,9 +12,11 @@ use gridloom_grid::Response;
 use gridloom_store::{LedgerConfig, SpoolConfig};
 use serde::Serialize;
 
+use crate::alternates::Alternates;
 use crate::assault::Assault;
 use crate::attack::AttackPlan;
 use crate::checkers::{Account, Checker, Violation};
+use crate::delays::Delays;
 use crate::disk::Trouble;
 use crate::faults::FaultPlan;
 use crate::head_end::HeadEndPlan;
@@ -25,7 +27,7 @@ use crate::town::{
     Homes, Town, TownError, TownPlan, interrupt, seeded_keys, shipped, standard_response,
 };
 use crate::world::{
-    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
+    CableIndex, Counters, Fault, Happened, NodeIndex, Way, World, WorldError, WorldPlan,
 };
 
 pub use file::FileError;
@@ -188,6 +190,7 @@ impl Settled {
             seed,
             account: self.account,
             counters: self.counters(),
+            delays: Delays::of(&self.world.delays()),
         }
     }
 }
@@ -201,6 +204,8 @@ pub struct TrialReport {
     pub account: Account,
     /// What happened on the way.
     pub counters: Counters,
+    /// How long readings were under way.
+    pub delays: Delays,
 }
 
 /// How a run is watched.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use gridloom_core::seed;
 use gridloom_core::{Instant, MeterId, Now, Seed, UtcTime};
 use gridloom_field::attack::{AttackLog, Kind};
+use gridloom_nodes::delay::DelayReport;
 use gridloom_nodes::envelope::Message;
 use gridloom_nodes::{
     EdgeNode, GatewayNode, HeadEndNode, Input, LinkId, MeterNode, Node, Output, Port, UtilityNode,
@@ -29,10 +30,8 @@ use crate::link::{Lane, LinkModel, Passage, below, nanos};
 use crate::sabotage::Sabotage;
 use crate::town::Town;
 
-pub use parts::{
-    Alternates, CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan,
-};
 use parts::{Cable, End, Event, NodeClock, Place, What};
+pub use parts::{CableIndex, Counters, Fault, Happened, NodeIndex, Way, WorldError, WorldPlan};
 pub use timeline::Timeline;
 pub use watch::Breaches;
 
@@ -45,6 +44,8 @@ pub struct World {
     /// Meters whose pushed readings do not reach the utility.
     withheld: BTreeSet<MeterId>,
     heard: head_end::Heard,
+    /// What earlier lives of the utility measured.
+    delays: DelayReport,
     start: UtcTime,
     /// Nanoseconds since the start.
     time: u64,
@@ -179,6 +180,7 @@ impl World {
             taps,
             withheld: BTreeSet::new(),
             heard: head_end::Heard::default(),
+            delays: DelayReport::default(),
             start,
             time: 0,
             queue: BinaryHeap::new(),
@@ -300,6 +302,15 @@ impl World {
             Some(Hosted::Utility(node)) => Some(&**node),
             _ => None,
         })
+    }
+
+    /// How long readings were under way, in every life of the utility. Every push is measured.
+    pub fn delays(&self) -> DelayReport {
+        let mut all = self.delays.clone();
+        if let Some(utility) = self.utility() {
+            all.merge(utility.delays());
+        }
+        all
     }
 
     /// The edge; `None` while it is down.

@@ -182,3 +182,30 @@ fn a_rotten_buffer_names_what_it_lost() {
     }
     assert!(damaged > 0, "no flipped bit cost anything");
 }
+
+/// A week of 1,000 meters at quarter hours, by the records that gateway and edge really write.
+#[test]
+fn a_week_of_a_thousand_meters_fits_by_the_real_records() {
+    for role in [Role::Edge, Role::Gateway(1)] {
+        let mut world = world(6, SpoolConfig::default());
+        run(&mut world, hours(1));
+        let node = world.node(role).unwrap();
+        let cable = world.cable_above(node).unwrap();
+        let now = world.now().utc;
+        world.schedule(now, Fault::Cut(cable));
+        run(&mut world, hours(2));
+        let status = if role == Role::Edge {
+            world.edge().unwrap().spool()
+        } else {
+            world.gateways().next().unwrap().spool()
+        };
+        assert!(status.waiting >= 12, "{role:?}: {status:?}");
+        let record = status.bytes.div_ceil(status.waiting);
+        let week = record * 1_000 * 96 * 7;
+        assert!(
+            week < SpoolConfig::default().bytes_max,
+            "{role:?}: {record} bytes a record, {week} a week"
+        );
+        eprintln!("{role:?}: {record} bytes a record, {week} bytes a week of 1,000 meters");
+    }
+}

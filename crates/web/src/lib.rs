@@ -45,7 +45,7 @@ pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
-pub use network::{BufferDropped, BufferGap, BufferView, Network};
+pub use network::{BufferDropped, BufferGap, BufferView, DelayPart, DelayView, Network};
 pub use pair::{PairDesk, PairEdge, PairView};
 pub use screening::{
     CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, EvidenceKind,

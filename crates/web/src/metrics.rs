@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use crate::desk::HeadEndView;
 use crate::model::{HouseState, NodeState, Snapshot};
-use crate::network::BufferView;
+use crate::network::{BufferView, DelayView};
 
 /// The media type of [`render`]'s text.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -112,6 +112,9 @@ pub(crate) fn render(snapshot: &Snapshot, live_clients: usize, headend: &HeadEnd
     page.gauge("gridloom_console_clients", "Live consoles.");
     page.sample("gridloom_console_clients", &[], live_clients);
     page.buffers(&snapshot.network.buffers);
+    if let Some(delay) = &snapshot.network.delay {
+        page.delay(delay);
+    }
     match headend {
         HeadEnd::Absent => {}
         HeadEnd::Down => page.headend_up(0),
@@ -195,6 +198,33 @@ impl Page {
             for (outcome, count) in [("succeeded", rate.succeeded), ("missed", rate.missed)] {
                 self.sample("gridloom_headend_reads", &[("outcome", outcome)], count);
             }
+        }
+    }
+
+    fn delay(&mut self, delay: &DelayView) {
+        let name = "gridloom_delay_seconds";
+        self.gauge(
+            name,
+            "How long readings are under way, by part and quantile.",
+        );
+        for part in &delay.parts {
+            for (quantile, micros) in [
+                ("0.5", part.p50_us),
+                ("0.95", part.p95_us),
+                ("0.99", part.p99_us),
+                ("1", part.p50_us.map(|_| part.max_us)),
+            ] {
+                if let Some(micros) = micros {
+                    let labels = [("part", part.part.as_str()), ("quantile", quantile)];
+                    let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
+                    self.sample(name, &labels, format_args!("{whole}.{rest:06}"));
+                }
+            }
+        }
+        let name = "gridloom_delay_samples_total";
+        self.counter(name, "Readings whose delay was measured, by part.");
+        for part in &delay.parts {
+            self.sample(name, &[("part", &part.part)], part.count);
         }
     }
 
@@ -313,6 +343,8 @@ mod tests {
             "gridloom_headend_pushes_total{outcome=\"bad_tag\"} 3",
             "gridloom_headend_reads{outcome=\"missed\"} 1",
             "gridloom_buffer_oldest_age_seconds{node=\"edge-1\"} 90",
+            "gridloom_delay_seconds{part=\"T_e\",quantile=\"0.95\"} 1.050000",
+            "gridloom_delay_samples_total{part=\"T_e\"} 40",
             "gridloom_buffer_dropped_total{node=\"edge-1\",cause=\"damaged\"} 2",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");

@@ -1,4 +1,4 @@
-//! How the network behaves: what waits in the buffers of the tiers.
+//! How the network behaves: what waits in the buffers of the tiers, how long readings take.
 
 use gridloom_core::UtcTime;
 use serde::{Serialize, Serializer};
@@ -9,11 +9,41 @@ pub struct Network {
     /// The buffers of this process, one for each gateway and edge; at most
     /// [`Network::BUFFERS_MAX`].
     pub buffers: Vec<BufferView>,
+    /// How long readings are under way; `None` where this process runs no utility.
+    pub delay: Option<DelayView>,
 }
 
 impl Network {
     /// Buffers of one process.
     pub const BUFFERS_MAX: usize = 1_000;
+}
+
+/// How long a sample of the readings was under way since the utility started:
+/// T_e2e = T_m + T_g + T_e + T_u.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DelayView {
+    /// The parts in the order of the way, then `tiers` (T_g + T_e + T_u) and `T_e2e`.
+    pub parts: Vec<DelayPart>,
+    /// Measured readings that came before their interval ended, if one believes both clocks; their
+    /// T_m counts as nothing.
+    pub ahead: u64,
+}
+
+/// A part of the delay. A percentile is at most an eighth too long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DelayPart {
+    /// `T_m`, `T_g`, `T_e`, `T_u`, `tiers` or `T_e2e`.
+    pub part: String,
+    /// Readings measured.
+    pub count: u64,
+    /// The median, in microseconds; `None` before the first.
+    pub p50_us: Option<u64>,
+    /// 95 of a hundred were not longer.
+    pub p95_us: Option<u64>,
+    /// 99 of a hundred were not longer.
+    pub p99_us: Option<u64>,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// A buffer between two tiers.

@@ -12,7 +12,7 @@ use crate::model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
     HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
-use crate::network::{BufferDropped, BufferGap, BufferView, Network};
+use crate::network::{BufferDropped, BufferGap, BufferView, DelayPart, DelayView, Network};
 
 fn euro(minor: i64) -> Money {
     Money::from_minor(minor, Currency::new("EUR", 2).unwrap())
@@ -158,6 +158,17 @@ pub(crate) fn full() -> Snapshot {
                     entries: 2,
                 }],
             }],
+            delay: Some(DelayView {
+                parts: vec![DelayPart {
+                    part: "T_e".to_owned(),
+                    count: 40,
+                    p50_us: Some(900),
+                    p95_us: Some(1_050_000),
+                    p99_us: Some(2_000_000),
+                    max_us: 2_500_000,
+                }],
+                ahead: 1,
+            }),
         },
     }
 }

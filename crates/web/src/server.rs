@@ -175,6 +175,7 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
         .route("/api/v1/network/buffers", get(buffers))
+        .route("/api/v1/network/delay", get(delay))
         .with_state(Sources { hub, desk, feeder })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
@@ -190,6 +191,10 @@ async fn snapshot(State(hub): State<Hub>) -> Response {
 
 async fn buffers(State(hub): State<Hub>) -> Response {
     Json(&hub.latest().network.buffers).into_response()
+}
+
+async fn delay(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network.delay).into_response()
 }
 
 async fn house(

@@ -180,6 +180,48 @@ pub fn by_transformer(
     balances
 }
 
+/// Energy of a transformer over an interval, in watt-hours.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct EnergyBalance {
+    /// Into its first winding.
+    pub delivered_wh: f64,
+    /// Of loads behind it, less their plants.
+    pub consumed_wh: f64,
+    /// In itself and its lines, as far as physics explains them.
+    pub technical_losses_wh: f64,
+}
+
+impl EnergyBalance {
+    /// What is left of the delivered energy when what meters say and the technical losses are
+    /// taken off: theft, or a meter that is wrong.
+    pub fn unexplained_wh(&self, metered_wh: f64) -> f64 {
+        self.delivered_wh - self.technical_losses_wh - metered_wh
+    }
+}
+
+/// The balances of an interval, one solution after the other.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct IntervalBalance {
+    /// How long it is so far, in seconds.
+    pub seconds: f64,
+    /// Energies by transformer.
+    pub by_transformer: BTreeMap<ElementId, EnergyBalance>,
+}
+
+impl IntervalBalance {
+    /// Adds the present solution, which holds for so many seconds.
+    pub fn add(&mut self, flow: &PowerFlow, topology: &Topology, seconds: f64) {
+        self.seconds += seconds;
+        let hours = seconds / 3_600.0;
+        for (id, balance) in by_transformer(flow, topology) {
+            let sum = self.by_transformer.entry(id).or_default();
+            sum.delivered_wh += balance.delivered_watts * hours;
+            sum.consumed_wh += balance.consumed_watts * hours;
+            sum.technical_losses_wh += balance.technical_losses_watts * hours;
+        }
+    }
+}
+
 /// The transformer whose area an element lies in.
 fn feeder_of(topology: &Topology, flow: &PowerFlow, id: ElementId) -> Option<ElementId> {
     topology.attachment(flow.network(), id)?.transformer

@@ -139,12 +139,17 @@ impl Branch {
         }
         if unit <= limits.min {
             // The current runs straight from the impedance's at `low` to the law's at `min`.
-            let (at_low, at_min) = (limits.low, self.current_at(limits.min));
             let share = (unit - limits.low) / (limits.min - limits.low);
-            return nominal * volts * ((at_low + (at_min - at_low) * share) / unit);
+            let (active, reactive) = self.current_at(limits.min);
+            let mix = |at_min: f64| (limits.low + (at_min - limits.low) * share) * unit;
+            let power = Phasor::new(self.power.re * mix(active), self.power.im * mix(reactive));
+            return power.conj() * volts / (size * size);
         }
         if unit > limits.max {
-            return nominal * volts * (self.current_at(limits.max) / limits.max);
+            let (active, reactive) = self.current_at(limits.max);
+            let mix = |at_max: f64| at_max / limits.max * unit * unit;
+            let power = Phasor::new(self.power.re * mix(active), self.power.im * mix(reactive));
+            return power.conj() * volts / (size * size);
         }
         let power = match self.law {
             Law::Power => self.power,
@@ -163,15 +168,17 @@ impl Branch {
         power.conj() * volts / (size * size)
     }
 
-    /// The current at a limit, per unit of the nominal one.
-    fn current_at(&self, unit: f64) -> f64 {
+    /// The active and the reactive current at a limit, per unit of the nominal ones.
+    fn current_at(&self, unit: f64) -> (f64, f64) {
         match self.law {
-            Law::Current => 1.0,
-            Law::Power
-            | Law::Impedance
-            | Law::Motor
-            | Law::Exponential { .. }
-            | Law::Zip { .. } => 1.0 / unit,
+            Law::Current => (1.0, 1.0),
+            Law::Zip { active, reactive } => {
+                let mix = |shares: [f64; 3]| shares[0] * unit + shares[1] + shares[2] / unit;
+                (mix(active), mix(reactive))
+            }
+            Law::Power | Law::Impedance | Law::Motor | Law::Exponential { .. } => {
+                (1.0 / unit, 1.0 / unit)
+            }
         }
     }
 }
@@ -225,7 +232,11 @@ mod tests {
             min: 0.95,
             max: 1.05,
         };
-        for (law, edge) in [Law::Power, Law::Current]
+        let zip = Law::Zip {
+            active: [0.5, 0.3, 0.2],
+            reactive: [0.1, 0.1, 0.8],
+        };
+        for (law, edge) in [Law::Power, Law::Current, zip]
             .into_iter()
             .flat_map(|law| [0.5, 0.95, 1.05].map(|edge| (law, edge)))
         {

@@ -11,6 +11,8 @@ use super::error::NetworkError;
 use super::load::{Law, VoltageLimits};
 use super::meter_point::MeterPoint;
 use super::regulator::{CapacitorControl, Regulator};
+use super::tap_changer::{TapChanger, TapStrategy};
+use super::voltage_regulator::VoltageRegulator;
 
 /// Most elements of a network; one more is refused with [`NetworkError::TooLarge`].
 pub const ELEMENTS_MAX: usize = 400_000;
@@ -24,6 +26,12 @@ pub struct Network {
     pub regulators: Vec<Regulator>,
     /// Capacitor controls.
     pub capacitor_controls: Vec<CapacitorControl>,
+    /// Tap changers that keep a terminal inside a band.
+    pub tap_changers: Vec<TapChanger>,
+    /// Which tap they choose.
+    pub tap_strategy: TapStrategy,
+    /// Plants that hold a voltage.
+    pub voltage_regulators: Vec<VoltageRegulator>,
     elements: Vec<Element>,
     by_name: BTreeMap<String, ElementId>,
     meter_points: BTreeMap<MeterId, MeterPoint>,
@@ -137,6 +145,17 @@ impl Network {
             | Kind::Load(_)
             | Kind::Generator(_) => None,
         }
+    }
+
+    /// Moves a tap changer to one of its positions, from zero, and its branch with it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such tap changer or position.
+    pub fn set_tap_position(&mut self, changer: usize, position: usize) {
+        let changer = &mut self.tap_changers[changer];
+        changer.at = position;
+        self.elements[changer.element.0].kind = Kind::Sequence(changer.positions[position].clone());
     }
 
     /// Sets the power of a load or a plant, phase by phase, in VA; positive is consumed.

@@ -141,18 +141,29 @@ impl PowerFlow {
     /// [`NetworkError::Diverged`] names the node that moves most; [`NetworkError::Restless`] a
     /// control that does not settle. The voltages are then those of the last iteration.
     pub fn solve(&mut self) -> Result<Convergence, NetworkError> {
+        let acts = self.options.controls == Controls::Active;
+        let mut search = super::tap_changer::Search::default();
+        if acts {
+            search = super::tap_changer::Search::begin(self);
+        }
         if self.stale {
             self.prepare()?;
         }
         let mut done = self.iterate()?;
-        if self.options.controls == Controls::Held {
+        super::voltage_regulator::hold(self, &mut done)?;
+        if !acts {
             return Ok(done);
         }
         let mut queue = super::control::Queue::default();
         loop {
-            let moved = queue.step(self)?;
-            if !moved {
-                return Ok(done);
+            if !queue.step(self)? {
+                if !search.step(self)? {
+                    return Ok(done);
+                }
+                done.control_steps += 1;
+                self.prepare()?;
+                self.again(&mut done)?;
+                continue;
             }
             done.control_steps += 1;
             if done.control_steps > super::regulator::CONTROL_STEPS_MAX {
@@ -162,11 +173,21 @@ impl PowerFlow {
                 });
             }
             self.prepare()?;
-            let next = self.iterate()?;
-            done.iterations += next.iterations;
-            done.change_pu = next.change_pu;
-            done.worst = next.worst;
+            self.again(&mut done)?;
         }
+    }
+
+    /// Solves once more after a control has acted.
+    fn again(&mut self, done: &mut Convergence) -> Result<(), NetworkError> {
+        let next = self.iterate()?;
+        done.iterations += next.iterations;
+        done.change_pu = next.change_pu;
+        done.worst = next.worst;
+        super::voltage_regulator::hold(self, done)
+    }
+
+    pub(crate) fn tolerance_pu(&self) -> f64 {
+        self.options.tolerance_pu
     }
 
     /// Voltage of a node to earth, in volts; zero where nothing feeds it.
@@ -234,7 +255,7 @@ impl PowerFlow {
         self.side = vec![ZERO; self.plan.rows() + 1];
     }
 
-    fn iterate(&mut self) -> Result<Convergence, NetworkError> {
+    pub(crate) fn iterate(&mut self) -> Result<Convergence, NetworkError> {
         let rows = self.plan.rows();
         let limit = self.options.iterations_max.clamp(1, ITERATIONS_MAX);
         let tolerance = self.options.tolerance_pu * self.options.tolerance_pu;

@@ -3,6 +3,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use gridloom_core::MeterId;
+
 use super::bus::{BusId, NodeId, Terminal};
 use super::complex::ZERO;
 use super::element::{ElementId, Kind};
@@ -67,6 +69,9 @@ pub struct Attachment {
     pub transformer: Option<ElementId>,
     /// Nodes its phases lie at, such as 1, 2, 3.
     pub phases: Vec<u8>,
+    /// Phases that supply it: behind a transformer of one phase those of its primary side, which
+    /// its own nodes do not show; else the same as `phases`.
+    pub supply_phases: Vec<u8>,
 }
 
 /// The energised part of a network as a tree from its sources.
@@ -191,17 +196,35 @@ impl Topology {
                 .map(|step| step.element)
                 .find(|id| self.is_distribution_transformer(network, *id))
         });
-        let phases = element
-            .conductors
-            .iter()
-            .flatten()
-            .map(|node| network.buses.place(*node).number)
-            .collect();
+        let numbers = |conductors: &[Terminal]| -> Vec<u8> {
+            conductors
+                .iter()
+                .flatten()
+                .map(|node| network.buses.place(*node).number)
+                .collect()
+        };
+        let phases = numbers(&element.conductors);
+        let single = transformer.map(|id| network.element(id)).filter(|element| {
+            matches!(&element.kind, Kind::Transformer(transformer) if transformer.phases == 1)
+        });
         Some(Attachment {
             bus,
             transformer,
+            supply_phases: single.map_or_else(|| phases.clone(), |of| numbers(of.terminal(0))),
             phases,
         })
+    }
+
+    /// Meters that have a transformer as their nearest one towards the source, by their numbers.
+    pub fn meters_of(&self, network: &Network, transformer: ElementId) -> Vec<MeterId> {
+        network
+            .meter_points()
+            .filter(|point| {
+                self.attachment(network, point.element)
+                    .is_some_and(|found| found.transformer == Some(transformer))
+            })
+            .map(|point| point.meter)
+            .collect()
     }
 
     fn is_distribution_transformer(&self, network: &Network, id: ElementId) -> bool {

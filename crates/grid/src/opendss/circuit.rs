@@ -8,6 +8,7 @@ use super::field::BusName;
 use super::injections::{self, Single};
 use super::lines;
 use super::script::{Files, Object, Script};
+use super::shapes::Shapes;
 use super::transformers;
 use crate::network::{
     Connection, Controls, ElementId, Kind, Network, NetworkError, Plant, Terminal,
@@ -21,6 +22,8 @@ pub struct Circuit {
     pub network: Network,
     /// Whether the files let the controls act.
     pub controls: Controls,
+    /// How its loads and plants go through a day or a year.
+    pub shapes: Shapes,
 }
 
 impl Circuit {
@@ -113,6 +116,7 @@ fn build(script: &Script, from: &Origin) -> Result<Circuit, CircuitError> {
         }
     }
     Ok(Circuit {
+        shapes: Shapes::of(script, &network)?,
         network,
         controls: if script.controls_off {
             Controls::Held

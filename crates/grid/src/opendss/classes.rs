@@ -89,13 +89,19 @@ static CLASSES: &[Class] = &[
             like",
     },
     Class {
+        name: "tsdata",
+        properties: "diashield tapelayer tapelap epsr inslayer diains diacable rdc rac runits \
+            gmrac gmrunits radius radunits normamps -emergamps diam -seasons -ratings !capradius \
+            like",
+    },
+    Class {
         name: "linespacing",
         properties: "nconds nphases x h units like",
     },
     Class {
         name: "linegeometry",
         properties: "nconds nphases cond wire x h units -normamps -emergamps reduce spacing wires \
-            cncable !tscable cncables !tscables -seasons -ratings -linetype like",
+            cncable tscable cncables tscables -seasons -ratings -linetype like",
     },
     Class {
         name: "transformer",
@@ -113,14 +119,14 @@ static CLASSES: &[Class] = &[
     },
     Class {
         name: "load",
-        properties: "phases bus1 kv kw pf model -yearly -daily -duty -growth conn kvar !rneut \
+        properties: "phases bus1 kv kw pf model yearly daily duty -growth conn kvar !rneut \
             !xneut status -class vminpu vmaxpu -vminnorm -vminemerg xfkva allocationfactor kva \
             -%mean -%stddev cvrwatts cvrvars !kwh -kwhdays -cfactor !cvrcurve -numcust zipv \
             -%seriesrl -relweight vlowpu -puxharm -xrharm -spectrum -basefreq enabled like",
     },
     Class {
         name: "generator",
-        properties: "phases bus1 kv kw pf kvar model vminpu vmaxpu -yearly -daily -duty \
+        properties: "phases bus1 kv kw pf kvar model vminpu vmaxpu yearly daily duty \
             -dispmode -dispvalue conn !rneut !xneut -status -class !vpu -maxkvar -minkvar \
             -pvfactor -forceon -kva -mva -xd -xdp -xdpp -h -d -usermodel -userdata -shaftmodel \
             -shaftdata -dutystart -debugtrace -balanced -xrdp -spectrum -basefreq enabled like",
@@ -129,14 +135,14 @@ static CLASSES: &[Class] = &[
         name: "pvsystem",
         properties: "phases bus1 kv irradiance pmpp %pmpp -temperature pf conn kvar -kva -%cutin \
             -%cutout !effcurve !p-tcurve -%r -%x model vminpu vmaxpu -balanced -limitcurrent \
-            -yearly -daily -duty -tyearly -tdaily -tduty -class -usermodel -userdata -debugtrace \
+            yearly daily duty -tyearly -tdaily -tduty -class -usermodel -userdata -debugtrace \
             -varfollowinverter -dutystart -wattpriority -pfpriority -spectrum -basefreq enabled \
             like",
     },
     Class {
         name: "storage",
         properties: "phases bus1 kv conn kw kvar pf -kva -kwrated -kwhrated -dispmode \
-            -dischargetrigger -chargetrigger -duty -daily -yearly -timechargetrig -%stored \
+            -dischargetrigger -chargetrigger duty daily yearly -timechargetrig -%stored \
             -%reserve -class vminpu vmaxpu -spectrum -basefreq enabled like",
     },
     Class {
@@ -165,9 +171,9 @@ static CLASSES: &[Class] = &[
     },
     Class {
         name: "loadshape",
-        properties: "npts interval mult -hour -mean -stddev -csvfile -sngfile -dblfile -action \
-            -qmult -useactual -pmax -qmax sinterval minterval -pbase -qbase -pmult -pqcsvfile \
-            -memorymapping -interpolation like",
+        properties: "npts interval mult !hour -mean -stddev csvfile !sngfile !dblfile action \
+            qmult useactual -pmax -qmax sinterval minterval !pbase !qbase pmult !pqcsvfile \
+            -memorymapping !interpolation like",
     },
     Class {
         name: "monitor",

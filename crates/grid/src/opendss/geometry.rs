@@ -1,11 +1,11 @@
 //! Line constants from wires and where they hang: earth return by Deri's complex depth or
-//! Carson's simplified formula, capacitance from potentials, neutrals and screens reduced by
-//! Kron.
+//! Carson's simplified formula, capacitance from potentials, neutrals and screens (concentric
+//! strands or tape) reduced by Kron.
 
 use super::error::CircuitError;
 use super::field::Field;
 use super::script::{Object, Script};
-use crate::network::complex::{logarithm, square_root};
+use crate::network::complex::{ONE, inverse, logarithm, magnitude, square_root};
 use crate::network::{LineCode, Matrix, ORDER_MAX, Phasor};
 
 /// Earth resistivity, in ohm-metres.
@@ -15,22 +15,30 @@ const MU_OVER_TAU: f64 = 2e-7;
 /// Permittivity of air, in farads per metre.
 const EPSILON: f64 = 8.854_187_812_8e-12;
 
+/// Permeability of air, in henries per metre.
+const MU: f64 = 4e-7 * core::f64::consts::PI;
+/// Resistivity of a copper tape with its laps, in ohm-metres.
+const TAPE: f64 = 2.3718e-8;
+/// Beyond this argument a wire carries its current in its skin alone.
+const SKIN_MAX: f64 = 35.0;
+
 /// A bare wire or the core of a cable, in metres and ohms per metre.
 #[derive(Debug, Clone, Copy)]
 struct Wire {
     resistance: f64,
+    direct: f64,
     gmr: f64,
     radius: f64,
     rating_amperes: Option<f64>,
     screen: Option<Screen>,
 }
 
-/// A concentric neutral.
+/// A concentric neutral or a tape shield.
 #[derive(Debug, Clone, Copy)]
 struct Screen {
     resistance: f64,
     gmr: f64,
-    /// Radius of the circle its strands lie on.
+    /// Radius of the circle its strands or its tape lie on.
     radius: f64,
     /// Radii of the insulation.
     inner: f64,
@@ -73,11 +81,12 @@ impl Geometry {
                 "reduce" => reduce = field.flag()?,
                 "wire" => wires[at] = Some(wire(script, &field, "wiredata", &field.text())?),
                 "cncable" => wires[at] = Some(wire(script, &field, "cndata", &field.text())?),
-                "wires" | "cncables" => {
-                    let class = if field.property() == "wires" {
-                        "wiredata"
-                    } else {
-                        "cndata"
+                "tscable" => wires[at] = Some(wire(script, &field, "tsdata", &field.text())?),
+                "wires" | "cncables" | "tscables" => {
+                    let class = match field.property() {
+                        "wires" => "wiredata",
+                        "cncables" => "cndata",
+                        _ => "tsdata",
                     };
                     for (at, name) in field.words().iter().enumerate().take(count) {
                         let name = name.to_ascii_lowercase();
@@ -161,7 +170,10 @@ impl Geometry {
                 let screen = self.wires[of].0.screen;
                 let (resistance, distance) = match (one == other, of == to, screen) {
                     (true, _, Some(screen)) if one >= count => (screen.resistance, screen.gmr),
-                    (true, _, _) => (self.wires[of].0.resistance, self.wires[of].0.gmr),
+                    (true, _, _) if simple_carson => {
+                        (self.wires[of].0.resistance, self.wires[of].0.gmr)
+                    }
+                    (true, _, _) => (self.wires[of].0.internal(omega), self.wires[of].0.gmr),
                     (false, true, Some(screen)) => (0.0, screen.radius),
                     (false, _, _) => {
                         let (dx, dy) = (x - across, h - height);
@@ -234,6 +246,32 @@ fn spacing(object: &Object) -> Result<Vec<(f64, f64, f64)>, CircuitError> {
     Ok(x.into_iter().zip(h).map(|(x, h)| (x, h, metres)).collect())
 }
 
+impl Wire {
+    /// The resistance that the current in the wire meets, in ohms per metre: a round conductor
+    /// with its skin effect. The reactance inside is in the geometric mean radius.
+    fn internal(&self, omega: f64) -> f64 {
+        let square = Phasor::new(0.0, omega * MU / core::f64::consts::PI / self.direct);
+        let alpha = square_root(square);
+        let share = if magnitude(alpha) > SKIN_MAX {
+            ONE
+        } else {
+            // I0 over I1 by their series; each term shrinks once it has passed alpha.
+            let quarter = square / 4.0;
+            let (mut zero, mut one) = (ONE, ONE);
+            let (mut sum_zero, mut sum_one) = (ONE, ONE);
+            for at in 1..=120_u32 {
+                let at = f64::from(at);
+                zero *= quarter / (at * at);
+                one *= quarter / (at * (at + 1.0));
+                sum_zero += zero;
+                sum_one += one;
+            }
+            sum_zero * inverse(sum_one * alpha / 2.0)
+        };
+        (alpha * share).re * self.direct / 2.0
+    }
+}
+
 /// A wire or cable core; lengths default to one another as the language has it.
 fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire, CircuitError> {
     let object = script
@@ -243,6 +281,7 @@ fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire
     let (mut r_unit, mut gmr_unit, mut radius_unit) = (1.0, 1.0, 1.0);
     let mut rating_amperes = None;
     let (mut strands, mut strand, mut strand_gmr, mut strand_r) = (2.0, None, None, None);
+    let (mut over_shield, mut tape, mut lap) = (None, None, 20.0);
     let (mut permittivity, mut layer, mut over_insulation, mut over_cable) =
         (2.3, None, None, None);
     for field in Field::all(object) {
@@ -261,6 +300,14 @@ fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire
             "diastrand" => strand = Some(field.positive()?),
             "gmrstrand" => strand_gmr = Some(field.positive()?),
             "rstrand" => strand_r = Some(field.positive()?),
+            "diashield" => over_shield = Some(field.positive()?),
+            "tapelayer" => tape = Some(field.positive()?),
+            "tapelap" => {
+                lap = field.number()?;
+                if !(0.0..100.0).contains(&lap) {
+                    return Err(field.wrong("a share below 100 percent"));
+                }
+            }
             "epsr" => permittivity = field.positive()?,
             "inslayer" => layer = Some(field.positive()?),
             "diains" => over_insulation = Some(field.positive()?),
@@ -281,9 +328,31 @@ fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire
     let gmr = gmr.unwrap_or(radius * 0.7788);
     let resistance = rac
         .or(rdc.map(|rdc| rdc * 1.02))
-        .ok_or_else(|| missing("Rac"))?
+        .filter(|rac| *rac > 0.0)
+        .ok_or_else(|| missing("Rac above zero"))?
         / r_unit;
-    let screen = if class == "cndata" {
+    let direct = rdc
+        .filter(|rdc| *rdc > 0.0)
+        .map_or(resistance / 1.02, |rdc| rdc / r_unit);
+    let screen = if class == "tsdata" {
+        let all = (over_shield, tape, layer, over_insulation);
+        let (Some(shield), Some(tape), Some(layer), Some(insulation)) = all else {
+            return Err(missing("DiaShield, TapeLayer, InsLayer or DiaIns"));
+        };
+        let (shield, tape) = (shield * radius_unit, tape * radius_unit);
+        let circle = (shield - tape) / 2.0;
+        let outer = insulation / 2.0 * radius_unit;
+        // A lapped tape conducts like a tube that is thicker by the root of its overlap.
+        let section = core::f64::consts::PI * shield * tape * (50.0 / (100.0 - lap)).sqrt();
+        Some(Screen {
+            resistance: TAPE / section,
+            gmr: circle,
+            radius: circle,
+            inner: outer - layer * radius_unit,
+            outer,
+            permittivity,
+        })
+    } else if class == "cndata" {
         let all = (strand, strand_r, layer, over_insulation, over_cable);
         let (Some(strand), Some(strand_r), Some(layer), Some(insulation), Some(cable)) = all else {
             return Err(missing("DiaStrand, Rstrand, InsLayer, DiaIns or DiaCable"));
@@ -306,8 +375,16 @@ fn wire(script: &Script, of: &Field<'_>, class: &str, name: &str) -> Result<Wire
     } else {
         None
     };
+    if let Some(screen) = &screen
+        && !(screen.inner > 0.0 && screen.inner < screen.outer && screen.radius > 0.0)
+    {
+        return Err(missing(
+            "room for its core inside its insulation and screen",
+        ));
+    }
     Ok(Wire {
         resistance,
+        direct,
         gmr,
         radius,
         rating_amperes,

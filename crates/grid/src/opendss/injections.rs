@@ -158,6 +158,8 @@ pub(crate) fn load(script: &Script, object: &Object) -> Result<Single, CircuitEr
             "vminpu" => limits.min = field.number()?,
             "vmaxpu" => limits.max = field.number()?,
             "vlowpu" => limits.low = field.number()?,
+            // Shapes are for a series; this is the state at their nominal power.
+            "daily" | "yearly" | "duty" => {}
             "cvrwatts" => watts = field.number()?,
             "cvrvars" => vars = field.number()?,
             "zipv" => {
@@ -260,6 +262,8 @@ pub(crate) fn plant(object: &Object, plant: Plant) -> Result<Single, CircuitErro
                 }
             }
             "kvar" => kvar = Some(field.number()?),
+            // Shapes are for a series; this is the state at their nominal power.
+            "daily" | "yearly" | "duty" => {}
             "pmpp" => peak = field.number()?,
             "%pmpp" => share = field.number()?,
             "irradiance" => sun = field.number()?,

@@ -221,7 +221,46 @@ impl Script {
                 Some(rest) => format!("~ {rest}"),
                 None => line.to_owned(),
             };
-            self.command(files, &parameters(&line), &origin, depth)?;
+            let mut line = parameters(&line);
+            self.fetch(files, &mut line, &origin)?;
+            self.command(files, &line, &origin, depth)?;
+        }
+        Ok(())
+    }
+
+    /// Numbers that stand in a file of their own take the place of its name.
+    fn fetch(
+        &mut self,
+        files: &mut dyn Files,
+        line: &mut [Parameter],
+        origin: &Origin,
+    ) -> Result<(), CircuitError> {
+        for parameter in line {
+            let name = parameter.name.as_deref().unwrap_or("");
+            let value = parameter.value.trim();
+            let path = match value.split_once('=') {
+                Some((word, path)) if word.trim().eq_ignore_ascii_case("file") => path,
+                _ if name == "csvfile" => value,
+                Some(_) | None => continue,
+            };
+            let path = path.trim().trim_matches(['"', '\'']);
+            let bytes =
+                files
+                    .read(&beside(&origin.file, path))
+                    .map_err(|reason| CircuitError::File {
+                        origin: origin.clone(),
+                        path: path.to_owned(),
+                        reason,
+                    })?;
+            self.bytes = self.bytes.saturating_add(bytes.len());
+            if self.bytes > BYTES_MAX {
+                return Err(CircuitError::TooLarge {
+                    origin: origin.clone(),
+                    what: "bytes of all files",
+                    max: BYTES_MAX,
+                });
+            }
+            parameter.value = String::from_utf8_lossy(&bytes).into_owned();
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::transformer;
+use super::batch::components;
+use super::transformer::{self, Tap};
 use super::value::{Component, GridError};
 use crate::network::complex::{SQRT_3, inverse, polar};
 use crate::network::{
@@ -38,9 +39,19 @@ pub struct Grid {
     pub elements: BTreeMap<i64, ElementId>,
 }
 
-struct Builder {
-    grid: Grid,
+/// Nodes and statuses of a branch's terminals.
+const BRANCH: [(&str, &str); 2] = [("from_node", "from_status"), ("to_node", "to_status")];
+const BRANCH_OF_THREE: [(&str, &str); 3] = [
+    ("node_1", "status_1"),
+    ("node_2", "status_2"),
+    ("node_3", "status_3"),
+];
+
+pub(super) struct Builder<'a> {
+    pub(super) grid: Grid,
     calculation: Calculation,
+    /// Transformers by id, for the regulators of their taps.
+    pub(super) transformers: BTreeMap<i64, Component<'a>>,
     /// Nominal voltage between phases by node, in volts.
     nominal: BTreeMap<i64, f64>,
 }
@@ -52,12 +63,13 @@ impl Grid {
     ///
     /// [`GridError`] names the component and attribute.
     pub fn read(text: &str, calculation: Calculation) -> Result<Self, GridError> {
-        let shape = |reason: String| GridError::Shape { reason };
-        let file: Value = serde_json::from_str(text).map_err(|error| shape(error.to_string()))?;
-        let data = file
-            .get("data")
-            .and_then(Value::as_object)
-            .ok_or_else(|| shape("no object named data".to_owned()))?;
+        Self::of(&components(text)?, calculation)
+    }
+
+    pub(super) fn of(
+        data: &Map<String, Value>,
+        calculation: Calculation,
+    ) -> Result<Self, GridError> {
         let mut builder = Builder {
             grid: Self {
                 network: Network::new(),
@@ -66,21 +78,22 @@ impl Grid {
             },
             calculation,
             nominal: BTreeMap::new(),
+            transformers: BTreeMap::new(),
         };
         let mut count = 0;
-        // Nodes come first, whatever their place in the file.
-        for nodes in [true, false] {
-            for (kind, components) in data.iter().filter(|(kind, _)| (*kind == "node") == nodes) {
-                let components = components
-                    .as_array()
-                    .ok_or_else(|| shape(format!("{kind} is no list")))?;
-                count += components.len();
+        // Nodes come first and regulators last, whatever their place in the file.
+        for stage in 0..3 {
+            for (kind, list) in data.iter().filter(|(kind, _)| stage_of(kind) == stage) {
+                let list = list.as_array().ok_or_else(|| GridError::Shape {
+                    reason: format!("{kind} is no list"),
+                })?;
+                count += list.len();
                 if count > COMPONENTS_MAX {
                     return Err(GridError::TooLarge {
                         max: COMPONENTS_MAX,
                     });
                 }
-                for value in components {
+                for value in list {
                     builder.component(&Component::of(kind, value)?)?;
                 }
             }
@@ -89,8 +102,16 @@ impl Grid {
     }
 }
 
-impl Builder {
-    fn component(&mut self, of: &Component<'_>) -> Result<(), GridError> {
+fn stage_of(kind: &str) -> usize {
+    match kind {
+        "node" => 0,
+        "transformer_tap_regulator" | "voltage_regulator" => 2,
+        _ => 1,
+    }
+}
+
+impl<'a> Builder<'a> {
+    fn component(&mut self, of: &Component<'a>) -> Result<(), GridError> {
         match of.kind {
             "node" => {
                 let volts = of.positive("u_rated")?;
@@ -113,9 +134,21 @@ impl Builder {
             "asym_line" => self.asym_line(of),
             "link" => self.link(of),
             "generic_branch" => self.generic_branch(of),
+            "transformer_tap_regulator" => self.tap_regulator(of),
+            "voltage_regulator" => self.voltage_regulator(of),
             "transformer" => {
-                let (positive, zero) = transformer::sequences(of)?;
-                self.branch(of, self.sequence(positive, zero))
+                self.transformers.insert(of.id, *of);
+                let tap = Tap::of(of)?;
+                let (positive, zero) = transformer::two_windings(of, &tap, tap.position)?;
+                let kind = Kind::Sequence(self.sequence_branch(positive, zero));
+                self.branch(of, kind, &BRANCH)
+            }
+            "three_winding_transformer" => {
+                self.transformers.insert(of.id, *of);
+                let tap = Tap::of(of)?;
+                let (positive, zero) = transformer::three_windings(of, &tap, tap.position)?;
+                let kind = Kind::Sequence(self.sequence_branch(positive, zero));
+                self.branch(of, kind, &BRANCH_OF_THREE)
             }
             "shunt" => self.shunt(of),
             "sym_load" | "asym_load" | "sym_gen" | "asym_gen" => self.load(of),
@@ -132,16 +165,16 @@ impl Builder {
         }
     }
 
-    fn is_symmetric(&self) -> bool {
+    pub(super) fn is_symmetric(&self) -> bool {
         self.calculation == Calculation::Symmetric
     }
 
-    fn sequence(&self, positive: Matrix, zero: Matrix) -> Kind {
-        Kind::Sequence(if self.is_symmetric() {
+    pub(super) fn sequence_branch(&self, positive: Matrix, zero: Matrix) -> SequenceBranch {
+        if self.is_symmetric() {
             SequenceBranch::single_line(positive)
         } else {
             SequenceBranch::three_phase(positive, zero)
-        })
+        }
     }
 
     fn volts(&self, of: &Component<'_>, attribute: &str) -> Result<(i64, f64), GridError> {
@@ -178,12 +211,19 @@ impl Builder {
         Ok(id)
     }
 
-    fn branch(&mut self, of: &Component<'_>, kind: Kind) -> Result<(), GridError> {
-        let (from, _) = self.volts(of, "from_node")?;
-        let (to, _) = self.volts(of, "to_node")?;
-        let conductors = [self.conductors(from), self.conductors(to)].concat();
+    fn branch(
+        &mut self,
+        of: &Component<'_>,
+        kind: Kind,
+        terminals: &[(&str, &str)],
+    ) -> Result<(), GridError> {
+        let mut conductors = Vec::new();
+        for (node, _) in terminals {
+            let (node, _) = self.volts(of, node)?;
+            conductors.extend(self.conductors(node));
+        }
         let id = self.add(of, kind, conductors)?;
-        for (terminal, attribute) in ["from_status", "to_status"].into_iter().enumerate() {
+        for (terminal, (_, attribute)) in terminals.iter().enumerate() {
             let closed = of.status(attribute)?;
             self.grid.network.set_closed(id, terminal, closed);
         }
@@ -228,7 +268,11 @@ impl Builder {
                 of.number("tan0")?,
             )
         };
-        self.branch(of, self.sequence(positive, zero))
+        self.branch(
+            of,
+            Kind::Sequence(self.sequence_branch(positive, zero)),
+            &BRANCH,
+        )
     }
 
     fn asym_line(&mut self, of: &Component<'_>) -> Result<(), GridError> {
@@ -273,7 +317,7 @@ impl Builder {
             shunt,
             rating_amperes: Some(of.number_or("i_n", 0.0)?),
         };
-        self.branch(of, Kind::Line(line))
+        self.branch(of, Kind::Line(line), &BRANCH)
     }
 
     /// A link has no impedance worth speaking of: a million per unit at one MVA.
@@ -281,7 +325,11 @@ impl Builder {
         let (_, volts) = self.volts(of, "from_node")?;
         let series = Phasor::new(1.0, 1.0) * (1e6 * 1e6 / (volts * volts));
         let matrix = SequenceBranch::pi(series, Phasor::new(0.0, 0.0), Phasor::new(1.0, 0.0));
-        self.branch(of, self.sequence(matrix.clone(), matrix))
+        self.branch(
+            of,
+            Kind::Sequence(self.sequence_branch(matrix.clone(), matrix)),
+            &BRANCH,
+        )
     }
 
     fn generic_branch(&mut self, of: &Component<'_>) -> Result<(), GridError> {
@@ -295,7 +343,11 @@ impl Builder {
         let angle = of.number_or("theta", 0.0)?.to_degrees();
         let ratio = polar(of.number_or("k", 1.0)? * from / to, angle);
         let matrix = SequenceBranch::pi(series, shunt, ratio);
-        self.branch(of, self.sequence(matrix.clone(), matrix))
+        self.branch(
+            of,
+            Kind::Sequence(self.sequence_branch(matrix.clone(), matrix)),
+            &BRANCH,
+        )
     }
 
     fn shunt(&mut self, of: &Component<'_>) -> Result<(), GridError> {

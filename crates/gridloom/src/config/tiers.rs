@@ -68,6 +68,7 @@ pub(super) struct RawGateway {
     pub(super) listen: Option<String>,
     edge: Option<String>,
     pub(super) buffer_mib: Option<u64>,
+    pub(super) delay_one_in: Option<u32>,
     /// The primary and the backup, in place of `edge`.
     edges: Option<Vec<String>>,
     heartbeat_ms: Option<u64>,

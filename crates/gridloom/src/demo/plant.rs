@@ -219,7 +219,8 @@ impl Plant {
         edge_runner.disk(edge_disk.handle());
 
         let mut gateway = Runner::new(net.clone());
-        let gateway_node = GatewayNode::with_spool("gateway-1".into(), gateway_buffer.spool);
+        let gateway_node = GatewayNode::with_spool("gateway-1".into(), gateway_buffer.spool)
+            .sampling(config.buffers.delay_one_in);
         let node = gateway.add("gateway-1", gateway_node);
         gateway.disk(gateway_disk.handle());
         gateway.listen(node, gateway_port, ListenOptions::new(Framing::DlmsWrapper));
@@ -314,10 +315,10 @@ impl Plant {
 
     /// A picture of everything.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let utility = self
+        let (utility, delays) = self
             .utility
             .handle()
-            .call(FIRST, |node, now| node.status(now))
+            .call(FIRST, |node, now| (node.status(now), node.delays().clone()))
             .await?;
         let meters = self
             .meters
@@ -359,6 +360,7 @@ impl Plant {
                 ("gateway-1".to_owned(), gateway_buffer),
                 ("edge-1".to_owned(), edge_buffer),
             ],
+            delays: Some(delays),
         }))
     }
 

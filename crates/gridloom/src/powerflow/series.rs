@@ -1,10 +1,12 @@
-//! A feeder over time: loads from a table, each step solved from the one before.
+//! A feeder over time: loads from a table or from the circuit's own shapes, each step solved from
+//! the one before.
 
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use gridloom_grid::network::{ElementId, NodeId, Phasor, PowerFlow, balance};
+use gridloom_grid::opendss::{Mode, Shapes};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -15,7 +17,7 @@ const STEPS_MAX: usize = 527_040;
 
 /// One solved step.
 #[derive(Serialize)]
-struct Step {
+pub(super) struct Step {
     label: String,
     supplied_kw: f64,
     losses_kw: f64,
@@ -33,13 +35,8 @@ struct Column {
     nominal: Vec<Phasor>,
 }
 
-pub(super) fn run(
-    flow: &mut PowerFlow,
-    loads: &Path,
-    csv: Option<&Path>,
-    json: bool,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
+/// Loads from a table, each row a step.
+pub(super) fn of_table(flow: &mut PowerFlow, loads: &Path) -> anyhow::Result<Vec<Step>> {
     let text = std::fs::read_to_string(loads)
         .with_context(|| format!("failed to read {}", loads.display()))?;
     let mut lines = text.lines();
@@ -59,10 +56,7 @@ pub(super) fn run(
         "{}: {count} steps, at most {STEPS_MAX}",
         loads.display()
     );
-    let bar = ProgressBar::new(u64::try_from(count).unwrap_or(0)).with_style(
-        ProgressStyle::with_template("{bar:24.blue} {pos}/{len} steps, {eta} left")
-            .expect("a template that is tried in tests"),
-    );
+    let bar = bar(count);
     let mut steps = Vec::new();
     for (line, row) in lines.enumerate().map(|(line, row)| (line + 2, row)) {
         let fields: Vec<&str> = row.split(',').map(str::trim).collect();
@@ -95,11 +89,65 @@ pub(super) fn run(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    Ok(steps)
+}
+
+/// The circuit's own shapes, over the longest of them.
+pub(super) fn of_shapes(
+    flow: &mut PowerFlow,
+    shapes: &Shapes,
+    mode: Mode,
+    file: &Path,
+    most: Option<usize>,
+) -> anyhow::Result<Vec<Step>> {
+    let (seconds, count) = shapes.extent(mode).with_context(|| {
+        format!(
+            "{}: no load follows a shape in this mode; give loads daily= or yearly=, or a table",
+            file.display()
+        )
+    })?;
+    let count = count.min(most.unwrap_or(STEPS_MAX)).min(STEPS_MAX);
+    let bar = bar(count);
+    let mut steps = Vec::new();
+    for at in 1..=u32::try_from(count)? {
+        let time = f64::from(at) * seconds;
+        shapes.apply(flow, mode, time);
+        let label = clock(time);
+        let done = flow.solve().with_context(|| format!("step of {label}"))?;
+        steps.push(step(flow, &label, done.iterations));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(steps)
+}
+
+/// Hours, minutes and seconds since the beginning, at the end of a step.
+fn clock(seconds: f64) -> String {
+    let hours = (seconds / 3_600.0).floor();
+    let minutes = ((seconds - hours * 3_600.0) / 60.0).floor();
+    let rest = seconds - hours * 3_600.0 - minutes * 60.0;
+    format!("{hours:02}:{minutes:02}:{rest:02.0}")
+}
+
+fn bar(count: usize) -> ProgressBar {
+    ProgressBar::new(u64::try_from(count).unwrap_or(0)).with_style(
+        ProgressStyle::with_template("{bar:24.blue} {pos}/{len} steps, {eta} left")
+            .expect("a template that is tried in tests"),
+    )
+}
+
+/// Writes the steps as CSV, and as JSON or as a table of the extremes.
+pub(super) fn write(
+    steps: &[Step],
+    csv: Option<&Path>,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     if let Some(path) = csv {
         let mut text = String::from(
             "label,supplied_kw,losses_kw,lowest_pu,lowest_node,highest_pu,highest_node,iterations\n",
         );
-        for step in &steps {
+        for step in steps {
             text.push_str(&format!(
                 "{},{:.4},{:.4},{:.6},{},{:.6},{},{}\n",
                 step.label,
@@ -116,7 +164,7 @@ pub(super) fn run(
             .with_context(|| format!("failed to write {}", path.display()))?;
     }
     if json {
-        serde_json::to_writer_pretty(&mut *out, &steps)?;
+        serde_json::to_writer_pretty(&mut *out, steps)?;
         writeln!(out)?;
         return Ok(());
     }

@@ -5,10 +5,9 @@ use gridloom_host::{
 };
 use gridloom_nodes::GatewayNode;
 use gridloom_nodes::envelope::Role;
-use gridloom_store::SpoolConfig;
 
 use crate::buffer::Buffer;
-use crate::config::GatewayBackup;
+use crate::config::{Buffers, GatewayBackup};
 use crate::links::Links;
 
 /// A gateway at work.
@@ -24,7 +23,7 @@ impl RunningGateway {
     /// Starts it with what its buffer kept; without a directory it buffers in memory.
     pub(super) fn start(
         name: &str,
-        (directory, buffer): (Option<&DataDirectory>, SpoolConfig),
+        (directory, buffers): (Option<&DataDirectory>, &Buffers),
         port: Listener,
         (edge, backup): (Option<DialAddress>, Option<&GatewayBackup>),
         net: &Net,
@@ -33,7 +32,7 @@ impl RunningGateway {
         let mut runner = Runner::new(net.clone());
         let (node, disk, news) = match directory {
             Some(directory) => {
-                let buffer = Buffer::open(directory, name, buffer)?;
+                let buffer = Buffer::open(directory, name, buffers.gateway)?;
                 let disk = Buffer::start("gateway", buffer.disk)?;
                 runner.disk(disk.handle());
                 let node = GatewayNode::with_spool(name.to_owned(), buffer.spool);
@@ -55,7 +54,7 @@ impl RunningGateway {
             Some(after) => node.releasing_after(after),
             None => node,
         };
-        let node = runner.add(name, node);
+        let node = runner.add(name, node.sampling(buffers.delay_one_in));
         runner.listen(node, port, ListenOptions::new(Framing::DlmsWrapper));
         if let Some(edge) = edge {
             links.dial(&mut runner, node, Role::Gateway, edge);

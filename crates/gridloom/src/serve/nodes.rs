@@ -219,7 +219,7 @@ impl Nodes {
             Some(port) => {
                 let edge = dial_address(&tiers.gateway_to_edge, at_edge);
                 let backup = tiers.gateway_backup.as_ref();
-                let place = (basis.directory, config.buffers.gateway);
+                let place = (basis.directory, &config.buffers);
                 let gateway = RunningGateway::start(
                     &tiers.gateway,
                     place,
@@ -274,12 +274,15 @@ impl Nodes {
 
     /// A picture of everything.
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let utility = match &self.utility {
+        let (utility, delays) = match &self.utility {
             Some(utility) => {
                 let handle = utility.node.handle();
-                handle.call(FIRST, |node, now| node.status(now)).await?
+                let status = handle.call(FIRST, |node, now| {
+                    (node.status(now), Some(node.delays().clone()))
+                });
+                status.await?
             }
-            None => self.elsewhere.clone(),
+            None => (self.elsewhere.clone(), None),
         };
         let mut buffers = Vec::new();
         let gateway = match &self.gateway {
@@ -330,6 +333,7 @@ impl Nodes {
             },
             archive,
             buffers,
+            delays,
         });
         snapshot.check()?;
         Ok(snapshot)

@@ -153,6 +153,9 @@ pub(super) async fn serve(
          the first one's, made while that is stopped; it holds the names and the master key",
         directory.path().display()
     );
+    if standby.place == Place::First {
+        Founding::open(directory.path(), config, Clock::realtime().now().utc)?;
+    }
     let member = Member::start(config, tiers, standby, directory).await?;
     member.run(config, tiers, keys, out).await
 }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use gridloom_nodes::delay::DelayReport;
 use gridloom_sim::trial::{Settled, TrialReport, Watch};
-use gridloom_sim::{Account, Trial, TrialError};
+use gridloom_sim::{Account, Delays, Trial, TrialError};
 use serde::Serialize;
 
 use crate::usage::usage;
@@ -52,6 +53,7 @@ struct Summary<'a> {
     frames_lost: u64,
     bits_flipped: u64,
     account: Account,
+    delays: Delays,
     failures: Vec<Failure>,
     runs: Vec<TrialReport>,
 }
@@ -105,9 +107,11 @@ impl Run {
             frames_lost: 0,
             bits_flipped: 0,
             account: Account::default(),
+            delays: Delays::default(),
             failures: Vec::new(),
             runs: Vec::new(),
         };
+        let mut delays = DelayReport::default();
         for seed in (self.seed..).take(usize::try_from(self.seeds).unwrap_or(usize::MAX)) {
             match run(trial, seed, Watch::Quiet) {
                 Ok(settled) => {
@@ -117,6 +121,7 @@ impl Run {
                     summary.frames_lost += report.counters.frames_lost;
                     summary.bits_flipped += report.counters.bits_flipped;
                     summary.account += report.account;
+                    delays.merge(&settled.world.delays());
                     if self.json {
                         summary.runs.push(report);
                     }
@@ -127,6 +132,7 @@ impl Run {
                 }),
             }
         }
+        summary.delays = Delays::of(&delays);
         summary
     }
 
@@ -150,6 +156,13 @@ impl Run {
             summary.events, summary.crashes, summary.frames_lost, summary.bits_flipped
         )?;
         writeln!(out, "account  {}", summary.account)?;
+        for (name, delay) in summary.delays.parts() {
+            writeln!(
+                out,
+                "{name:<8} p50 {} ms, p95 {} ms, p99 {} ms, longest {} ms",
+                delay.p50_ms, delay.p95_ms, delay.p99_ms, delay.max_ms
+            )?;
+        }
         for failure in summary.failures.iter().take(FAILURES_SHOWN) {
             writeln!(out, "failed   seed {}: {}", failure.seed, failure.what)?;
             writeln!(

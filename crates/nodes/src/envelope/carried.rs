@@ -2,6 +2,7 @@
 //! their scores, alarms.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use gridloom_core::bytes::Reader;
 use gridloom_core::{MeterId, SystemTitle};
@@ -12,7 +13,9 @@ use gridloom_edge::{
 };
 use gridloom_store::spool::{Gap, GapCause, Lane, Whose};
 
-use super::{EnvelopeError, Source, Uplink, Writer};
+use super::wire::{Source, Writer};
+use super::{EnvelopeError, SHARE_US_MAX, Uplink};
+use crate::delay::Shares;
 
 const UNKNOWN: u8 = 0;
 const METER: u8 = 1;
@@ -128,6 +131,18 @@ impl Writer {
                 self.0.extend(address.octets());
             }
         }
+    }
+
+    pub(super) fn share(&mut self, share: Duration) {
+        let micros = u64::try_from(share.as_micros()).unwrap_or(u64::MAX);
+        self.u64(micros.min(SHARE_US_MAX));
+    }
+
+    pub(super) fn shares(&mut self, shares: &Shares) {
+        self.key(&shares.key);
+        self.time(shares.received);
+        self.share(shares.gateway);
+        self.share(shares.edge);
     }
 
     pub(super) fn gap(&mut self, gap: &Gap) {
@@ -271,6 +286,24 @@ impl Source<'_> {
             link.signal_dbm = Some(i16::from_be_bytes(self.0.array()?));
         }
         Ok(link)
+    }
+
+    pub(super) fn share(&mut self) -> Result<Duration, EnvelopeError> {
+        match self.0.u64()? {
+            micros @ 0..=SHARE_US_MAX => Ok(Duration::from_micros(micros)),
+            _ => Err(EnvelopeError::Field {
+                field: "share of a delay",
+            }),
+        }
+    }
+
+    pub(super) fn shares(&mut self) -> Result<Shares, EnvelopeError> {
+        Ok(Shares {
+            key: self.key()?,
+            received: self.time()?,
+            gateway: self.share()?,
+            edge: self.share()?,
+        })
     }
 
     pub(super) fn gap(&mut self) -> Result<Gap, EnvelopeError> {

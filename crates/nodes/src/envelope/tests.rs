@@ -1,8 +1,13 @@
-//! Every message comes back, and no cut is read as one.
+//! Every kind comes back as it went, and what it cannot be is refused.
 
 use super::*;
+use gridloom_core::{
+    IntervalReading, IntervalValues, MilliwattHours, Month, Period, Price, ReadingStatus, Watts,
+};
 use gridloom_dlms::apdu::LongInvokeId;
+use gridloom_dlms::push::{BillingStatus, ClosedMonth};
 use gridloom_edge::{AlarmNumber, GatewayId, LineFault, Path, Reason, Reasons};
+use gridloom_store::spool::{GapCause, Lane, Whose};
 
 fn alarm(number: AlarmNumber) -> MeterAlarm {
     MeterAlarm {
@@ -44,6 +49,15 @@ fn samples() -> Vec<Message> {
             oldest_unpriced: Some(key.end),
             closed: Month::parse("2013-01").map(|month| ClosedMonth { month, minor: 99 }),
         },
+    };
+    let at = key.end;
+    let gap = |whose, time: Option<UtcTime>| Gap {
+        lane: Lane::Readings,
+        cause: GapCause::Damaged,
+        whose,
+        from: time,
+        to: time,
+        entries: 9,
     };
     let uplink = Uplink {
         path: 4,
@@ -106,6 +120,20 @@ fn samples() -> Vec<Message> {
                 trust: Scores::FULL,
             }],
         },
+        Message::Gaps(vec![
+            gap(Whose::Unknown, None),
+            gap(Whose::Meter(MeterId(7)), Some(at)),
+        ]),
+        Message::GapsTaken(vec![gap(Whose::Title(SystemTitle(*b"GLMABCDE")), Some(at))]),
+        Message::Echo { number: 1 << 40 },
+        Message::Echoed { number: 3 },
+        Message::Held(vec![(1 << 40, Duration::from_micros(SHARE_US_MAX))]),
+        Message::Delays(vec![Shares {
+            key,
+            received: at,
+            gateway: Duration::ZERO,
+            edge: Duration::from_micros(7),
+        }]),
         Message::Stored(vec![key]),
         Message::Prices(vec![price]),
         Message::Refusals(ReasonCounters::from_array([7; ReasonCounters::KINDS])),

@@ -290,7 +290,10 @@ mod tests {
                 .flat_map(|incident| &incident.evidence)
                 .filter_map(|evidence| match evidence {
                     Evidence::Imbalance(imbalance) => Some(imbalance),
-                    Evidence::Packet { .. } | Evidence::Line { .. } | Evidence::Silence(_) => None,
+                    Evidence::Packet { .. }
+                    | Evidence::Line { .. }
+                    | Evidence::Silence(_)
+                    | Evidence::Loss(_) => None,
                 })
                 .collect();
             assert_eq!(found.is_empty(), assault.is_none());

@@ -112,8 +112,11 @@ impl World {
     /// Stops a node, unless it is down.
     pub(super) fn crash(&mut self, index: usize) -> bool {
         let place = &mut self.places[index];
-        if place.node.take().is_none() {
+        let Some(node) = place.node.take() else {
             return false;
+        };
+        if let Hosted::Utility(node) = &node {
+            self.delays.merge(node.delays());
         }
         place.life += 1;
         place.doomed = false;

@@ -205,6 +205,10 @@ impl fmt::Display for Frame<'_> {
                     | Message::AlarmsStored(_)
                     | Message::Gaps(_)
                     | Message::GapsTaken(_)
+                    | Message::Echo { .. }
+                    | Message::Echoed { .. }
+                    | Message::Held(_)
+                    | Message::Delays(_)
                     | Message::Trust { .. }
                     | Message::Refusals(_)
                     | Message::ToMeter { .. }

@@ -106,8 +106,11 @@ impl World {
                 }
                 Role::Utility if sabotage.below_utility(frame) => self.sabotage = None,
                 Role::Gateway(_) if is_up && sabotage == Sabotage::LeakAPacket => {
-                    self.sabotage = None;
+                    let before = self.breaches.leaked;
                     self.judge(Role::Edge, frame);
+                    if self.breaches.leaked > before {
+                        self.sabotage = None;
+                    }
                 }
                 Role::HeadEnd if sabotage == Sabotage::OrderByNobody => {
                     self.sabotage = None;

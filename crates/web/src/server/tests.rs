@@ -50,13 +50,16 @@ fn get_of(path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn buffers_say_what_waits_and_what_is_gone() {
+async fn the_network_says_what_waits_what_is_gone_and_how_long_it_takes() {
     let answer = ask(get_of("/api/v1/network/buffers")).await;
     assert_eq!(answer.status, StatusCode::OK);
     let buffers: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(buffers[0]["node"], "edge-1");
     assert_eq!(buffers[0]["dropped"]["damaged"], 2);
     assert_eq!(buffers[0]["gaps"][0]["meter"], "h1");
+    let answer = ask(get_of("/api/v1/network/delay")).await;
+    let delay: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(delay["parts"][0]["p95_us"], 1_050_000);
     let picture = ask(get_of("/api/v1/snapshot")).await.body;
     assert!(!picture.contains("\"network\""), "{picture}");
 }
