@@ -410,6 +410,7 @@ fn quiet(config: &Config, now: Now) -> anyhow::Result<Snapshot> {
         head_end: None,
         archive: None,
         buffers: Vec::new(),
+        delays: None,
     });
     snapshot.check()?;
     Ok(snapshot)
