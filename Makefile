@@ -8,7 +8,7 @@ ARGS ?=
 
 DEMO_ARGS = $(if $(SPEED),--speed $(SPEED)) $(if $(HOUSES),--houses $(HOUSES)) $(if $(DAYS),--days $(DAYS)) $(ARGS)
 
-.PHONY: demo test build console bench fuzz
+.PHONY: demo test build console bench fuzz rounds
 
 demo: console
 	@scripts/setup build
@@ -34,3 +34,8 @@ bench:
 
 fuzz:
 	scripts/fuzz
+
+# Twenty rounds of lost nodes as processes; prints how long service took to come back.
+rounds: console
+	@scripts/setup build
+	cargo test --release --locked --package gridloom --test rounds -- --ignored --nocapture

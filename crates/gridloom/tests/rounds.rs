@@ -41,14 +41,14 @@ const SWITCHED: [(&str, i64); 2] = [("disconnect", 301), ("connect", 302)];
 
 #[test]
 fn readings_and_orders_survive_lost_nodes() {
-    Rounds::run(3, 8);
+    Rounds::run(3, 5);
 }
 
 /// The long run, for the figures; `make rounds`.
 #[test]
 #[ignore = "takes minutes: the figures of docs/performance.md"]
 fn twenty_rounds() {
-    Rounds::run(20, 20);
+    Rounds::run(20, 10);
 }
 
 /// What happens to a node.
@@ -143,7 +143,7 @@ struct Row {
     round: u32,
     strikes: Vec<Strike>,
     /// Readings stored each second before the first fault.
-    before: u64,
+    before: f64,
     /// The longest time in which nothing was stored, within the counting of twice a second.
     silence: Duration,
     /// From the first fault until nine tenths of the rate before are back; `None` if the round or the
@@ -165,7 +165,7 @@ impl Row {
         serde_json::json!({
             "round": self.round,
             "strikes": strikes.collect::<Vec<_>>(),
-            "rate_before": self.before,
+            "rate_before": self.before.round(),
             "silence_ms": millis(self.silence),
             "t_90_ms": self.t_90.map(millis),
         })
@@ -423,7 +423,7 @@ impl Rounds {
         };
         let row = Row {
             round,
-            before: before as u64,
+            before,
             silence: self.watch.longest_silence(fault),
             t_90,
             strikes,
@@ -456,7 +456,7 @@ impl Rounds {
                 .map_or("-".to_owned(), |time| format!("{time:.1?}"));
             let _ = writeln!(
                 table,
-                "{:>2}  {:<40} away {:<16} {:>5}/s before, silent {:>5.1?}, T_90 {t_90}",
+                "{:>2}  {:<40} away {:<16} {:>5.0}/s before, silent {:>5.1?}, T_90 {t_90}",
                 row.round,
                 words.join(", "),
                 format!("{away:.1?}"),
