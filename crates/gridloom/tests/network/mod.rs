@@ -327,7 +327,11 @@ impl Network {
             return None;
         }
         let [a, b] = &self.gateways;
-        let gateways = if fleet % 2 == 0 { [a, b] } else { [b, a] };
+        let gateways = if fleet.is_multiple_of(2) {
+            [a, b]
+        } else {
+            [b, a]
+        };
         let gateways = gateways.map(String::as_str).join(",");
         let data = self.at(&format!("field-{fleet}"));
         let meters = self.meters_each.to_string();
