@@ -245,6 +245,9 @@ impl Watch {
     /// From `fault` to the first second with nine tenths of `before`, after the last with less than
     /// half of it.
     fn t_90(&self, fault: Duration, before: f64) -> Option<Duration> {
+        if before < 1.0 {
+            return None;
+        }
         let samples = self.samples.lock().unwrap();
         let rates: Vec<_> = (0..)
             .map(|step| Duration::from_millis(50 * step))
@@ -389,6 +392,8 @@ impl Rounds {
     }
 
     fn round(&mut self, round: u32) -> Row {
+        // It may wait for the last order, and the load shall not run out meanwhile.
+        self.switching.finish();
         self.load();
         self.switching.give();
         let strikes = Strike::draw(&mut self.draws);
