@@ -302,11 +302,15 @@ impl Switching {
         }
     }
 
-    /// Gives the next order once the last one is over, or lost with the head-end that took it.
+    /// Gives the next order if the last one is over, or lost with the head-end that took it.
     fn give(&mut self) {
-        self.finish();
-        let (kind, _) = SWITCHED[self.given as usize % 2];
-        let meter = (self.given / 2 % self.meters + 1).to_string();
+        if let Some(order) = &mut self.under_way
+            && order.try_wait().unwrap().is_none()
+        {
+            return;
+        }
+        let (meter, kind) = self.order(self.given);
+        let meter = meter.to_string();
         let order = ["order", kind, "--meters", &meter, "--confirm", "--json"];
         let mut command = gridloom();
         command.args(order).args(["--url", &self.url]);
@@ -314,6 +318,12 @@ impl Switching {
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         self.under_way = Some(command.spawn().unwrap());
         self.given += 1;
+    }
+
+    /// Meter and kind of the order with this number.
+    fn order(&self, number: u32) -> (u64, &'static str) {
+        let (kind, _) = SWITCHED[number as usize % 2];
+        (u64::from(number / 2 % self.meters + 1), kind)
     }
 
     fn finish(&mut self) {
@@ -324,8 +334,11 @@ impl Switching {
         }
     }
 
-    /// For each meter that was switched, how often it shall have been: at least, and at most.
+    /// For each meter and kind, how often it shall have been switched: at least as often as the
+    /// head-end says, which forgets what was over before its start, and at most as often as ordered.
     fn due(&mut self, console: SocketAddr) -> BTreeMap<(u64, String), (u64, u64)> {
+        self.finish();
+        self.give();
         self.finish();
         let settled = || {
             let orders = ask(console, "/api/v1/headend/orders")?;
@@ -335,6 +348,11 @@ impl Switching {
         };
         let orders = until("every order is over", SETTLED_MAX, settled);
         let mut due = BTreeMap::new();
+        for number in 0..self.given {
+            let (meter, kind) = self.order(number);
+            let (_, most) = due.entry((meter, kind.to_owned())).or_insert((0, 0));
+            *most += 1;
+        }
         for order in orders.iter().filter(|order| order["state"] == "over") {
             let path = format!("/api/v1/headend/orders/{}", order["id"]);
             let order = until("an order", SETTLED_MAX, || ask(console, &path));
@@ -344,11 +362,10 @@ impl Switching {
                 order["id"], order["kind"], part["meter"], part["state"], part["detail"]
             );
             let kind = order["kind"].as_str().unwrap().to_owned();
-            let (least, most) = due
+            let (least, _) = due
                 .entry((part["meter"].as_u64().unwrap(), kind))
                 .or_insert((0, 0));
             *least += u64::from(part["state"] == "done");
-            *most += 1;
         }
         due
     }
@@ -392,8 +409,6 @@ impl Rounds {
     }
 
     fn round(&mut self, round: u32) -> Row {
-        // It may wait for the last order, and the load shall not run out meanwhile.
-        self.switching.finish();
         self.load();
         self.switching.give();
         let strikes = Strike::draw(&mut self.draws);
