@@ -18,12 +18,11 @@ IEEE = ROOT + "IEEETestCases/"
 EPRI = ROOT + "EPRITestCircuits/"
 
 # Each feeder with what else OpenDSS needs to settle its controls: its own scripts say so, too.
-# IEEE 34 Mod 2 is compared with its published taps alone: left free, its second regulators end a
-# step apart, with both solutions inside their bands.
 FEEDERS = {
     IEEE + "13Bus/IEEE13Nodeckt.dss": [],
     IEEE + "34Bus/ieee34Mod1.dss": [],
     IEEE + "34Bus/Run_IEEE34Mod1.dss": [],
+    IEEE + "34Bus/ieee34Mod2.dss": [],
     IEEE + "34Bus/Run_IEEE34Mod2.dss": [],
     IEEE + "37Bus/ieee37.dss": [],
     IEEE + "4Bus-DY-Bal/4Bus-DY-Bal.DSS": [],

@@ -41,8 +41,11 @@ impl Queue {
         else {
             return Ok(false);
         };
-        self.now = next;
+        let now = std::mem::replace(&mut self.now, next);
         self.act_due(flow);
+        // A snapshot is one moment: whoever is armed after this waits his delay and no more, so he
+        // may act before others who were armed long ago with a longer one. OpenDSS does the same.
+        self.now = now;
         Ok(true)
     }
 
