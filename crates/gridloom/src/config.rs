@@ -4,6 +4,7 @@
 mod buffers;
 mod headend;
 mod listen;
+mod standby;
 mod tiers;
 
 use std::io::Write;
@@ -22,6 +23,7 @@ use tiers::{RawArchive, RawEdge, RawGateway, RawHeadEnd, RawServe, RawTiers};
 pub(crate) use buffers::Buffers;
 pub(crate) use headend::HeadEndSettings;
 pub(crate) use listen::Listen;
+pub(crate) use standby::StandbySettings;
 pub(crate) use tiers::{GatewayBackup, Role, Tiers, Upper};
 
 /// Where a value comes from.
@@ -44,6 +46,7 @@ struct RawConfig {
     edge: RawEdge,
     headend: RawHeadEnd,
     archive: RawArchive,
+    standby: Option<standby::RawStandby>,
     demo: RawDemo,
     sms: RawSms,
     pki: RawPki,
@@ -194,6 +197,8 @@ pub(crate) struct Config {
     /// Whether the tiers of the demo talk over TLS.
     pub(crate) demo_tls: bool,
     pub(crate) vault: VaultConfig,
+    /// The head-end pair that a process of `gridloom serve` is a member of.
+    pub(crate) standby: Option<StandbySettings>,
     /// Every effective value and where it comes from, in the order of the file.
     origins: Vec<(String, String, Origin)>,
 }
@@ -468,6 +473,10 @@ impl Config {
                 Some(Tiers::resolve(said, flags.roles, &mut p)?)
             }
         };
+        let standby = match (raw.standby.take(), &tiers) {
+            (Some(raw), Some(tiers)) => Some(StandbySettings::resolve(raw, tiers, &mut p)?),
+            (Some(_), None) | (None, _) => None,
+        };
         let path = |value: &PathBuf| value.display().to_string();
         let serve_data = match flags.defaults {
             Defaults::Demo => None,
@@ -641,6 +650,7 @@ impl Config {
             pki,
             demo_tls,
             vault,
+            standby,
             origins: p.0,
         })
     }

@@ -23,7 +23,7 @@ pub(crate) use desk::HeadEndDesk;
 pub(crate) use firmware::Firmware;
 pub(crate) use holder::MasterKeys;
 pub(crate) use master::MasterKeyOption;
-pub(crate) use running::{HeadEnd, Reads, Work};
+pub(crate) use running::{HeadEnd, Reads, Shared, Work};
 pub(crate) use token::{operator_token, read_secret};
 
 /// The node's name.

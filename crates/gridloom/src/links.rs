@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use gridloom_core::UtcTime;
 use gridloom_host::{
-    Clock, DialAddress, DialOptions, Framing, LinkLimits, ListenOptions, Listener, NodeIndex,
-    NodeName, Runner, Seeking, Tls, TlsFiles,
+    Backoff, Clock, DialAddress, DialOptions, Framing, LinkLimits, ListenOptions, Listener,
+    NodeIndex, NodeName, Runner, Seeking, Tls, TlsFiles,
 };
 use gridloom_nodes::Node;
 use gridloom_nodes::envelope::Role;
@@ -19,6 +19,9 @@ use crate::pki;
 /// The first dial of a process comes within this time, so that tiers that start together do not
 /// all dial at once.
 const FIRST_DIAL_WITHIN: Duration = Duration::from_millis(100);
+
+/// The longest pause before a member of a pair is dialled again.
+const PAIR_PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// How tiers reach each other.
 #[derive(Debug, Clone, Default)]
@@ -125,6 +128,44 @@ impl Links {
     fn seeking(&self, role: Role) -> Option<Seeking> {
         let tls = self.of(role)?;
         Some(tls.seeking(upper(role).expect("a tier that dials has one above it")))
+    }
+
+    /// Lets the other member of a head-end pair in, and the edges that witness.
+    pub(crate) fn listen_as_pair<N: Node + Send + 'static>(
+        &self,
+        runner: &mut Runner<N>,
+        node: NodeIndex,
+        listener: Listener,
+    ) {
+        let options = ListenOptions {
+            limits: LinkLimits::trunk(),
+            ..ListenOptions::new(Framing::Envelope)
+        };
+        let admission = self.of(Role::Utility);
+        let admission = admission.map(|tls| tls.admitting(&[Role::Edge, Role::Utility]));
+        runner.listen_over(node, listener, options, admission);
+    }
+
+    /// Keeps a member connected to the other one, or an edge to a member: soon found again, since
+    /// a pair counts in tenths of a second.
+    pub(crate) fn dial_pair<N: Node + Send + 'static>(
+        &self,
+        runner: &mut Runner<N>,
+        node: NodeIndex,
+        role: Role,
+        member: DialAddress,
+    ) {
+        let options = DialOptions {
+            limits: LinkLimits::trunk(),
+            backoff: Backoff {
+                first: FIRST_DIAL_WITHIN,
+                max: PAIR_PAUSE_MAX,
+            },
+            first_within: FIRST_DIAL_WITHIN,
+            ..DialOptions::new(Framing::Envelope)
+        };
+        let seeking = self.of(role).map(|tls| tls.seeking(Role::Utility));
+        runner.dial_over(node, member, options, seeking);
     }
 
     /// Whether they are over TLS.

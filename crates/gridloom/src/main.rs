@@ -16,6 +16,7 @@ mod delay;
 mod demo;
 mod display;
 mod emulate;
+mod failover;
 mod founding;
 mod headend;
 mod hex;
@@ -74,6 +75,8 @@ enum Command {
     Display(display::Display),
     /// Emulates a field device for other programs
     Emulate(emulate::Emulate),
+    /// Shows how a head-end pair stands, and drills a take-over
+    Failover(failover::Failover),
     /// Lists what an edge finds odd, and shows the evidence
     Incident(incident::Incident),
     /// Registers meters, shows them, and takes them out of service
@@ -129,6 +132,7 @@ fn main() -> ExitCode {
         Command::Decode(command) => command.run(&mut out),
         Command::Display(command) => command.run(&mut out),
         Command::Emulate(command) => command.run(&mut out),
+        Command::Failover(command) => command.run(&mut out),
         Command::Incident(command) => command.run(&mut out),
         Command::Meters(command) => command.run(&mut out),
         Command::Order(command) => command.run(&mut out),

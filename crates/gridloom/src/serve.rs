@@ -6,6 +6,7 @@ mod founding;
 mod gateway;
 mod neighbours;
 mod nodes;
+mod pair;
 mod utility;
 
 use std::io::Write;
@@ -95,8 +96,36 @@ impl Serve {
             profiles: self.profiles,
             master,
         };
-        runtime.block_on(serve(&config, &tiers, &place, out))
+        let Some(standby) = &config.standby else {
+            return runtime.block_on(serve(&config, &tiers, &place, out));
+        };
+        let member = pair::serve(&config, &tiers, standby, &place, out);
+        match runtime.block_on(member)? {
+            pair::Ended::Stopped => Ok(()),
+            pair::Ended::Over => {
+                out.flush()?;
+                begin_anew()
+            }
+        }
     }
+}
+
+/// Replaces this process by the same program with the same words. Whatever the old one still held,
+/// a socket or half a thought, is gone with it.
+#[cfg(unix)]
+fn begin_anew() -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let error = std::process::Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    Err(error).context("failed to begin anew as the standby; start the same command again")
+}
+
+/// Elsewhere whoever supervises the process starts it again.
+#[cfg(not(unix))]
+fn begin_anew() -> anyhow::Result<()> {
+    anyhow::bail!("this member is active no more; start the same command again as the standby")
 }
 
 /// Where templates and the master key are.
@@ -155,9 +184,10 @@ async fn serve(
         master: &place.master,
         began,
         office,
+        shared: None,
     };
     let mut nodes = Nodes::start(basis, clock).await?;
-    let mut console = nodes.serve_console(directory.as_ref()).await?;
+    let mut console = nodes.serve_console(directory.as_ref(), None).await?;
     for (heading, text) in &nodes.lines {
         writeln!(out, "{heading:<8} {text}")?;
     }

@@ -3,13 +3,16 @@
 mod archive;
 mod cells;
 mod directory;
+mod keeper;
 mod ledger;
+mod mirror;
 mod operations;
 mod spool;
 #[cfg(test)]
 mod tests;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,16 +21,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
 use std::thread::JoinHandle;
 
-use gridloom_nodes::{DiskReply, DiskRequest};
-use gridloom_store::Batch;
+use gridloom_nodes::{DiskReply, DiskRequest, PairReply, PairRequest};
+use gridloom_store::{Batch, Effect, Entry, Outcome};
 use tokio::sync::mpsc;
 
 pub use archive::{ArchiveDisk, OBJECT_BYTES_MAX, OBJECT_NAME_BYTES_MAX};
 pub use cells::CellDisk;
 pub use directory::DataDirectory;
+pub use keeper::KeeperDisk;
 pub use ledger::{JOURNAL_BYTES_MAX, LedgerDisk, LedgerStart};
 pub use operations::OperationsDisk;
 pub use spool::{SPOOL_SEGMENT_BYTES_MAX, SpoolDisk};
+
+use mirror::Mirror;
 
 /// Requests that one pass takes; consecutive cells among them become one transaction, and so do
 /// consecutive changes of the head-end's tables.
@@ -95,6 +101,8 @@ pub struct DiskParts {
     pub operations: Option<OperationsDisk>,
     /// The archive.
     pub archive: Option<ArchiveDisk>,
+    /// What the keeper of a head-end pair needs.
+    pub keeper: Option<KeeperDisk>,
     /// The spools, by the names of their nodes.
     pub spools: BTreeMap<String, SpoolDisk>,
 }
@@ -104,7 +112,7 @@ pub struct DiskParts {
 struct ClientId(u64);
 
 /// Whom to tell: a runner, and a node of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asker {
     client: ClientId,
     slot: usize,
@@ -141,6 +149,7 @@ pub struct DiskHandle {
     has_ledger: bool,
     has_operations: bool,
     has_archive: bool,
+    has_keeper: bool,
     has_spools: bool,
 }
 
@@ -151,6 +160,7 @@ impl fmt::Debug for DiskHandle {
             .field("ledger", &self.has_ledger)
             .field("operations", &self.has_operations)
             .field("archive", &self.has_archive)
+            .field("keeper", &self.has_keeper)
             .field("spools", &self.has_spools)
             .finish()
     }
@@ -172,6 +182,7 @@ impl Disk {
             has_ledger: parts.ledger.is_some(),
             has_operations: parts.operations.is_some(),
             has_archive: parts.archive.is_some(),
+            has_keeper: parts.keeper.is_some(),
             has_spools: !parts.spools.is_empty(),
         };
         let thread = std::thread::Builder::new()
@@ -241,6 +252,7 @@ impl DiskClient {
             DiskRequest::Ledger(_) | DiskRequest::Query { .. } => (disk.has_ledger, "a ledger"),
             DiskRequest::Operations { .. } => (disk.has_operations, "the operations' tables"),
             DiskRequest::Archive { .. } => (disk.has_archive, "an archive"),
+            DiskRequest::Pair(_) => (disk.has_keeper, "a pair's keeper"),
             DiskRequest::Spool(_) => (disk.has_spools, "a spool"),
         };
         assert!(
@@ -284,109 +296,280 @@ struct CellJob {
     asker: Asker,
     node: Arc<str>,
     ticket: u64,
-    cell: &'static str,
+    cell: Cow<'static, str>,
     bytes: Vec<u8>,
+    /// Whether it comes from the other member of a pair.
+    is_copy: bool,
 }
 
 /// Changes of the head-end's tables that become durable together, in their order.
 #[derive(Default)]
 struct Batches {
-    askers: Vec<(Asker, u64)>,
+    askers: Vec<Changer>,
     batches: Vec<Batch>,
 }
 
+/// Who wants a batch carried out.
+struct Changer {
+    asker: Asker,
+    ticket: u64,
+    /// Whether it comes from the other member of a pair.
+    is_copy: bool,
+}
+
 impl Batches {
-    fn push(&mut self, asker: Asker, ticket: u64, batch: Batch) {
-        self.askers.push((asker, ticket));
+    fn push(&mut self, changer: Changer, batch: Batch) {
+        self.askers.push(changer);
         self.batches.push(batch);
     }
 
-    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients) {
+    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients, mirror: &mut Mirror) {
         if self.batches.is_empty() {
             return;
         }
         let disk = parts.operations.as_mut();
         let disk = disk.expect("a client refuses to ask for what the disk has not");
-        let results = disk.commit(&std::mem::take(&mut self.batches));
-        for (index, (asker, ticket)) in self.askers.drain(..).enumerate() {
+        let batches = std::mem::take(&mut self.batches);
+        let results = disk.commit(&batches);
+        for (index, (changer, batch)) in self.askers.drain(..).zip(batches).enumerate() {
+            let Changer {
+                asker,
+                ticket,
+                is_copy,
+            } = changer;
             let result = match &results {
                 Ok(answers) => Ok(answers[index].clone()),
                 Err(words) => Err(words.clone()),
             };
-            clients.answer(asker, DiskReply::Operations { ticket, result });
+            let changed = matches!(result, Ok(Ok(())));
+            if is_copy {
+                let result = match result {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(refused)) => Err(refused.to_string()),
+                    Err(words) => Err(words),
+                };
+                clients.done(asker, ticket, result);
+                continue;
+            }
+            let entry = (changed && mirror.is_on()).then_some(Entry::Batch(batch));
+            let reply = DiskReply::Operations { ticket, result };
+            mirror.answer(clients, asker, reply, entry);
         }
     }
 }
 
-fn serve(mut parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
-    let mut clients = Clients::default();
-    let mut cells = Transaction::default();
-    let mut batches = Batches::default();
+/// A disk's thread.
+struct Service {
+    parts: DiskParts,
+    clients: Clients,
+    cells: Transaction,
+    batches: Batches,
+    mirror: Mirror,
+}
+
+fn serve(parts: DiskParts, jobs: &sync_mpsc::Receiver<Job>) -> DiskParts {
+    let mut service = Service {
+        parts,
+        clients: Clients::default(),
+        cells: Transaction::default(),
+        batches: Batches::default(),
+        mirror: Mirror::default(),
+    };
     while let Ok(first) = jobs.recv() {
         let waiting = std::iter::once(first).chain(jobs.try_iter());
         for job in waiting.take(PASS_MAX) {
-            let (asker, node, request) = match job {
+            match job {
                 Job::Ask {
                     asker,
                     node,
                     request,
-                } => (asker, node, request),
+                } => service.take(asker, node, request),
                 Job::Attach { client, answers } => {
-                    clients.0.insert(client, answers);
-                    continue;
+                    service.clients.0.insert(client, answers);
                 }
                 Job::Stop => {
-                    cells.write(&mut parts, &mut clients);
-                    batches.write(&mut parts, &mut clients);
-                    return parts;
-                }
-            };
-            match request {
-                DiskRequest::Remember {
-                    ticket,
-                    slot: cell,
-                    bytes,
-                } => {
-                    batches.write(&mut parts, &mut clients);
-                    cells.push(CellJob {
-                        asker,
-                        node,
-                        ticket,
-                        cell,
-                        bytes,
-                    });
-                    if cells.is_full() {
-                        cells.write(&mut parts, &mut clients);
-                    }
-                }
-                DiskRequest::Operations { ticket, batch } => {
-                    cells.write(&mut parts, &mut clients);
-                    batches.push(asker, ticket, batch);
-                }
-                other @ (DiskRequest::Ledger(_)
-                | DiskRequest::Spool(_)
-                | DiskRequest::Query { .. }
-                | DiskRequest::Archive { .. }) => {
-                    cells.write(&mut parts, &mut clients);
-                    batches.write(&mut parts, &mut clients);
-                    let reply = parts.carry_out(&node, other);
-                    clients.answer(asker, reply);
+                    service.write();
+                    return service.parts;
                 }
             }
         }
-        cells.write(&mut parts, &mut clients);
-        batches.write(&mut parts, &mut clients);
+        service.write();
     }
-    parts
+    service.parts
 }
 
-impl DiskParts {
-    fn carry_out(&mut self, node: &str, request: DiskRequest) -> DiskReply {
-        const HAS_IT: &str = "a client refuses to ask for what the disk has not";
+impl Service {
+    fn write(&mut self) {
+        self.write_cells();
+        self.write_batches();
+    }
+
+    fn write_cells(&mut self) {
+        self.cells
+            .write(&mut self.parts, &mut self.clients, &mut self.mirror);
+    }
+
+    fn write_batches(&mut self) {
+        self.batches
+            .write(&mut self.parts, &mut self.clients, &mut self.mirror);
+    }
+
+    fn take(&mut self, asker: Asker, node: Arc<str>, request: DiskRequest) {
         match request {
-            DiskRequest::Ledger(effect) => {
-                DiskReply::Ledger(self.ledger.as_mut().expect(HAS_IT).carry_out(effect))
+            DiskRequest::Remember {
+                ticket,
+                slot,
+                bytes,
+            } => self.take_cell(CellJob {
+                asker,
+                node,
+                ticket,
+                cell: Cow::Borrowed(slot),
+                bytes,
+                is_copy: false,
+            }),
+            DiskRequest::Operations { ticket, batch } => {
+                self.write_cells();
+                let is_copy = false;
+                let changer = Changer {
+                    asker,
+                    ticket,
+                    is_copy,
+                };
+                self.batches.push(changer, batch);
             }
+            DiskRequest::Pair(PairRequest::Apply { ticket, entry }) => {
+                self.apply(asker, ticket, &entry);
+            }
+            DiskRequest::Pair(request) => {
+                self.write();
+                self.keep(asker, request);
+            }
+            DiskRequest::Ledger(effect) => {
+                self.write();
+                let entry = self.mirror.is_on().then(|| effect.clone());
+                let outcome = self.parts.ledger(effect);
+                let has_failed = matches!(outcome, Outcome::Failed { .. });
+                let entry = entry.filter(|_| !has_failed).map(Entry::Effect);
+                let reply = DiskReply::Ledger(outcome);
+                self.mirror.answer(&mut self.clients, asker, reply, entry);
+            }
+            other @ (DiskRequest::Spool(_)
+            | DiskRequest::Query { .. }
+            | DiskRequest::Archive { .. }) => {
+                self.write();
+                let reply = self.parts.carry_out(&node, other);
+                self.clients.answer(asker, reply);
+            }
+        }
+    }
+
+    fn take_cell(&mut self, job: CellJob) {
+        self.write_batches();
+        self.cells.push(job);
+        if self.cells.is_full() {
+            self.write_cells();
+        }
+    }
+
+    /// What the other member's disk has carried out.
+    fn apply(&mut self, asker: Asker, ticket: u64, entry: &[u8]) {
+        match Entry::decode(entry) {
+            Ok(Entry::Batch(batch)) => {
+                self.write_cells();
+                let is_copy = true;
+                let changer = Changer {
+                    asker,
+                    ticket,
+                    is_copy,
+                };
+                self.batches.push(changer, batch);
+            }
+            Ok(Entry::Cell { node, slot, bytes }) => self.take_cell(CellJob {
+                asker,
+                node: node.into(),
+                ticket,
+                cell: Cow::Owned(slot),
+                bytes,
+                is_copy: true,
+            }),
+            Ok(Entry::Effect(effect)) => {
+                self.write();
+                let result = match self.parts.ledger(effect) {
+                    Outcome::Failed { error, .. } => Err(error),
+                    Outcome::Truncated
+                    | Outcome::Written { .. }
+                    | Outcome::Committed(_)
+                    | Outcome::Dropped => Ok(()),
+                };
+                self.clients.done(asker, ticket, result);
+            }
+            Err(error) => {
+                self.write();
+                self.clients.done(asker, ticket, Err(error.to_string()));
+            }
+        }
+    }
+
+    fn keep(&mut self, asker: Asker, request: PairRequest) {
+        let keeper = self.parts.keeper.as_mut();
+        let keeper = keeper.expect("a client refuses to ask for what the disk has not");
+        let ticket = request.ticket();
+        let result = match request {
+            PairRequest::Keep { bytes, .. } => keeper.keep(&bytes),
+            PairRequest::Mirror { .. } => {
+                self.mirror.begin(asker);
+                Ok(())
+            }
+            PairRequest::Release { through, .. } => {
+                self.mirror.release(&mut self.clients, through);
+                Ok(())
+            }
+            PairRequest::Copy { .. } => {
+                let through = self.mirror.number();
+                let result = keeper.copy().map(|files| (through, files));
+                let copied = PairReply::Copied { ticket, result };
+                return self.clients.answer(asker, DiskReply::Pair(copied));
+            }
+            PairRequest::ReadCopy { file, offset, .. } => {
+                let result = keeper.read_copy(&file, offset);
+                let piece = PairReply::Piece { ticket, result };
+                return self.clients.answer(asker, DiskReply::Pair(piece));
+            }
+            PairRequest::TakePiece {
+                file,
+                offset,
+                bytes,
+                ..
+            } => keeper.take(&file, offset, &bytes),
+            PairRequest::Install { .. } => self.parts.install(),
+            PairRequest::Apply { .. } => unreachable!("entries wait for their transaction"),
+        };
+        self.clients.done(asker, ticket, result);
+    }
+}
+
+const HAS_IT: &str = "a client refuses to ask for what the disk has not";
+
+impl DiskParts {
+    fn ledger(&mut self, effect: Effect) -> Outcome {
+        let ledger = self.ledger.as_mut();
+        ledger.expect(HAS_IT).carry_out(effect)
+    }
+
+    /// Puts the other member's copy in place of what is open here.
+    fn install(&mut self) -> Result<(), String> {
+        let mut keeper = self.keeper.take().expect(HAS_IT);
+        (self.cells, self.operations, self.ledger) = (None, None, None);
+        let installed = keeper.install();
+        let reopened = keeper.reopen(self);
+        self.keeper = Some(keeper);
+        installed?;
+        reopened.map_err(|error| error.to_string())
+    }
+
+    fn carry_out(&mut self, node: &str, request: DiskRequest) -> DiskReply {
+        match request {
             DiskRequest::Spool(effect) => {
                 let spool = self.spools.get_mut(node).expect(HAS_IT);
                 DiskReply::Spool(spool.carry_out(effect))
@@ -403,9 +586,10 @@ impl DiskParts {
                 let result = self.archive.as_mut().expect(HAS_IT).put(&name, &bytes);
                 DiskReply::Done { ticket, result }
             }
-            DiskRequest::Remember { .. } | DiskRequest::Operations { .. } => {
-                unreachable!("cells and batches wait for their transaction")
-            }
+            DiskRequest::Remember { .. }
+            | DiskRequest::Operations { .. }
+            | DiskRequest::Ledger(_)
+            | DiskRequest::Pair(_) => unreachable!("they have a way of their own"),
         }
     }
 }
@@ -428,7 +612,7 @@ impl Transaction {
         self.bytes >= TRANSACTION_BYTES_MAX
     }
 
-    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients) {
+    fn write(&mut self, parts: &mut DiskParts, clients: &mut Clients, mirror: &mut Mirror) {
         if self.jobs.is_empty() {
             return;
         }
@@ -445,11 +629,19 @@ impl Transaction {
         let cells: Vec<(&str, &str, &[u8])> = self
             .jobs
             .iter()
-            .map(|job| (&*job.node, job.cell, &*job.bytes))
+            .map(|job| (&*job.node, &*job.cell, &*job.bytes))
             .collect();
         let result = disk.put_many(&cells);
         for job in self.jobs.drain(..) {
-            clients.done(job.asker, job.ticket, result.clone());
+            let (asker, ticket) = (job.asker, job.ticket);
+            let is_news = mirror.is_on() && !job.is_copy && result.is_ok();
+            let entry = is_news.then(|| Entry::Cell {
+                node: (*job.node).to_owned(),
+                slot: job.cell.into_owned(),
+                bytes: job.bytes,
+            });
+            let result = result.clone();
+            mirror.answer(clients, asker, DiskReply::Done { ticket, result }, entry);
         }
         self.bytes = 0;
     }

@@ -26,8 +26,8 @@ pub mod tls;
 
 pub use clock::{Clock, ClockError, Speed};
 pub use disk::{
-    ArchiveDisk, CellDisk, DataDirectory, Disk, DiskError, DiskHandle, DiskParts, LedgerDisk,
-    LedgerStart, OperationsDisk, SpoolDisk,
+    ArchiveDisk, CellDisk, DataDirectory, Disk, DiskError, DiskHandle, DiskParts, KeeperDisk,
+    LedgerDisk, LedgerStart, OperationsDisk, SpoolDisk,
 };
 pub use dlms::{
     ClientRoute, ClientSession, ClientTransport, MeterListenOptions, MeterListener, SessionError,
@@ -40,6 +40,6 @@ pub use net::{
     NetError, TlsRefusal,
 };
 pub use program::{LineProgram, ProgramError};
-pub use runner::{Handle, NodeIndex, Runner, Running, Stopped};
+pub use runner::{Gate, Handle, NodeIndex, Runner, Running, Stopped};
 pub use throttle::LOG_GAP;
 pub use tls::{Admission, NodeName, Seeking, Tls, TlsError, TlsFault, TlsFiles};

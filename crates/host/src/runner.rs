@@ -1,6 +1,7 @@
 //! Runs nodes: one, or ten thousand small ones in a single task.
 
 mod fleet;
+mod gate;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use crate::net::{
     Route,
 };
 use crate::tls::{Admission, Seeking};
+
+pub use gate::Gate;
 
 pub use fleet::{BATCH_MAX, DIALS_MAX, DISK_OUTSTANDING_MAX, STOP_TIMEOUT};
 
@@ -81,6 +84,7 @@ pub struct Runner<N> {
     names: BTreeSet<Arc<str>>,
     planned: Vec<Planned>,
     disk: Option<DiskHandle>,
+    gate: Option<Gate>,
 }
 
 impl<N> fmt::Debug for Runner<N> {
@@ -100,6 +104,7 @@ impl<N: Node + Send + 'static> Runner<N> {
             names: BTreeSet::new(),
             planned: Vec::new(),
             disk: None,
+            gate: None,
         }
     }
 
@@ -261,6 +266,11 @@ impl<N: Node + Send + 'static> Runner<N> {
         self.disk = Some(disk);
     }
 
+    /// What these nodes send, and whom they dial, goes out only while the gate is open.
+    pub fn gate(&mut self, gate: Gate) {
+        self.gate = Some(gate);
+    }
+
     /// Starts everything on the current tokio runtime.
     pub fn start(self) -> Running<N> {
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
@@ -274,7 +284,13 @@ impl<N: Node + Send + 'static> Runner<N> {
             events: events_in,
             stop,
         };
-        let fleet = fleet::Fleet::new(self.members, dialing, self.disk, events, stop_in);
+        let fleet = fleet::Fleet::new(
+            self.members,
+            dialing,
+            (self.disk, self.gate),
+            events,
+            stop_in,
+        );
         let task = tokio::spawn(fleet.run(calls));
         Running {
             handle: Handle { calls: calls_in },

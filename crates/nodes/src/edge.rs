@@ -20,6 +20,7 @@ use crate::edge_keeping::Keeping;
 use crate::edge_keys::{ChangedKeys, EdgeKeysError};
 use crate::envelope::{LIST_MAX, Message, Role, Uplink};
 use crate::node::{DiskReply, DiskRequest, Input, LinkId, Node, Output, Port};
+use crate::pair::Fence;
 
 /// Frames from meters that were for other clients than the edge itself: nobody screens them here,
 /// because only the head-end can verify them.
@@ -55,6 +56,8 @@ pub struct EdgeNode {
     transit: Transit,
     /// Keys that the head-end changed; `None` where this edge has no key to open them.
     changed_keys: Option<ChangedKeys>,
+    /// Where the utility is a pair.
+    fence: Option<Fence>,
     report_at: Option<Instant>,
     outbox: VecDeque<Output>,
 }
@@ -88,6 +91,7 @@ impl EdgeNode {
             sampled: BTreeMap::new(),
             transit: Transit::new(),
             changed_keys: None,
+            fence: None,
             report_at: None,
             outbox: VecDeque::new(),
         }
@@ -124,6 +128,18 @@ impl EdgeNode {
     ) -> Result<Self, EdgeKeysError> {
         self.changed_keys = Some(ChangedKeys::read(key, &mut self.edge, cell, now)?);
         Ok(self)
+    }
+
+    /// Its utility is a pair: it witnesses for it, and hears only the member that is active.
+    #[must_use]
+    pub fn with_fence(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
+    /// What keeps the member of a pair out that is not active; none without a pair.
+    pub fn fence(&self) -> Option<&Fence> {
+        self.fence.as_ref()
     }
 
     /// News of meters' keys that was refused since the start.
@@ -247,6 +263,7 @@ impl EdgeNode {
             Ok(Message::Hello {
                 role: Role::Gateway,
                 name,
+                ..
             }) => {
                 self.edge.handle_gateway_up(link.0, &name, now.instant);
                 self.standing.greeted(link, name);
@@ -502,8 +519,8 @@ impl EdgeNode {
     }
 }
 
-impl Node for EdgeNode {
-    fn handle(&mut self, input: Input, now: Now) {
+impl EdgeNode {
+    fn take(&mut self, input: Input, now: Now) {
         match input {
             Input::LinkUp {
                 link,
@@ -572,7 +589,10 @@ impl Node for EdgeNode {
                 self.edge.handle_remembered(ticket, result.is_ok(), now);
             }
             Input::Disk(
-                DiskReply::Ledger(_) | DiskReply::Answer { .. } | DiskReply::Operations { .. },
+                DiskReply::Ledger(_)
+                | DiskReply::Answer { .. }
+                | DiskReply::Operations { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Disk(DiskReply::Spool(outcome)) => {
                 self.keeping.handle_outcome(outcome, now.instant);
@@ -609,6 +629,21 @@ impl Node for EdgeNode {
             }
         }
         self.flush(now);
+    }
+}
+
+impl Node for EdgeNode {
+    fn handle(&mut self, input: Input, now: Now) {
+        let Some(fence) = &mut self.fence else {
+            return self.take(input, now);
+        };
+        let passed = fence.filter(input, now);
+        while let Some(output) = fence.poll_output() {
+            self.outbox.push_back(output);
+        }
+        for input in passed {
+            self.take(input, now);
+        }
     }
 
     fn poll_output(&mut self) -> Option<Output> {

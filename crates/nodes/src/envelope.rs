@@ -2,6 +2,7 @@
 //! The transport adds the length. Meters never see it; they speak DLMS.
 
 pub(crate) mod carried;
+pub mod pair;
 mod wire;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use gridloom_store::PricePoint;
 use gridloom_store::spool::Gap;
 
 use crate::delay::Shares;
+use pair::{Epoch, PairMessage};
 use wire::{Source, Writer};
 
 /// The version this program speaks. A peer of another version is refused by name.
@@ -27,6 +29,9 @@ pub const VERSION: u8 = 2;
 
 /// The kind of a greeting.
 const HELLO: u8 = 1;
+
+/// The kind of what a head-end pair says.
+const PAIR: u8 = 60;
 /// Kinds of messages that are put together from encoded elements.
 const SCREENED: u8 = 13;
 const ALARMS: u8 = 14;
@@ -89,6 +94,8 @@ pub enum Message {
         role: Role,
         /// What it is called.
         name: String,
+        /// The reign in which a utility speaks; none where it has no standby, and of other tiers.
+        epoch: Epoch,
     },
     /// Gateway to edge: a frame from a meter. Nobody keeps it on the way.
     Uplink(Uplink),
@@ -241,6 +248,8 @@ pub enum Message {
         /// Whether it is durable.
         stored: bool,
     },
+    /// Between the members of a head-end pair and their witnesses.
+    Pair(PairMessage),
 }
 
 /// A frame from a meter, as its gateway had it.
@@ -259,9 +268,15 @@ pub struct Uplink {
 impl Message {
     /// A greeting.
     pub fn hello(role: Role, name: &str) -> Self {
+        Self::hello_in(role, name, Epoch::NONE)
+    }
+
+    /// The greeting of a utility in its reign.
+    pub fn hello_in(role: Role, name: &str, epoch: Epoch) -> Self {
         Self::Hello {
             role,
             name: name.to_owned(),
+            epoch,
         }
     }
 
@@ -273,7 +288,7 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer(vec![VERSION, self.kind()]);
         match self {
-            Self::Hello { role, name } => {
+            Self::Hello { role, name, epoch } => {
                 out.u8(match role {
                     Role::Gateway => 1,
                     Role::Edge => 2,
@@ -282,7 +297,12 @@ impl Message {
                     Role::HeadEnd => 5,
                 });
                 out.bytes(name.as_bytes());
+                // Where nobody stands by, a greeting is what it always was.
+                if *epoch != Epoch::NONE {
+                    out.u64(epoch.0);
+                }
             }
+            Self::Pair(message) => out.pair(message),
             Self::Uplink(uplink) => out.uplink(uplink),
             Self::Spooled { first, uplinks } => {
                 out.u64(*first);
@@ -406,7 +426,7 @@ impl Message {
             return None;
         }
         match Self::decode(bytes) {
-            Ok(Self::Hello { role, name }) => Some((role, name)),
+            Ok(Self::Hello { role, name, .. }) => Some((role, name)),
             Ok(_) | Err(_) => None,
         }
     }
@@ -433,6 +453,10 @@ impl Message {
                     _ => return Err(EnvelopeError::Field { field: "role" }),
                 },
                 name: from.text("name")?,
+                epoch: match from.0.is_empty() {
+                    true => Epoch::NONE,
+                    false => Epoch(from.0.u64()?),
+                },
             },
             2 => Self::Uplink(from.uplink()?),
             3 => Self::Downlink {
@@ -545,6 +569,7 @@ impl Message {
                 Ok((path, SystemTitle(title)))
             })?),
             44 => Self::Reached(from.list(|from| Ok(MeterId(from.0.u32()?)))?),
+            PAIR => Self::Pair(from.pair()?),
             kind => return Err(EnvelopeError::Kind(kind)),
         };
         match from.0.rest().len() {
@@ -587,6 +612,7 @@ impl Message {
             Self::Duty { .. } => 42,
             Self::Lines(_) => 43,
             Self::Reached(_) => 44,
+            Self::Pair(_) => PAIR,
         }
     }
 }

@@ -579,7 +579,8 @@ impl Node for GatewayNode {
                 DiskReply::Done { .. }
                 | DiskReply::Ledger(_)
                 | DiskReply::Answer { .. }
-                | DiskReply::Operations { .. },
+                | DiskReply::Operations { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Timeout => {
                 self.paths.handle_timeout(now.instant);

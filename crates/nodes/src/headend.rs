@@ -526,7 +526,8 @@ impl Node for HeadEndNode {
                 DiskReply::Done { .. }
                 | DiskReply::Ledger(_)
                 | DiskReply::Spool(_)
-                | DiskReply::Answer { .. },
+                | DiskReply::Answer { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Timeout => self.keep_time(now),
         }

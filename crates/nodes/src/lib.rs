@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod headend;
 pub mod meter;
 pub mod node;
+pub mod pair;
 pub mod paths;
 pub mod utility;
 
@@ -32,8 +33,10 @@ pub use gridloom_headend::Arrival;
 pub use headend::{HeadEndConfig, HeadEndMemory, HeadEndNode};
 pub use meter::MeterNode;
 pub use node::{
-    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Pusher, Query, Wire,
+    Answer, DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, PairReply, PairRequest,
+    Port, Pusher, Query, Wire,
 };
+pub use pair::{Fence, MemberNode, PairConfig, PairStatus};
 pub use paths::{PathAct, Paths, PathsConfig, PathsError, PathsStatus, Rank};
 pub use utility::{
     EdgeTrust, Purpose, ReadingTrust, ServedMeter, UtilityConfig, UtilityMemory, UtilityNode,

@@ -175,7 +175,8 @@ impl Node for MeterNode {
                 DiskReply::Ledger(_)
                 | DiskReply::Spool(_)
                 | DiskReply::Answer { .. }
-                | DiskReply::Operations { .. },
+                | DiskReply::Operations { .. }
+                | DiskReply::Pair(_),
             ) => {}
             Input::Timeout => {
                 self.paths.handle_timeout(now.instant);

@@ -164,6 +164,73 @@ pub enum DiskRequest {
         /// The changes, which happen together or not at all.
         batch: gridloom_store::Batch,
     },
+    /// What the keeper of a pair asks.
+    Pair(PairRequest),
+}
+
+/// What the keeper of a head-end pair ([`crate::pair`]) asks of the disk that it shares with the
+/// nodes it keeps a second copy of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PairRequest {
+    /// Keep the keeper's own record, apart from everything that is copied. Answered once it is
+    /// durable.
+    Keep {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// From now on tell the keeper of everything that was carried out for other nodes and changed
+    /// something ([`PairReply::Carried`]), and hold its answer back.
+    Mirror {
+        /// Comes back in the answer.
+        ticket: u64,
+    },
+    /// Give the answers that were held back, up to this entry.
+    Release {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The last entry.
+        through: u64,
+    },
+    /// Carry out what the other member's disk has carried out, a [`gridloom_store::Entry`].
+    /// Answered once it is durable.
+    Apply {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// The entry.
+        entry: Vec<u8>,
+    },
+    /// Make a copy of everything, whole and of one moment. Answered by [`PairReply::Copied`].
+    Copy {
+        /// Comes back in the answer.
+        ticket: u64,
+    },
+    /// Read a piece of the copy. Answered by [`PairReply::Piece`].
+    ReadCopy {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// Which file of it.
+        file: String,
+        /// From where.
+        offset: u64,
+    },
+    /// Keep a piece of the other member's copy; one at offset 0 begins its file anew.
+    TakePiece {
+        /// Comes back in the answer.
+        ticket: u64,
+        /// Which file of it.
+        file: String,
+        /// Where in it.
+        offset: u64,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Put the copy that was taken in the place of what is here. Answered once it is durable.
+    Install {
+        /// Comes back in the answer.
+        ticket: u64,
+    },
 }
 
 /// What the disk answers. A failed request is an answer too: the node decides what it means.
@@ -194,6 +261,52 @@ pub enum DiskReply {
         ticket: u64,
         /// How it went.
         result: Result<Result<(), gridloom_store::Refused>, String>,
+    },
+    /// To the keeper of a pair.
+    Pair(PairReply),
+}
+
+impl PairRequest {
+    /// What comes back in the answer.
+    pub const fn ticket(&self) -> u64 {
+        match self {
+            Self::Keep { ticket, .. }
+            | Self::Mirror { ticket }
+            | Self::Release { ticket, .. }
+            | Self::Apply { ticket, .. }
+            | Self::Copy { ticket }
+            | Self::ReadCopy { ticket, .. }
+            | Self::TakePiece { ticket, .. }
+            | Self::Install { ticket } => *ticket,
+        }
+    }
+}
+
+/// What a disk tells the keeper of a pair. Where nothing is said here, [`DiskReply::Done`] answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PairReply {
+    /// Not an answer: something was carried out for another node, is durable here, and waits for
+    /// [`PairRequest::Release`].
+    Carried {
+        /// Its number, counted from 1 without holes since the disk was started.
+        number: u64,
+        /// What: a [`gridloom_store::Entry`].
+        entry: Vec<u8>,
+    },
+    /// To [`PairRequest::Copy`]: the last entry that is in the copy, and its files with their
+    /// lengths; or why there is none.
+    Copied {
+        /// Of the request.
+        ticket: u64,
+        /// The copy.
+        result: Result<(u64, Vec<(String, u64)>), String>,
+    },
+    /// To [`PairRequest::ReadCopy`]: at most [`crate::envelope::pair::PART_BYTES_MAX`] bytes.
+    Piece {
+        /// Of the request.
+        ticket: u64,
+        /// The bytes; none at the end of the file.
+        result: Result<Vec<u8>, String>,
     },
 }
 

@@ -28,6 +28,7 @@ use gridloom_store::{
 };
 
 use crate::delay::{DelayBook, DelayReport};
+use crate::envelope::pair::Epoch;
 use crate::envelope::{LIST_MAX, Message, Role};
 use crate::node::{Answer, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Query};
 
@@ -102,6 +103,8 @@ struct Newest {
 #[derive(Debug)]
 pub struct UtilityNode {
     config: UtilityConfig,
+    /// The reign in which it speaks.
+    epoch: Epoch,
     meters: BTreeMap<MeterId, ServedMeter>,
     collector: Collector,
     presence: PresenceBook,
@@ -166,6 +169,7 @@ impl UtilityNode {
     ) -> Self {
         let tariff = Tariff::Sigmoid(config.tariff);
         let mut node = Self {
+            epoch: Epoch::NONE,
             meters: BTreeMap::new(),
             collector: Collector::default(),
             presence: PresenceBook::default(),
@@ -216,6 +220,13 @@ impl UtilityNode {
         }
         node.restore(memory.prices, memory.readings, now);
         node
+    }
+
+    /// Speaks in this reign of a head-end pair: edges that have heard of a higher one refuse it.
+    #[must_use]
+    pub fn in_epoch(mut self, epoch: Epoch) -> Self {
+        self.epoch = epoch;
+        self
     }
 
     /// Serves one more meter from now on, or one of them under another name, title, limits or end
@@ -367,7 +378,7 @@ impl UtilityNode {
                 ..
             }) => {
                 self.head_end = Some(link);
-                let hello = Message::hello(Role::Utility, &self.config.name);
+                let hello = Message::hello_in(Role::Utility, &self.config.name, self.epoch);
                 self.send(link, &hello);
             }
             Ok(request @ Message::ToMeter { meter, .. }) if self.head_end == Some(link) => {
@@ -476,7 +487,7 @@ impl UtilityNode {
     /// An edge connected: it gets every price that a meter behind it may still lack.
     fn greet_edge(&mut self, link: LinkId) {
         self.edges.insert(link);
-        let hello = Message::hello(Role::Utility, &self.config.name);
+        let hello = Message::hello_in(Role::Utility, &self.config.name, self.epoch);
         self.send(link, &hello);
         let points: Vec<PricePoint> = self.recent.values().copied().collect();
         for chunk in points.chunks(LIST_MAX) {
@@ -651,7 +662,7 @@ impl UtilityNode {
                 }
             },
             // The head-end's tables are its own.
-            DiskReply::Operations { .. } | DiskReply::Spool(_) => {}
+            DiskReply::Operations { .. } | DiskReply::Spool(_) | DiskReply::Pair(_) => {}
             DiskReply::Done { result, .. } => {
                 if let Err(error) = result {
                     tracing::error!(%error, "the utility's memory was not written");
@@ -815,7 +826,7 @@ impl Node for UtilityNode {
             } => {
                 self.archive_link = Some(link);
                 self.archive.link_up();
-                let hello = Message::hello(Role::Utility, &self.config.name);
+                let hello = Message::hello_in(Role::Utility, &self.config.name, self.epoch);
                 self.send(link, &hello);
             }
             // An edge says who it is before anything is sent to it.

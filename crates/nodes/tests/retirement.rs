@@ -169,6 +169,7 @@ impl Bench {
             | DiskRequest::Query { .. }
             | DiskRequest::Archive { .. }
             | DiskRequest::Spool(_)
+            | DiskRequest::Pair(_)
             | DiskRequest::Operations { .. } => None,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::seed;
-use gridloom_nodes::{Answer, DiskReply, DiskRequest, Query};
+use gridloom_nodes::{Answer, DiskReply, DiskRequest, PairRequest, Query};
 use gridloom_store::spool::{SegmentFile, SegmentWrite, SpoolEffect, SpoolOutcome};
 use gridloom_store::{Backend, Effect, MemoryBackend, Outcome, RecoverError, StoreError};
 use gridloom_store::{Lane, Spool, SpoolConfig};
@@ -306,6 +306,7 @@ impl Disk {
                     error: words.to_owned(),
                 }))
             }
+            DiskRequest::Pair(request) => Ok(no_pair(&request)),
         }
     }
 
@@ -330,6 +331,8 @@ impl Disk {
                 }
             }
             DiskRequest::Ledger(effect) => DiskReply::Ledger(self.carry_out_effect(effect)),
+            // Pairs have a world of their own, crate::pair.
+            DiskRequest::Pair(request) => no_pair(&request),
             DiskRequest::Spool(effect) => DiskReply::Spool(self.carry_out_spool(effect)),
             DiskRequest::Query { ticket, query } => DiskReply::Answer {
                 ticket,
@@ -519,8 +522,16 @@ impl Disk {
             | DiskRequest::Remember { .. }
             | DiskRequest::Query { .. }
             | DiskRequest::Operations { .. }
-            | DiskRequest::Archive { .. } => {}
+            | DiskRequest::Archive { .. }
+            | DiskRequest::Pair(_) => {}
         }
+    }
+}
+
+fn no_pair(request: &PairRequest) -> DiskReply {
+    DiskReply::Done {
+        ticket: request.ticket(),
+        result: Err("this disk has no second copy".to_owned()),
     }
 }
 

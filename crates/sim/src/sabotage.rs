@@ -96,7 +96,8 @@ impl Sabotage {
             | DiskRequest::Query { .. }
             | DiskRequest::Spool(_)
             | DiskRequest::Archive { .. }
-            | DiskRequest::Operations { .. } => false,
+            | DiskRequest::Operations { .. }
+            | DiskRequest::Pair(_) => false,
         }
     }
 }

@@ -33,6 +33,7 @@ mod merge;
 pub mod operations;
 pub mod record;
 pub mod recover;
+pub mod replica;
 mod schema;
 pub mod spool;
 pub mod sqlite;
@@ -52,5 +53,6 @@ pub use operations::{
 };
 pub use record::{BillRow, Lsn, PricePoint, Record, StoredReading};
 pub use recover::{RecoverError, Recovery, TornTail};
+pub use replica::{Entry, EntryError};
 pub use spool::{Lane, Spool, SpoolConfig};
 pub use sqlite::{SqliteBackend, SqliteCells, SqliteOperations};

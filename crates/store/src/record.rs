@@ -158,6 +158,9 @@ const KIND_READING: u8 = 1;
 const KIND_PRICE: u8 = 2;
 
 impl Record {
+    /// The journal's number for prices.
+    pub(crate) const PRICE_KIND: u8 = KIND_PRICE;
+
     /// The capture period of the interval it is about.
     pub const fn period(&self) -> Period {
         match self {

@@ -60,6 +60,8 @@ pub(crate) enum ApiError {
     NoDesk,
     #[error("this console has no edge: what it holds and finds is shown where the edge runs")]
     NoEdge,
+    #[error("this console's process is no member of a head-end pair; see [standby]")]
+    NoPair,
     #[error("this console has no feeder: its houses have no network; gridloom demo --feeder has")]
     NoFeeder,
     #[error("nothing can be changed here: no operator token is configured; start with one")]
@@ -81,6 +83,7 @@ impl ApiError {
             | Self::UnknownHouse(_)
             | Self::NoDesk
             | Self::NoEdge
+            | Self::NoPair
             | Self::NoFeeder => StatusCode::NOT_FOUND,
             Self::Method(_) | Self::MethodHere(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::LongUri { .. } => StatusCode::URI_TOO_LONG,
@@ -127,6 +130,7 @@ impl ApiError {
             Self::Busy { .. } => "busy",
             Self::NoDesk => "no_headend",
             Self::NoEdge => "no_edge",
+            Self::NoPair => "no_pair",
             Self::NoFeeder => "no_feeder",
             Self::NoOperator => "no_operator",
             Self::NoToken => "no_token",
@@ -166,6 +170,7 @@ impl ApiError {
             | Self::NotWebSocket(_)
             | Self::NoDesk
             | Self::NoEdge
+            | Self::NoPair
             | Self::NoFeeder
             | Self::NoOperator
             | Self::Desk(DeskError::Unknown(_) | DeskError::Refused(_) | DeskError::Invalid(_)) => {

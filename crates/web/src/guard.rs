@@ -22,6 +22,9 @@ const DECIDING: [&str; 2] = [
     "/api/v1/security/incidents/",
 ];
 
+/// And here the active member of a head-end pair hands over.
+const FAIL_OVER: &str = "/api/v1/pair/failover";
+
 /// Of those, the requests that carry something; the route bounds it.
 const WITH_BODY: [&str; 3] = [
     "/api/v1/headend/meters/import",
@@ -77,8 +80,8 @@ fn admit(request: &Request, host_names: &[String]) -> Result<(), ApiError> {
         return Err(ApiError::ForeignHost(host.chars().take(100).collect()));
     }
     let path = request.uri().path();
-    let is_change =
-        *request.method() == Method::POST && (path.starts_with(CHANGING) || is_deciding(path));
+    let is_change = *request.method() == Method::POST
+        && (path.starts_with(CHANGING) || is_deciding(path) || path == FAIL_OVER);
     if is_change {
         check_origin(request.uri(), request.headers())?;
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -23,6 +23,7 @@ mod live;
 mod metrics;
 mod model;
 mod network;
+mod pair;
 #[cfg(test)]
 mod sample;
 mod screening;
@@ -45,6 +46,7 @@ pub use model::{
     HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 pub use network::{BufferDropped, BufferGap, BufferView, DelayPart, DelayView, Network};
+pub use pair::{PairDesk, PairEdge, PairView};
 pub use screening::{
     CertificateView, CertificatesView, Decision, DecisionAbout, DecisionView, EvidenceKind,
     EvidenceView, FieldView, HeldDetail, HeldState, HeldView, IncidentDetail, IncidentKind,

@@ -27,6 +27,7 @@ use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
 use crate::metrics::{self, HeadEnd};
 use crate::model::{NodeState, Snapshot};
+use crate::pair::{self, Lodge, PairDesk};
 use crate::screening::SecurityDesk;
 use crate::security::{self, Guardroom};
 use crate::token::OperatorToken;
@@ -70,6 +71,8 @@ pub struct Desks {
     pub head_end: Option<Arc<dyn Desk>>,
     /// An edge; without one everything below `/api/v1/security` is answered 404, in words.
     pub security: Option<Arc<dyn SecurityDesk>>,
+    /// A member of a pair; without one everything below `/api/v1/pair` is answered 404, in words.
+    pub pair: Option<Arc<dyn PairDesk>>,
     /// The houses' feeder; without one `/api/v1/feeder` is answered 404, in words.
     pub feeder: Option<Arc<dyn FeederSource>>,
 }
@@ -90,8 +93,7 @@ pub async fn serve_with(
 ) -> io::Result<()> {
     let desks = Desks {
         head_end: desk,
-        security: None,
-        feeder: None,
+        ..Desks::default()
     };
     serve_desks(listener, snapshots, options, desks, shutdown).await
 }
@@ -155,10 +157,15 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
     let Desks {
         head_end: desk,
         security,
+        pair,
         feeder,
     } = desks;
     let host_names: Arc<[String]> = options.host_names.into();
     let guardroom = Guardroom::new(security, options.operator_token.clone());
+    let lodge = Lodge {
+        desk: pair,
+        token: options.operator_token.clone(),
+    };
     let office = Arc::new(Office::new(desk.clone(), options.operator_token));
     Router::new()
         .route("/api/v1/snapshot", get(snapshot))
@@ -173,6 +180,7 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
         .merge(security::routes(guardroom))
+        .merge(pair::routes(lodge))
         .fallback(assets::asset)
         .layer(middleware::from_fn_with_state(host_names, guard))
 }

@@ -85,7 +85,7 @@ impl Listen {
     }
 }
 
-fn address(
+pub(super) fn address(
     p: &mut Picker,
     key: &str,
     flag: Option<String>,

@@ -83,6 +83,8 @@ pub(super) struct RawEdge {
     name: Option<String>,
     pub(super) listen: Option<String>,
     utility: Option<String>,
+    utility_standby: Option<String>,
+    pair: Option<Vec<String>>,
     pub(super) buffer_mib: Option<u64>,
 }
 
@@ -243,6 +245,10 @@ pub(crate) struct Tiers {
     pub(crate) gateway_backup: Option<GatewayBackup>,
     /// Whom the edge dials.
     pub(crate) edge_to_utility: Upper,
+    /// The utility's other member, where it is a pair.
+    pub(crate) edge_to_standby: Option<DialAddress>,
+    /// The keepers of the pair, for whom the edge witnesses.
+    pub(crate) edge_to_pair: Vec<DialAddress>,
     /// Whom the head-end dials.
     pub(crate) headend_to_utility: Upper,
     /// Whom the utility dials.
@@ -311,16 +317,19 @@ impl Tiers {
             );
             Ok(name)
         };
-        let (mut gateway, edge, archive) = (raw.gateway, raw.edge, raw.archive);
+        let (mut gateway, mut edge, archive) = (raw.gateway, raw.edge, raw.archive);
         let gateway_backup = match roles.contains(&Role::Gateway) {
             true => gateway.take_backup(p)?,
             false => None,
         };
+        let (edge_to_standby, edge_to_pair) = pair_of(&mut edge, p)?;
         let tiers = Self {
             gateway_backup,
             gateway: name(p, Role::Gateway, "gateway.name", gateway.name, "gateway-1")?,
             gateway_to_edge: upper(p, Role::Gateway, "gateway.edge", gateway.edge, Role::Edge)?,
             edge: name(p, Role::Edge, "edge.name", edge.name, "edge-1")?,
+            edge_to_standby,
+            edge_to_pair,
             edge_to_utility: upper(p, Role::Edge, "edge.utility", edge.utility, Role::Utility)?,
             utility_to_archive: upper(
                 p,
@@ -341,4 +350,31 @@ impl Tiers {
         };
         Ok(tiers)
     }
+}
+
+/// The pair that an edge's utility is: two head-ends and two keepers, or nothing of it.
+fn pair_of(
+    edge: &mut RawEdge,
+    p: &mut Picker,
+) -> anyhow::Result<(Option<DialAddress>, Vec<DialAddress>)> {
+    let (standby, pair) = (edge.utility_standby.take(), edge.pair.take());
+    if standby.is_none() && pair.is_none() {
+        return Ok((None, Vec::new()));
+    }
+    let show = |value: &String| value.clone();
+    let standby = p.pick("edge.utility_standby", None, standby, String::new(), show);
+    let pair = pair.unwrap_or_default();
+    p.pick("edge.pair", None, Some(pair.join(" ")), String::new(), show);
+    ensure!(
+        !standby.is_empty() && pair.len() == 2 && edge.utility.is_some(),
+        "edge.utility, edge.utility_standby and edge.pair belong together: give the utility's \
+         address on both members, and in edge.pair both members' standby.listen"
+    );
+    let keepers = pair
+        .iter()
+        .map(|text| DialAddress::parse("edge.pair", text));
+    Ok((
+        Some(DialAddress::parse("edge.utility_standby", &standby)?),
+        keepers.collect::<Result<_, _>>()?,
+    ))
 }

@@ -240,6 +240,7 @@ impl Plant {
             speed,
             settings: config.head_end.clone(),
             pushes: Vec::new(),
+            shared: None,
         };
         let utility = utility_runner.start();
         let head_end = HeadEnd::start(office, addresses[2].1.into(), work, &net, &links, now)?;
@@ -306,6 +307,7 @@ impl Plant {
         let desks = Desks {
             head_end: Some(self.head_end.desk(Some(self.utility.handle()))),
             security: Some(Arc::new(self.security.clone())),
+            pair: None,
             feeder: self.feeder.clone(),
         };
         Console::start(port, token, desks, first)

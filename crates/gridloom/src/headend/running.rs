@@ -8,10 +8,11 @@ use gridloom_core::{Now, Period, Seed};
 use gridloom_headend::Templates;
 use gridloom_headend::schedule::Recurrence;
 use gridloom_host::{
-    DialAddress, Disk, DiskParts, Handle, LinkLimits, MeterListenOptions, MeterListener, Net,
-    NodeIndex, Runner, Running, entropy,
+    DialAddress, Disk, DiskHandle, DiskParts, Gate, Handle, LinkLimits, MeterListenOptions,
+    MeterListener, Net, NodeIndex, Runner, Running, entropy,
 };
 use gridloom_nodes::envelope::Role;
+use gridloom_nodes::envelope::pair::Epoch;
 use gridloom_nodes::headend::HeadEndStatus;
 use gridloom_nodes::{HeadEndConfig, HeadEndMemory, HeadEndNode, UtilityNode};
 
@@ -47,6 +48,8 @@ pub(crate) struct Work {
     pub(crate) settings: HeadEndSettings,
     /// Where meters push to it.
     pub(crate) pushes: Vec<MeterListener>,
+    /// As a member of a pair.
+    pub(crate) shared: Option<Shared>,
 }
 
 /// Who brings the profiles.
@@ -64,7 +67,19 @@ pub(crate) struct HeadEnd {
     firmware: Firmware,
     speed: u32,
     running: Running<HeadEndNode>,
-    disk: Disk,
+    /// Its own; none where it shares that of a pair.
+    disk: Option<Disk>,
+}
+
+/// What the tiers of a member of a pair share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// The disk that tells the other member.
+    pub(crate) disk: DiskHandle,
+    /// Shut when the lease ends.
+    pub(crate) gate: Gate,
+    /// The reign in which they speak.
+    pub(crate) epoch: Epoch,
 }
 
 impl HeadEnd {
@@ -99,14 +114,23 @@ impl HeadEnd {
         let seed = entropy::bytes()?;
         let node = HeadEndNode::new(config, memory, Box::new(office.keys), seed, now)
             .context("the head-end cannot start")?;
-        let disk = Disk::start(
-            "headend",
-            DiskParts {
-                operations: Some(office.disk),
-                ..DiskParts::default()
-            },
-        )?;
         let mut runner = Runner::new(net.clone());
+        let disk = match work.shared {
+            Some(shared) => {
+                runner.gate(shared.gate);
+                runner.disk(shared.disk);
+                None
+            }
+            None => {
+                let parts = DiskParts {
+                    operations: Some(office.disk),
+                    ..DiskParts::default()
+                };
+                let disk = Disk::start("headend", parts)?;
+                runner.disk(disk.handle());
+                Some(disk)
+            }
+        };
         let index = runner.add(NODE, node);
         links.dial(&mut runner, index, Role::HeadEnd, utility);
         for listener in work.pushes {
@@ -120,7 +144,6 @@ impl HeadEnd {
             };
             runner.listen_for_pushes(index, listener, options);
         }
-        runner.disk(disk.handle());
         Ok(Self {
             templates,
             firmware: office.firmware,
@@ -152,7 +175,9 @@ impl HeadEnd {
     /// Ends sessions and dials; what waits for the disk is written.
     pub(crate) async fn stop(self) {
         self.running.stop().await;
-        self.disk.close();
+        if let Some(disk) = self.disk {
+            disk.close();
+        }
     }
 }
 

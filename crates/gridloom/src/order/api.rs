@@ -34,6 +34,7 @@ pub(crate) struct Api {
 enum Area {
     HeadEnd,
     Security,
+    Pair,
 }
 
 impl Area {
@@ -41,6 +42,7 @@ impl Area {
         match self {
             Self::HeadEnd => "headend",
             Self::Security => "security",
+            Self::Pair => "pair",
         }
     }
 }
@@ -59,6 +61,11 @@ impl Api {
     /// An edge's screening, for whoever looks.
     pub(crate) fn reader(url: &str) -> anyhow::Result<Self> {
         Self::of(url, Area::Security, None)
+    }
+
+    /// A member of a head-end pair; only who orders something shows a token.
+    pub(crate) fn of_pair(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
+        Self::of(url, Area::Pair, token_file)
     }
 
     fn of(url: &str, area: Area, token_file: Option<&Path>) -> anyhow::Result<Self> {

@@ -13,8 +13,8 @@ use gridloom_host::{
     CellDisk, DataDirectory, DialAddress, Disk, DiskParts, Listener, Net, OperationsDisk, Runner,
     Running, entropy,
 };
-use gridloom_nodes::EdgeNode;
 use gridloom_nodes::envelope::Role;
+use gridloom_nodes::{EdgeNode, Fence};
 use gridloom_store::{DeviceRow, DeviceState, KeyKind, KeyRow, KeyState, SpoolConfig, Transport};
 use serde::Deserialize;
 
@@ -36,6 +36,15 @@ pub(super) struct EdgeTier {
     registry: Registry,
     /// What the operator should know.
     pub(super) warnings: Vec<String>,
+}
+
+/// Whom an edge dials.
+pub(super) struct Uppers {
+    pub(super) utility: Option<DialAddress>,
+    /// The other member of a head-end pair.
+    pub(super) standby: Option<DialAddress>,
+    /// The keepers of the pair; none where the utility is no pair.
+    pub(super) pair: Vec<DialAddress>,
 }
 
 /// An edge at work.
@@ -107,7 +116,7 @@ impl EdgeTier {
         self,
         (directory, buffer): (&DataDirectory, SpoolConfig),
         port: Listener,
-        utility: Option<DialAddress>,
+        uppers: Uppers,
         net: &Net,
         links: &Links,
         now: Now,
@@ -141,10 +150,24 @@ impl EdgeTier {
         let node = EdgeNode::new(self.name.clone(), edge)
             .with_spool(buffer.spool)
             .with_edge_key(key, |cell| kept.get(cell).map(Vec::as_slice), now)?;
+        let node = match uppers.pair.is_empty() {
+            true => node,
+            false => {
+                let cell = kept.get(Fence::CELL).map(Vec::as_slice);
+                node.with_fence(Fence::read(self.name.clone(), cell, now.instant)?)
+            }
+        };
         let node = runner.add(&self.name, node);
         links.listen(&mut runner, node, Role::Edge, port);
-        if let Some(utility) = utility {
-            links.dial(&mut runner, node, Role::Edge, utility);
+        if uppers.pair.is_empty() {
+            if let Some(utility) = uppers.utility {
+                links.dial(&mut runner, node, Role::Edge, utility);
+            }
+        } else {
+            let members = uppers.utility.into_iter().chain(uppers.standby);
+            for address in members.chain(uppers.pair) {
+                links.dial_pair(&mut runner, node, Role::Edge, address);
+            }
         }
         runner.disk(disk.handle());
         Ok(RunningEdge {

@@ -12,16 +12,16 @@ use gridloom_host::{
 use gridloom_nodes::envelope::Role as NodeRole;
 use gridloom_nodes::utility::{UtilityCounters, UtilityStatus};
 use gridloom_nodes::{ArchiveNode, Arrival, UtilityConfig};
-use gridloom_web::{Desk, Desks, SecurityDesk, Snapshot};
+use gridloom_web::{Desk, Desks, PairDesk, SecurityDesk, Snapshot};
 
-use super::edge::{EdgeTier, RunningEdge};
+use super::edge::{EdgeTier, RunningEdge, Uppers};
 use super::gateway::RunningGateway;
 use super::neighbours::dial_address;
 use super::utility::{Ground, RunningUtility};
 use crate::area;
 use crate::config::{Config, Role, Tiers};
 use crate::console::{Console, ConsolePort, Token};
-use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Work};
+use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Shared, Work};
 use crate::links::Links;
 use crate::pki;
 use crate::snapshot::{self, Sources};
@@ -40,6 +40,8 @@ pub(super) struct Basis<'a> {
     pub(super) began: Day,
     /// Of a process with a head-end.
     pub(super) office: Option<Office>,
+    /// As a member of a pair.
+    pub(super) shared: Option<Shared>,
 }
 
 /// Everything at work.
@@ -170,6 +172,7 @@ impl Nodes {
                     directory: directory()?,
                     templates: &basis.templates,
                     began: basis.began,
+                    shared: basis.shared.as_ref(),
                 };
                 let archive = (&tiers.utility_to_archive, at_archive);
                 let utility = RunningUtility::start(&ground, port, archive, &net, &links, now)?;
@@ -196,8 +199,13 @@ impl Nodes {
                 lines.extend(warnings.map(|words| ("warning", words)));
                 let (title, meters) = (tier.title, tier.meters());
                 let utility = dial_address(&tiers.edge_to_utility, at_utility);
+                let uppers = Uppers {
+                    utility,
+                    standby: tiers.edge_to_standby.clone(),
+                    pair: tiers.edge_to_pair.clone(),
+                };
                 let place = (directory()?, config.buffers.edge);
-                let edge = tier.start(place, port, utility, &net, &links, now)?;
+                let edge = tier.start(place, port, uppers, &net, &links, now)?;
                 let news = edge.news.iter().cloned();
                 lines.extend(news.map(|words| ("buffer", words)));
                 if let Some(at) = at_edge {
@@ -234,6 +242,7 @@ impl Nodes {
                     speed: 1,
                     settings: config.head_end.clone(),
                     pushes: ports.pushes,
+                    shared: basis.shared.clone(),
                 };
                 let utility = dial_address(&tiers.headend_to_utility, at_utility)
                     .context("headend.utility: a head-end needs its utility")?;
@@ -334,6 +343,7 @@ impl Nodes {
     pub(super) async fn serve_console(
         &mut self,
         data: Option<&DataDirectory>,
+        pair: Option<std::sync::Arc<dyn PairDesk>>,
     ) -> anyhow::Result<Option<Console>> {
         let Some(port) = self.console.take() else {
             return Ok(None);
@@ -359,6 +369,7 @@ impl Nodes {
         let desks = Desks {
             head_end: desk,
             security,
+            pair,
             feeder: None,
         };
         Ok(Some(Console::start(
@@ -404,7 +415,7 @@ fn open_to_others(config: &Config, at: &[Option<SocketAddr>; 4]) -> Option<Strin
 }
 
 /// How the tiers of this process reach others.
-fn links_of(config: &Config, tiers: &Tiers, clock: &Clock) -> anyhow::Result<Links> {
+pub(super) fn links_of(config: &Config, tiers: &Tiers, clock: &Clock) -> anyhow::Result<Links> {
     let Some(directory) = &config.pki else {
         return Ok(Links::in_the_clear());
     };
@@ -445,7 +456,7 @@ fn start_archive(
 }
 
 /// The status of a utility that runs in another process: what this one knows by its configuration.
-fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
+pub(super) fn elsewhere(config: UtilityConfig, now: Now) -> UtilityStatus {
     UtilityStatus {
         name: config.name,
         currency: config.currency,

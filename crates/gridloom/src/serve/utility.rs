@@ -10,18 +10,21 @@ use gridloom_host::{
     Running,
 };
 use gridloom_nodes::envelope::Role;
+use gridloom_nodes::envelope::pair::Epoch;
 use gridloom_nodes::{UtilityMemory, UtilityNode};
 use gridloom_store::{DeviceRow, DeviceState, Ledger, LedgerConfig};
 
 use super::neighbours::dial_address;
 use crate::area;
 use crate::config::{Config, Upper};
+use crate::headend::Shared;
 use crate::links::Links;
 
 /// A utility at work.
 pub(super) struct RunningUtility {
     pub(super) node: Running<UtilityNode>,
-    disk: Disk,
+    /// Its own; none where it shares that of a pair.
+    disk: Option<Disk>,
     /// Meters in service at the start.
     pub(super) registered: usize,
     /// What the operator should know.
@@ -35,6 +38,8 @@ pub(super) struct Ground<'a> {
     pub(super) templates: &'a Templates,
     /// The first day of service.
     pub(super) began: Day,
+    /// What it shares as a member of a pair.
+    pub(super) shared: Option<&'a Shared>,
 }
 
 impl RunningUtility {
@@ -52,6 +57,7 @@ impl RunningUtility {
             directory,
             templates,
             began,
+            shared,
         } = *ground;
         let operations = OperationsDisk::open(directory)?;
         let rows = operations.store().devices()?;
@@ -87,22 +93,33 @@ impl RunningUtility {
             .iter()
             .filter(|row| row.state != DeviceState::Retired)
             .count();
-        let node = UtilityNode::new(area::utility(config, registered)?, served, memory, now);
-        let disk = Disk::start(
-            "utility",
-            DiskParts {
-                cells: Some(cells),
-                ledger: Some(ledger_disk),
-                ..DiskParts::default()
-            },
-        )?;
+        let epoch = shared.map_or(Epoch::NONE, |shared| shared.epoch);
+        let config_of_node = area::utility(config, registered)?;
+        let node = UtilityNode::new(config_of_node, served, memory, now).in_epoch(epoch);
         let mut runner = Runner::new(net.clone());
         let index = runner.add("utility", node);
         links.listen(&mut runner, index, Role::Utility, port);
         if let Some(archive) = dial_address(archive.0, archive.1) {
             links.dial(&mut runner, index, Role::Utility, archive);
         }
-        runner.disk(disk.handle());
+        let disk = match shared {
+            // The pair's disk has the same files open, and tells the other member.
+            Some(shared) => {
+                runner.gate(shared.gate.clone());
+                runner.disk(shared.disk.clone());
+                None
+            }
+            None => {
+                let parts = DiskParts {
+                    cells: Some(cells),
+                    ledger: Some(ledger_disk),
+                    ..DiskParts::default()
+                };
+                let disk = Disk::start("utility", parts)?;
+                runner.disk(disk.handle());
+                Some(disk)
+            }
+        };
         Ok(Self {
             node: runner.start(),
             disk,
@@ -114,7 +131,9 @@ impl RunningUtility {
     /// Ends it; what is journalled is written.
     pub(super) async fn stop(self) {
         self.node.stop().await;
-        self.disk.close();
+        if let Some(disk) = self.disk {
+            disk.close();
+        }
     }
 }
 

@@ -26,7 +26,12 @@ impl CellDisk {
     ///
     /// [`DiskError::Database`] if the file cannot be opened or is no database of ours.
     pub fn open(directory: &DataDirectory) -> Result<Self, DiskError> {
-        let path = directory.path().join("field.db");
+        Self::open_at(directory.path())
+    }
+
+    /// Opens the cells of a data directory that this process has locked.
+    pub(super) fn open_at(data: &Path) -> Result<Self, DiskError> {
+        let path = data.join("field.db");
         let store = SqliteCells::new(open_connection(&path)?)
             .map_err(|error| database_error(&path, &error))?;
         Ok(Self {

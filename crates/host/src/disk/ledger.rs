@@ -54,9 +54,14 @@ impl LedgerDisk {
     ///
     /// A [`DiskError`] that names the file.
     pub fn open(directory: &DataDirectory) -> Result<(Self, LedgerStart), DiskError> {
-        let journal = directory.path().join("journal");
+        Self::open_at(directory.path())
+    }
+
+    /// Opens journal and database of a data directory that this process has locked.
+    pub(super) fn open_at(data: &Path) -> Result<(Self, LedgerStart), DiskError> {
+        let journal = data.join("journal");
         create_directory(&journal)?;
-        let database = database_path(directory);
+        let database = database_path(data);
         let backend = open_backend(&database)?;
         let checkpoint = backend
             .checkpoint()
@@ -81,7 +86,7 @@ impl LedgerDisk {
     ///
     /// [`DiskError::Database`] if it cannot be opened.
     pub fn open_queries(directory: &DataDirectory) -> Result<Box<dyn Backend>, DiskError> {
-        open_backend(&database_path(directory))
+        open_backend(&database_path(directory.path()))
     }
 
     /// The database of a data directory, for reading it whether or not somebody works there.
@@ -238,8 +243,8 @@ impl LedgerDisk {
     }
 }
 
-pub(super) fn database_path(directory: &DataDirectory) -> PathBuf {
-    directory.path().join(DATABASE)
+pub(super) fn database_path(data: &Path) -> PathBuf {
+    data.join(DATABASE)
 }
 
 /// The database of a data directory that was used before.

@@ -24,7 +24,12 @@ impl OperationsDisk {
     ///
     /// [`DiskError::Database`] if the file cannot be opened or is no database of ours.
     pub fn open(directory: &DataDirectory) -> Result<Self, DiskError> {
-        Self::open_at(database_path(directory))
+        Self::open_in(directory.path())
+    }
+
+    /// Opens the tables of a data directory that this process has locked.
+    pub(super) fn open_in(data: &Path) -> Result<Self, DiskError> {
+        Self::open_at(database_path(data))
     }
 
     /// The tables of a data directory, for reading them whether or not somebody works there.

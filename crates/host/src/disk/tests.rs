@@ -16,6 +16,8 @@ use gridloom_store::{
 
 use super::*;
 
+mod pairs;
+
 fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
     let (ledger, start) = LedgerDisk::open(directory).unwrap();
     let parts = DiskParts {
@@ -23,6 +25,7 @@ fn open_all(directory: &DataDirectory) -> (DiskParts, LedgerStart) {
         ledger: Some(ledger),
         operations: Some(OperationsDisk::open(directory).unwrap()),
         archive: Some(ArchiveDisk::open(directory).unwrap()),
+        keeper: Some(KeeperDisk::open(directory)),
         spools: BTreeMap::from([("node".into(), SpoolDisk::open(directory, "node").unwrap().0)]),
     };
     (parts, start)
@@ -96,6 +99,7 @@ fn failure(reply: &DiskReply) -> &str {
         DiskReply::Done { .. }
         | DiskReply::Answer { .. }
         | DiskReply::Ledger(_)
+        | DiskReply::Pair(_)
         | DiskReply::Spool(_)
         | DiskReply::Operations { .. } => {
             panic!("{reply:?} is no failure")
@@ -454,6 +458,7 @@ fn changes_of_the_head_ends_tables_are_kept_or_refused_one_by_one() {
             DiskReply::Done { ticket, result } => (*ticket, result.is_ok()),
             DiskReply::Operations { result: Err(_), .. }
             | DiskReply::Ledger(_)
+            | DiskReply::Pair(_)
             | DiskReply::Spool(_)
             | DiskReply::Answer { .. } => panic!("{reply:?}"),
         })

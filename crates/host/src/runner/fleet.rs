@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridloom_core::{Instant, Now};
-use gridloom_nodes::{DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, Port, Wire};
+use gridloom_nodes::{
+    DialId, DiskReply, DiskRequest, Input, LinkId, Node, Output, PairReply, Port, Wire,
+};
 use tokio::sync::{mpsc, watch};
 
+use super::gate::Gate;
 use super::{Command, Member, shared};
 use crate::clock::Clock;
 use crate::disk::{DiskClient, DiskHandle};
@@ -67,6 +70,9 @@ pub(crate) struct Fleet<N> {
     disk: Option<DiskClient>,
     replies: mpsc::UnboundedReceiver<(usize, DiskReply)>,
     outstanding: usize,
+    /// Whether the disk tells more than it was asked: a pair's keeper is here.
+    keeps: bool,
+    gate: Option<Gate>,
     drift: Option<i64>,
     drift_checked_at: Instant,
     stop: watch::Sender<bool>,
@@ -82,7 +88,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
     pub(super) fn new(
         members: Vec<Member<N>>,
         dialing: Dialing,
-        disk: Option<DiskHandle>,
+        (disk, gate): (Option<DiskHandle>, Option<Gate>),
         events: mpsc::Receiver<LinkEvent>,
         stop: watch::Sender<bool>,
     ) -> Self {
@@ -113,6 +119,8 @@ impl<N: Node + Send + 'static> Fleet<N> {
             disk,
             replies,
             outstanding: 0,
+            keeps: false,
+            gate,
             stop,
             dialing: Some(dialing),
             dials: 0,
@@ -160,7 +168,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
             let has_room = self.disk_has_room();
             let deadline = self.next_deadline(has_room);
             tokio::select! {
-                reply = self.replies.recv(), if self.outstanding > 0 => {
+                reply = self.replies.recv(), if self.outstanding > 0 || self.keeps => {
                     let (slot, reply) = reply.expect("the disk outlives its runner");
                     self.reply(slot, reply);
                 }
@@ -227,7 +235,9 @@ impl<N: Node + Send + 'static> Fleet<N> {
     }
 
     fn reply(&mut self, slot: usize, reply: DiskReply) {
-        self.outstanding -= 1;
+        if !matches!(reply, DiskReply::Pair(PairReply::Carried { .. })) {
+            self.outstanding -= 1;
+        }
         self.input(slot, Input::Disk(reply));
     }
 
@@ -357,6 +367,12 @@ impl<N: Node + Send + 'static> Fleet<N> {
     /// Carries out what a node wants done, and sets its timer.
     fn settle(&mut self, slot: usize) {
         while let Some(output) = self.slots[slot].node.poll_output() {
+            if matches!(output, Output::Send { .. } | Output::Dial { .. })
+                && let Some(gate) = &self.gate
+                && !gate.is_open(self.clock.now().instant)
+            {
+                continue; // Its reign is over.
+            }
             match output {
                 Output::Send { link, frame } => self.send(slot, link, frame),
                 Output::Close { link, reason } => self.close(slot, link, reason),
@@ -457,6 +473,7 @@ impl<N: Node + Send + 'static> Fleet<N> {
             panic!("{name} was given no disk and asks for one");
         };
         self.outstanding += 1;
+        self.keeps |= matches!(request, DiskRequest::Pair(_));
         disk.ask(name, slot, request);
     }
 

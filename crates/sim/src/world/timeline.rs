@@ -154,6 +154,7 @@ fn disk_words(reply: &DiskReply) -> String {
             | SpoolOutcome::Dropped,
         ) => "spool done".to_owned(),
         DiskReply::Operations { ticket, .. } => format!("tables {ticket}"),
+        DiskReply::Pair(_) => "of a pair".to_owned(),
     }
 }
 
@@ -168,6 +169,7 @@ fn request_words(request: &DiskRequest) -> String {
         DiskRequest::Query { ticket, .. } => format!("a query ({ticket})"),
         DiskRequest::Archive { name, .. } => format!("to archive {name}"),
         DiskRequest::Operations { ticket, .. } => format!("to change tables ({ticket})"),
+        DiskRequest::Pair(request) => format!("of a pair ({})", request.ticket()),
     }
 }
 
@@ -192,6 +194,7 @@ impl fmt::Display for Frame<'_> {
                     Message::Lines(list) => Some(list.len()),
                     Message::Reached(list) => Some(list.len()),
                     Message::Hello { .. }
+                    | Message::Pair(_)
                     | Message::Heartbeat { .. }
                     | Message::Alive { .. }
                     | Message::Duty { .. }

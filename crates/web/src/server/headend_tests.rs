@@ -844,8 +844,7 @@ fn router(desk: Arc<SmallDesk>) -> Router {
     let (hub, _pace) = Hub::new(snapshots, stopped);
     let desks = Desks {
         head_end: Some(desk),
-        security: None,
-        feeder: None,
+        ..Desks::default()
     };
     routes(hub, desks, options(Some(SECRET)))
 }

@@ -125,6 +125,7 @@ async fn ask(desk: Option<&Arc<SmallEdge>>, request: Request<Body>) -> (u16, Val
     let (hub, _pace) = Hub::new(snapshots, stopped);
     let desks = Desks {
         head_end: None,
+        pair: None,
         security: desk.map(|desk| Arc::clone(desk) as Arc<dyn SecurityDesk>),
         feeder: None,
     };
