@@ -1,0 +1,368 @@
+//! The network as the console draws it: the nodes of this process, what they hear of, and changes
+//! of the ways in use as they are seen from picture to picture.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use gridloom_core::UtcTime;
+use gridloom_nodes::{EdgeNode, PathsConfig, PathsStatus, Rank};
+use gridloom_web::{
+    FailoverView, Network, NetworkNode, NetworkWay, NodeState, PathsView, Topology, WayState,
+};
+
+/// What the tiers of this process say of their neighbours; what does not run says nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Neighbours {
+    pub(crate) gateway: Option<GatewayPlace>,
+    pub(crate) edge: Option<EdgePlace>,
+    /// Edges that are connected to the utility of this process.
+    pub(crate) edges: Option<usize>,
+    /// Whether the head-end of this process reaches its utility.
+    pub(crate) head_end: Option<bool>,
+    pub(crate) archive: Option<ArchivePlace>,
+}
+
+/// The archive of this process, or that of its utility.
+#[derive(Debug, Clone)]
+pub(crate) struct ArchivePlace {
+    /// Its name, or else its address.
+    pub(crate) name: String,
+    pub(crate) is_here: bool,
+    /// Whether the utility of this process reaches it.
+    pub(crate) is_connected: bool,
+}
+
+/// A gateway of this process.
+#[derive(Debug)]
+pub(crate) struct GatewayPlace {
+    pub(crate) name: String,
+    /// Meters that are linked to it.
+    pub(crate) meters: usize,
+    pub(crate) is_connected: bool,
+    /// The edge that it dials: its name, or else its address.
+    pub(crate) edge: Option<String>,
+    /// The one that it dials as well, and how patient it is.
+    pub(crate) backup: Option<(String, PathsConfig)>,
+    pub(crate) paths: PathsStatus,
+}
+
+/// An edge of this process.
+#[derive(Debug)]
+pub(crate) struct EdgePlace {
+    pub(crate) name: String,
+    /// Its gateways whose meters are here, by name.
+    pub(crate) gateways: Vec<String>,
+    /// Those without a name.
+    pub(crate) unnamed: usize,
+    /// Whether it reaches its utility.
+    pub(crate) is_connected: bool,
+}
+
+/// What the utility is called in a picture.
+const UTILITY: &str = "utility";
+
+#[derive(Default)]
+struct Drawing {
+    topology: Topology,
+    at: BTreeMap<String, usize>,
+}
+
+impl Drawing {
+    fn node(&mut self, tier: &'static str, name: &str, is_here: bool, state: Option<NodeState>) {
+        if self.at.contains_key(name) {
+            return;
+        }
+        let nodes = &mut self.topology.nodes;
+        if nodes.len() >= Topology::NODES_MAX {
+            self.topology.left_off += 1;
+            return;
+        }
+        self.at.insert(name.to_owned(), nodes.len());
+        nodes.push(NetworkNode {
+            name: name.to_owned(),
+            tier,
+            is_here,
+            state,
+            meters: None,
+        });
+    }
+
+    fn way(&mut self, from: &str, to: &str, rank: &'static str, state: WayState) {
+        let is_drawn = |name| self.at.contains_key(name);
+        let ways = &self.topology.ways;
+        let is_new = || !ways.iter().rev().any(|it| it.from == from && it.to == to);
+        if is_drawn(from) && is_drawn(to) && ways.len() < Topology::WAYS_MAX && is_new() {
+            self.topology.ways.push(NetworkWay {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                rank,
+                state,
+            });
+        }
+    }
+}
+
+const fn only(is_connected: bool) -> WayState {
+    match is_connected {
+        true => WayState::InUse,
+        false => WayState::Down,
+    }
+}
+
+const fn here(is_connected: bool) -> Option<NodeState> {
+    match is_connected {
+        true => Some(NodeState::Up),
+        false => Some(NodeState::Degraded),
+    }
+}
+
+const fn heard(is_connected: bool) -> Option<NodeState> {
+    match is_connected {
+        true => Some(NodeState::Up),
+        false => None,
+    }
+}
+
+/// The picture of what they say.
+pub(crate) fn draw(from: &Neighbours) -> Topology {
+    let mut drawing = Drawing::default();
+    if let Some(gateway) = &from.gateway {
+        gateway_and_meters(&mut drawing, gateway);
+    }
+    if let Some(edge) = &from.edge {
+        drawing.node("edge", &edge.name, true, here(edge.is_connected));
+    }
+    if let Some(gateway) = &from.gateway {
+        gateway_ways(&mut drawing, gateway);
+    }
+    for edge in &from.edge {
+        for gateway in &edge.gateways {
+            drawing.node("gateway", gateway, false, heard(true));
+            drawing.way(gateway, &edge.name, "only", WayState::InUse);
+        }
+        // A gateway of this process stands in the picture by the name that it has itself.
+        let own = from.gateway.as_ref().is_some_and(|it| it.is_connected);
+        let unnamed = edge
+            .unnamed
+            .saturating_sub(usize::from(own && edge.gateways.is_empty()));
+        drawing.topology.left_off += u64::try_from(unnamed).unwrap_or(u64::MAX);
+    }
+    let named = usize::from(from.edge.as_ref().is_some_and(|edge| edge.is_connected));
+    let utility_here = from.edges.is_some();
+    let reached = from.edge.as_ref().map(|edge| edge.is_connected);
+    if utility_here || reached.is_some() || from.head_end.is_some() {
+        let state = match utility_here {
+            true => Some(NodeState::Up),
+            false => heard(reached == Some(true) || from.head_end == Some(true)),
+        };
+        drawing.node("utility", UTILITY, utility_here, state);
+    }
+    if let Some(edge) = &from.edge {
+        drawing.way(&edge.name, UTILITY, "only", only(edge.is_connected));
+    }
+    // A utility knows of edges elsewhere that they are there, and not yet their names.
+    let further = from.edges.unwrap_or(0).saturating_sub(named);
+    for number in 1..=further {
+        let name = format!("edge, link {number}");
+        drawing.node("edge", &name, false, heard(true));
+        drawing.way(&name, UTILITY, "only", WayState::InUse);
+    }
+    if let Some(is_connected) = from.head_end {
+        let name = crate::headend::NODE;
+        drawing.node("headend", name, true, here(is_connected));
+        drawing.way(name, UTILITY, "only", only(is_connected));
+    }
+    if let Some(archive) = &from.archive {
+        let is_up = archive.is_here || archive.is_connected;
+        drawing.node("archive", &archive.name, archive.is_here, heard(is_up));
+        if utility_here {
+            let state = only(archive.is_connected);
+            drawing.way(UTILITY, &archive.name, "only", state);
+        }
+    }
+    drawing.topology
+}
+
+fn gateway_and_meters(drawing: &mut Drawing, gateway: &GatewayPlace) {
+    let meters = format!("meters of {}", gateway.name);
+    let count = u64::try_from(gateway.meters).unwrap_or(u64::MAX);
+    drawing.node("meters", &meters, false, None);
+    drawing.node("gateway", &gateway.name, true, here(gateway.is_connected));
+    for node in &mut drawing.topology.nodes {
+        node.meters = Some(count);
+    }
+    let state = only(gateway.meters > 0);
+    drawing.way(&meters, &gateway.name, "only", state);
+}
+
+fn gateway_ways(drawing: &mut Drawing, gateway: &GatewayPlace) {
+    let status = gateway.paths;
+    let way = |rank, stands| match (status.in_use == Some(rank), stands) {
+        (true, _) => WayState::InUse,
+        (false, true) => WayState::Ready,
+        (false, false) => WayState::Down,
+    };
+    let Some(edge) = &gateway.edge else {
+        return;
+    };
+    let Some((backup, _)) = &gateway.backup else {
+        drawing.node("edge", edge, false, heard(gateway.is_connected));
+        drawing.way(&gateway.name, edge, "only", only(gateway.is_connected));
+        return;
+    };
+    for (name, rank, word, stands) in [
+        (edge, Rank::Primary, "primary", status.primary_stands),
+        (backup, Rank::Backup, "backup", status.backup_stands),
+    ] {
+        drawing.node("edge", name, false, heard(stands));
+        drawing.way(&gateway.name, name, word, way(rank, stands));
+    }
+}
+
+/// The counters of those that have two ways.
+pub(crate) fn paths(from: &Neighbours) -> Vec<PathsView> {
+    let view = |gateway: &GatewayPlace| {
+        let (_, config) = gateway.backup.as_ref()?;
+        let status = gateway.paths;
+        Some(PathsView {
+            node: gateway.name.clone(),
+            in_use: status.in_use.map(|rank| match rank {
+                Rank::Primary => "primary",
+                Rank::Backup => "backup",
+            }),
+            switches: status.switches,
+            homecomings: status.homecomings,
+            silences: status.silences,
+            heartbeat_ms: config.heartbeat_every.map(millis),
+            silence_max_ms: config.silence_max().map(millis),
+            home_after_ms: millis(config.home_after),
+        })
+    };
+    from.gateway.iter().filter_map(view).collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The changes of ways that a process has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    /// What was seen last, by node.
+    seen: BTreeMap<String, Seen>,
+    /// Newest first.
+    changes: VecDeque<FailoverView>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    to: Option<String>,
+    /// Since when there is no way, where there was one.
+    lost: Option<UtcTime>,
+    silences: u64,
+    homecomings: u64,
+}
+
+impl Timeline {
+    /// Compares a picture with the one before, and adds the changes so far to it. `speed` is how
+    /// many times faster than time itself the picture's clock runs.
+    pub(crate) fn look_at(&mut self, at: UtcTime, speed: u32, network: &mut Network) {
+        let mut ways: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        for way in network
+            .topology
+            .ways
+            .iter()
+            .filter(|it| is_watched(network, it))
+        {
+            let in_use = ways.entry(&way.from).or_default();
+            if way.state == WayState::InUse {
+                *in_use = Some(&way.to);
+            }
+        }
+        let gone: Vec<String> = self.seen.keys().cloned().collect();
+        for node in &gone {
+            ways.entry(node).or_default();
+        }
+        for (node, to) in ways {
+            let counted = network.paths.iter().find(|it| it.node == node);
+            let counted = counted.map_or((0, 0), |it| (it.silences, it.homecomings));
+            let Some(seen) = self.seen.get_mut(node) else {
+                let seen = Seen {
+                    to: to.map(str::to_owned),
+                    lost: None,
+                    silences: counted.0,
+                    homecomings: counted.1,
+                };
+                self.seen.insert(node.to_owned(), seen);
+                continue;
+            };
+            if let Some(change) = seen.change(node, to, counted, at, speed) {
+                self.changes.push_front(change);
+            }
+        }
+        if self.seen.len() > Topology::NODES_MAX {
+            self.seen.retain(|_, seen| seen.to.is_some());
+        }
+        self.changes.truncate(FailoverView::KEPT_MAX);
+        network.failovers = self.changes.iter().cloned().collect();
+    }
+}
+
+/// Meters come and go by themselves; their links are not ways between tiers.
+fn is_watched(network: &Network, way: &NetworkWay) -> bool {
+    let nodes = &network.topology.nodes;
+    !nodes
+        .iter()
+        .any(|it| it.name == way.from && it.tier == "meters")
+}
+
+impl Seen {
+    fn change(
+        &mut self,
+        node: &str,
+        to: Option<&str>,
+        (silences, homecomings): (u64, u64),
+        at: UtcTime,
+        speed: u32,
+    ) -> Option<FailoverView> {
+        let (was_silent, came_home) = (silences > self.silences, homecomings > self.homecomings);
+        (self.silences, self.homecomings) = (silences, homecomings);
+        if self.to.as_deref() == to {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.to, to.map(str::to_owned));
+        let why = match (&from, came_home, was_silent) {
+            (None, _, _) => "found",
+            (Some(_), true, _) => "homecoming",
+            (Some(_), false, true) => "silence",
+            (Some(_), false, false) => "lost",
+        };
+        let without_ms = match to {
+            None => {
+                self.lost = Some(at);
+                None
+            }
+            Some(_) => self.lost.take().map(|since| {
+                let passed = (at.as_millis() - since.as_millis()).max(0).unsigned_abs();
+                passed / u64::from(speed.max(1))
+            }),
+        };
+        Some(FailoverView {
+            at,
+            node: node.to_owned(),
+            from,
+            to: self.to.clone(),
+            why,
+            without_ms,
+        })
+    }
+}
+
+/// The gateways whose meters an edge has: the names of those that have one, and how many have none.
+pub(crate) fn gateways_of(node: &EdgeNode) -> (Vec<String>, usize) {
+    let mut names: Vec<String> = node.edge().gateways().filter_map(|it| it.name).collect();
+    names.sort_unstable();
+    let unnamed = node.edge().gateways().count() - names.len();
+    names.dedup();
+    (names, unnamed)
+}
