@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::UtcTime;
-use gridloom_nodes::{EdgeNode, PathsConfig, PathsStatus, Rank};
+use gridloom_nodes::{EdgeNode, EdgeTrust, PathsConfig, PathsStatus, Rank};
 use gridloom_web::{
     FailoverView, Network, NetworkNode, NetworkWay, NodeState, PathsView, Topology, WayState,
 };
@@ -17,6 +17,8 @@ pub(crate) struct Neighbours {
     pub(crate) edge: Option<EdgePlace>,
     /// Edges that are connected to the utility of this process.
     pub(crate) edges: Option<usize>,
+    /// The gateways of each of those edges, as far as they have told.
+    pub(crate) gateways: Vec<Vec<String>>,
     /// Whether the head-end of this process reaches its utility.
     pub(crate) head_end: Option<bool>,
     pub(crate) archive: Option<ArchivePlace>,
@@ -135,7 +137,7 @@ pub(crate) fn draw(from: &Neighbours) -> Topology {
     if let Some(gateway) = &from.gateway {
         gateway_ways(&mut drawing, gateway);
     }
-    for edge in &from.edge {
+    if let Some(edge) = &from.edge {
         for gateway in &edge.gateways {
             drawing.node("gateway", gateway, false, heard(true));
             drawing.way(gateway, &edge.name, "only", WayState::InUse);
@@ -165,6 +167,12 @@ pub(crate) fn draw(from: &Neighbours) -> Topology {
     for number in 1..=further {
         let name = format!("edge, link {number}");
         drawing.node("edge", &name, false, heard(true));
+        // Which of them is the edge of this process nobody tells, so none are told apart then.
+        let told = from.gateways.get(number - 1).filter(|_| from.edge.is_none());
+        for gateway in told.into_iter().flatten() {
+            drawing.node("gateway", gateway, false, heard(true));
+            drawing.way(gateway, &name, "only", WayState::InUse);
+        }
         drawing.way(&name, UTILITY, "only", WayState::InUse);
     }
     if let Some(is_connected) = from.head_end {
@@ -358,6 +366,12 @@ impl Seen {
     }
 }
 
+/// The gateways of each edge, as a utility hears of them.
+pub(crate) fn gateways_told(trust: &[EdgeTrust]) -> Vec<Vec<String>> {
+    let names = |edge: &EdgeTrust| edge.gateways.iter().filter_map(|it| it.name.clone()).collect();
+    trust.iter().map(names).collect()
+}
+
 /// The gateways whose meters an edge has: the names of those that have one, and how many have none.
 pub(crate) fn gateways_of(node: &EdgeNode) -> (Vec<String>, usize) {
     let mut names: Vec<String> = node.edge().gateways().filter_map(|it| it.name).collect();
@@ -365,4 +379,183 @@ pub(crate) fn gateways_of(node: &EdgeNode) -> (Vec<String>, usize) {
     let unnamed = node.edge().gateways().count() - names.len();
     names.dedup();
     (names, unnamed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(in_use: Option<Rank>, primary: bool, backup: bool) -> Neighbours {
+        Neighbours {
+            gateway: Some(GatewayPlace {
+                name: "gateway-1".to_owned(),
+                meters: 3,
+                is_connected: in_use.is_some(),
+                edge: Some("a:1".to_owned()),
+                backup: Some(("b:1".to_owned(), PathsConfig::TIERS)),
+                paths: PathsStatus {
+                    in_use,
+                    primary_stands: primary,
+                    backup_stands: backup,
+                    ..PathsStatus::default()
+                },
+            }),
+            ..Neighbours::default()
+        }
+    }
+
+    fn ways(from: &Neighbours) -> Vec<String> {
+        let word = |way: &NetworkWay| {
+            let state = match way.state {
+                WayState::InUse => "=",
+                WayState::Ready => "-",
+                WayState::Down => "x",
+            };
+            format!("{} {state} {} ({})", way.from, way.to, way.rank)
+        };
+        draw(from).ways.iter().map(word).collect()
+    }
+
+    #[test]
+    fn the_way_in_use_and_the_other_one_are_drawn() {
+        let cases = [
+            (Some(Rank::Primary), true, true, ["=", "-"]),
+            (Some(Rank::Backup), true, true, ["-", "="]),
+            (Some(Rank::Backup), false, true, ["x", "="]),
+            (None, false, false, ["x", "x"]),
+        ];
+        for (in_use, primary, backup, [first, second]) in cases {
+            let from = gateway(in_use, primary, backup);
+            let expected = [
+                "meters of gateway-1 = gateway-1 (only)".to_owned(),
+                format!("gateway-1 {first} a:1 (primary)"),
+                format!("gateway-1 {second} b:1 (backup)"),
+            ];
+            assert_eq!(ways(&from), expected, "{in_use:?} {primary} {backup}");
+            let seen = paths(&from);
+            assert_eq!(seen[0].silence_max_ms, Some(1_500));
+        }
+    }
+
+    #[test]
+    fn a_whole_utility_is_one_picture() {
+        let one_way = Neighbours {
+            edge: Some(EdgePlace {
+                name: "edge-1".to_owned(),
+                gateways: vec!["gateway-1".to_owned(), "gateway-2".to_owned()],
+                unnamed: 1,
+                is_connected: true,
+            }),
+            edges: Some(2),
+            gateways: vec![vec!["told".to_owned()]],
+            head_end: Some(true),
+            archive: Some(ArchivePlace {
+                name: "archive-1".to_owned(),
+                is_here: true,
+                is_connected: false,
+            }),
+            ..gateway(Some(Rank::Primary), true, false)
+        };
+        let mut all = one_way;
+        if let Some(gateway) = &mut all.gateway {
+            gateway.backup = None;
+            gateway.edge = Some("edge-1".to_owned());
+        }
+        assert_eq!(
+            ways(&all),
+            [
+                "meters of gateway-1 = gateway-1 (only)",
+                "gateway-1 = edge-1 (only)",
+                "gateway-2 = edge-1 (only)",
+                "edge-1 = utility (only)",
+                "edge, link 1 = utility (only)",
+                "headend-1 = utility (only)",
+                "utility x archive-1 (only)",
+            ]
+        );
+        assert_eq!(draw(&all).left_off, 1);
+        assert_eq!(draw(&Neighbours::default()), Topology::default());
+    }
+
+    #[test]
+    fn more_gateways_than_fit_are_counted() {
+        let names = (0..Topology::NODES_MAX).map(|number| format!("gateway-{number}"));
+        let crowd = Neighbours {
+            edge: Some(EdgePlace {
+                name: "edge-1".to_owned(),
+                gateways: names.collect(),
+                unnamed: 0,
+                is_connected: false,
+            }),
+            ..Neighbours::default()
+        };
+        let drawn = draw(&crowd);
+        assert_eq!(drawn.nodes.len(), Topology::NODES_MAX);
+        // One gateway beside the edge, and the utility.
+        assert_eq!(drawn.left_off, 2);
+    }
+
+    #[test]
+    fn changes_say_from_where_to_where_and_why() {
+        let (a, b) = (Some(Rank::Primary), Some(Rank::Backup));
+        let steps = [
+            (a, 0, 0, None),
+            (a, 0, 0, None),
+            (b, 1, 0, Some("a:1 > b:1 silence None")),
+            (a, 1, 1, Some("b:1 > a:1 homecoming None")),
+            (None, 1, 1, Some("a:1 > - lost None")),
+            (None, 1, 1, None),
+            (b, 1, 1, Some("- > b:1 found Some(2000)")),
+        ];
+        let mut timeline = Timeline::default();
+        let mut changes = 0;
+        for (second, (in_use, silences, homecomings, expected)) in (0_i64..).zip(steps) {
+            let mut from = gateway(in_use, in_use == a, in_use == b);
+            if let Some(gateway) = &mut from.gateway {
+                gateway.paths.silences = silences;
+                gateway.paths.homecomings = homecomings;
+            }
+            let mut network = Network {
+                topology: draw(&from),
+                paths: paths(&from),
+                ..Network::default()
+            };
+            timeline.look_at(UtcTime::from_secs(second * 60), 60, &mut network);
+            let new = network.failovers.len() > changes;
+            changes = network.failovers.len();
+            let told = network.failovers.first().filter(|_| new).map(|change| {
+                let name = |end: &Option<String>| end.clone().unwrap_or("-".to_owned());
+                let (from, to) = (name(&change.from), name(&change.to));
+                format!("{from} > {to} {} {:?}", change.why, change.without_ms)
+            });
+            assert_eq!(told.as_deref(), expected, "step {second}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_leaves_is_a_change_and_changes_are_bounded() {
+        let mut timeline = Timeline::default();
+        for second in 0..600 {
+            let gateways = match second % 2 {
+                0 => vec!["gateway-1".to_owned()],
+                _ => Vec::new(),
+            };
+            let from = Neighbours {
+                edge: Some(EdgePlace {
+                    name: "edge-1".to_owned(),
+                    gateways,
+                    unnamed: 0,
+                    is_connected: true,
+                }),
+                ..Neighbours::default()
+            };
+            let mut network = Network {
+                topology: draw(&from),
+                ..Network::default()
+            };
+            timeline.look_at(UtcTime::from_secs(second), 1, &mut network);
+            let kept = usize::try_from(second).unwrap().min(FailoverView::KEPT_MAX);
+            assert_eq!(network.failovers.len(), kept);
+        }
+    }
 }

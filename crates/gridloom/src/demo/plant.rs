@@ -38,7 +38,7 @@ use crate::pki;
 use crate::powerflow;
 use crate::security::EdgeDesk;
 use crate::snapshot::{self, Sources};
-use crate::topology::{ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of};
+use crate::topology::{ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told};
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -369,6 +369,7 @@ impl Plant {
                 is_connected: edge.1,
             }),
             edges: Some(utility.edges),
+            gateways: gateways_told(&utility.trust),
             head_end: Some(head_end.is_connected),
             archive: Some(ArchivePlace {
                 name: "archive-1".to_owned(),

@@ -25,7 +25,7 @@ use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Shared, Work
 use crate::links::Links;
 use crate::pki;
 use crate::snapshot::{self, Sources};
-use crate::topology::{ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of};
+use crate::topology::{ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told};
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -294,6 +294,7 @@ impl Nodes {
         let mut buffers = Vec::new();
         let mut neighbours = Neighbours {
             edges: self.utility.is_some().then_some(utility.edges),
+            gateways: gateways_told(&utility.trust),
             archive: self.archive_name.clone().map(|name| ArchivePlace {
                 name,
                 is_here: self.archive.is_some(),
