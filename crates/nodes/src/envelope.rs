@@ -453,9 +453,9 @@ impl Message {
                     _ => return Err(EnvelopeError::Field { field: "role" }),
                 },
                 name: from.text("name")?,
-                epoch: match from.0.is_empty() {
-                    true => Epoch::NONE,
-                    false => Epoch(from.0.u64()?),
+                epoch: match from.0.rest().len() {
+                    8 => Epoch(from.0.u64()?),
+                    _ => Epoch::NONE,
                 },
             },
             2 => Self::Uplink(from.uplink()?),

@@ -585,15 +585,14 @@ impl Node for GatewayNode {
             Input::Timeout => {
                 self.paths.handle_timeout(now.instant);
                 self.spool.handle_timeout(now.instant);
-                if let Some(link) = self.uplink
-                    && let Some(number) = self.transit.handle_timeout(now.instant)
-                {
-                    let frame = Message::Echo { number }.encode();
-                    self.outbox.push_back(Output::Send { link, frame });
-                }
             }
         }
         self.follow_paths(now.instant);
+        if let Some(link) = self.uplink
+            && let Some(number) = self.transit.handle_timeout(now.instant)
+        {
+            self.send(link, &Message::Echo { number });
+        }
         self.release(now.instant);
         self.pump(now);
     }
