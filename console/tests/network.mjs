@@ -81,6 +81,42 @@ test('a demo shows every tier, its ways, its buffers and the delay by part', asy
   await inBothThemes('demo', () => page.locator('[data-part=T_e2e]').waitFor());
 });
 
+test('a take-over is drilled with the token and a second step', async () => {
+  const member = {
+    place: 1, standing: 'active', epoch: 3, lease_left_ms: 1_500, alone: false, peer: 'in_step', copy: null,
+    behind: 0, edges: [{ name: 'edge-1', connected: true }, { name: 'edge-2', connected: false }], entries: 7,
+    copies: 1, advice: null,
+  };
+  const asked = [];
+  await page.route('**/api/v1/pair/status', route => route.fulfill({ json: member }));
+  await page.route('**/api/v1/pair/failover', route => {
+    asked.push([route.request().method(), route.request().headers().authorization]);
+    if (asked.length === 1) return route.fulfill({ status: 409, json: { code: 'refused', error: 'wait until it is in step' } });
+    member.standing = 'standby';
+    return route.fulfill({ json: member });
+  });
+  await page.reload();
+  const pair = page.getByTestId('pair');
+  await pair.getByText('! edge-2 away').waitFor();
+  const drill = pair.getByRole('button', { name: 'Drill a take-over…' });
+  assert.ok(await drill.isDisabled());
+  await pair.getByLabel('Operator token').fill('secret');
+  await drill.click();
+  // The focus is on the way out, so Enter alone cancels.
+  await page.waitForFunction(() => document.activeElement?.textContent === 'Cancel');
+  await page.keyboard.press('Enter');
+  await drill.click();
+  await check('pair', 'dark', 1600);
+  await pair.getByRole('button', { name: 'Hand over now' }).click();
+  await pair.getByRole('alert').getByText('wait until it is in step').waitFor();
+  await drill.click();
+  await pair.getByRole('button', { name: 'Hand over now' }).click();
+  await pair.getByText('Handed over.').waitFor();
+  assert.deepEqual(asked, [['POST', 'Bearer secret'], ['POST', 'Bearer secret']]);
+  assert.equal(await drill.count(), 0);
+  await page.unrouteAll();
+});
+
 test('a killed edge is seen: the backup is in use, then the primary again', async () => {
   const edges = await Promise.all(['edge-a', 'edge-b'].map(name => startEdge(folder, name)));
   running.push(...edges);

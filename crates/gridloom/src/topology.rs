@@ -168,7 +168,10 @@ pub(crate) fn draw(from: &Neighbours) -> Topology {
         let name = format!("edge, link {number}");
         drawing.node("edge", &name, false, heard(true));
         // Which of them is the edge of this process nobody tells, so none are told apart then.
-        let told = from.gateways.get(number - 1).filter(|_| from.edge.is_none());
+        let told = from
+            .gateways
+            .get(number - 1)
+            .filter(|_| from.edge.is_none());
         for gateway in told.into_iter().flatten() {
             drawing.node("gateway", gateway, false, heard(true));
             drawing.way(gateway, &name, "only", WayState::InUse);
@@ -368,7 +371,12 @@ impl Seen {
 
 /// The gateways of each edge, as a utility hears of them.
 pub(crate) fn gateways_told(trust: &[EdgeTrust]) -> Vec<Vec<String>> {
-    let names = |edge: &EdgeTrust| edge.gateways.iter().filter_map(|it| it.name.clone()).collect();
+    let names = |edge: &EdgeTrust| {
+        edge.gateways
+            .iter()
+            .filter_map(|it| it.name.clone())
+            .collect()
+    };
     trust.iter().map(names).collect()
 }
 

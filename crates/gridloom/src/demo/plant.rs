@@ -38,7 +38,9 @@ use crate::pki;
 use crate::powerflow;
 use crate::security::EdgeDesk;
 use crate::snapshot::{self, Sources};
-use crate::topology::{ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told};
+use crate::topology::{
+    ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told,
+};
 
 const FIRST: NodeIndex = NodeIndex(0);
 

@@ -25,7 +25,9 @@ use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Shared, Work
 use crate::links::Links;
 use crate::pki;
 use crate::snapshot::{self, Sources};
-use crate::topology::{ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told};
+use crate::topology::{
+    ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told,
+};
 
 const FIRST: NodeIndex = NodeIndex(0);
 
