@@ -1,7 +1,7 @@
 //! The network as the console draws it: the nodes of this process, what they hear of, and changes
 //! of the ways in use as they are seen from picture to picture.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use gridloom_core::UtcTime;
@@ -66,7 +66,10 @@ const UTILITY: &str = "utility";
 #[derive(Default)]
 struct Drawing {
     topology: Topology,
+    /// Places of the nodes, by name.
     at: BTreeMap<String, usize>,
+    /// Places of the ends of each way: one way between two nodes is enough.
+    ends: BTreeSet<(usize, usize)>,
 }
 
 impl Drawing {
@@ -90,10 +93,11 @@ impl Drawing {
     }
 
     fn way(&mut self, from: &str, to: &str, rank: &'static str, state: WayState) {
-        let is_drawn = |name| self.at.contains_key(name);
-        let ways = &self.topology.ways;
-        let is_new = || !ways.iter().rev().any(|it| it.from == from && it.to == to);
-        if is_drawn(from) && is_drawn(to) && ways.len() < Topology::WAYS_MAX && is_new() {
+        let (Some(lower), Some(upper)) = (self.at.get(from), self.at.get(to)) else {
+            return;
+        };
+        let has_room = self.topology.ways.len() < Topology::WAYS_MAX;
+        if has_room && self.ends.insert((*lower, *upper)) {
             self.topology.ways.push(NetworkWay {
                 from: from.to_owned(),
                 to: to.to_owned(),
@@ -202,7 +206,11 @@ fn gateway_and_meters(drawing: &mut Drawing, gateway: &GatewayPlace) {
     for node in &mut drawing.topology.nodes {
         node.meters = Some(count);
     }
-    let state = only(gateway.meters > 0);
+    // No meter may be linked because none is there.
+    let state = match gateway.meters {
+        0 => WayState::Ready,
+        _ => WayState::InUse,
+    };
     drawing.way(&meters, &gateway.name, "only", state);
 }
 
@@ -342,6 +350,10 @@ impl Seen {
             return None;
         }
         let from = std::mem::replace(&mut self.to, to.map(str::to_owned));
+        if from.is_none() && self.lost.is_none() {
+            // Its first way is no change.
+            return None;
+        }
         let why = match (&from, came_home, was_silent) {
             (None, _, _) => "found",
             (Some(_), true, _) => "homecoming",
@@ -507,7 +519,7 @@ mod tests {
     fn changes_say_from_where_to_where_and_why() {
         let (a, b) = (Some(Rank::Primary), Some(Rank::Backup));
         let steps = [
-            (a, 0, 0, None),
+            (None, 0, 0, None),
             (a, 0, 0, None),
             (b, 1, 0, Some("a:1 > b:1 silence None")),
             (a, 1, 1, Some("b:1 > a:1 homecoming None")),
