@@ -225,14 +225,14 @@ fn sealed(byte: u8) -> Vec<u8> {
     .to_bytes()
 }
 
-/// What is said on a link, without heartbeats.
+/// What is said on a link, without heartbeats and measurements.
 fn said(outputs: &[Output], on: LinkId) -> Vec<Message> {
     let mut said = Vec::new();
     for output in outputs {
         if let Output::Send { link, frame } = output
             && *link == on
             && let Ok(message) = Message::decode(frame)
-            && !matches!(message, Message::Heartbeat { .. })
+            && !matches!(message, Message::Heartbeat { .. } | Message::Echo { .. })
         {
             said.push(message);
         }
