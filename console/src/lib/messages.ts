@@ -295,9 +295,9 @@ const en = {
     longest: 'Longest',
     meaning: {
       T_m: 'the end of the interval to the gateway',
-      T_g: 'in the gateway',
-      T_e: 'to the edge, and in it',
-      T_u: 'to the utility, until it is durable',
+      T_g: 'from the gateway to the edge, its buffer included',
+      T_e: 'from the edge to the utility, its buffer included',
+      T_u: 'at the utility, until it is durable',
       tiers: 'T_g + T_e + T_u of one reading',
       T_e2e: 'the end of the interval until it is durable',
     },
