@@ -55,6 +55,22 @@ export async function startUtility(folder) {
   return { ...started, token: readFileSync(at('data/operator.token'), 'utf8').trim(), data: at('data') };
 }
 
+/** Runs an edge that no utility answers; its console tells nothing of interest, its address does. */
+export function startEdge(folder, name, port = 0) {
+  const file = join(folder, `${name}.toml`);
+  writeFileSync(file, `[edge]\nname = "${name}"\nutility = "127.0.0.1:9"\n`);
+  const place = ['--config', file, '--data', join(folder, name), '--master-key', join(folder, 'master.key')];
+  return start(['serve', '--role', 'edge', ...place, '--edge', `127.0.0.1:${port}`, '--console', '127.0.0.1:0']);
+}
+
+/** Runs a gateway with two edges, and a console of its own; it is back home after a second. */
+export function startGateway(folder, edges) {
+  const file = join(folder, 'gateway-1.toml');
+  writeFileSync(file, `[gateway]\nname = "gateway-1"\nedges = ${JSON.stringify(edges)}\nhome_after_seconds = 1\n`);
+  const place = ['--config', file, '--data', join(folder, 'gateway-1')];
+  return start(['serve', '--role', 'gateway', ...place, '--gateway', '127.0.0.1:0', '--console', '127.0.0.1:0']);
+}
+
 /** Starts the program and reads what it says up to the console's address. */
 async function start(args) {
   const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { lib } from './typescript.mjs';
 
 const format = await lib('format');
+const network = await lib('network');
 const { agreement, applied, trendSteps } = await lib('state');
 
 const spaced = text => text.replaceAll('\u00a0', ' ').replaceAll('\u202f', '_');
@@ -43,6 +44,31 @@ test('ages and times', () => {
   assert.equal(format.month('2026-09'), 'Sep 2026');
   assert.equal(format.change(200, 150), '−25.0\u00a0%');
   assert.equal(format.change(0, 150), '—');
+});
+
+test('what waits and how long it takes', () => {
+  for (const [us, text] of [
+    [null, '—'], [0, '0 µs'], [999, '999 µs'], [1_500, '1.5 ms'], [250_000, '250 ms'], [1_050_000, '1.05 s'], [90_000_000, '1 min'],
+  ]) assert.equal(spaced(network.took(us)), text, `${us}`);
+  for (const [count, text] of [[0, '0 B'], [2_048, '2.0 KiB'], [3 << 20, '3.0 MiB']]) assert.equal(spaced(network.bytes(count)), text);
+});
+
+test('a drawing has a column for each tier, and no more nodes than one can see', () => {
+  const node = (tier, name, state = 'up') => ({ tier, name, state, is_here: true, meters: null });
+  const way = (from, to) => ({ from, to, rank: 'only', state: 'in_use' });
+  const gateways = Array.from({ length: 1_000 }, (_, at) => node('gateway', `g${at}`, at === 900 ? 'down' : 'up'));
+  const topology = {
+    nodes: [...gateways, node('edge', 'e'), node('utility', 'u'), node('odd', 'x')],
+    ways: [...gateways.map(it => way(it.name, 'e')), way('e', 'u'), way('e', 'gone')],
+    left_off: 0,
+  };
+  const map = network.drawn(topology);
+  assert.equal(map.columns, 3);
+  assert.deepEqual(map.more, [1_000 - network.COLUMN_MAX, 0, 0]);
+  assert.equal(map.rows, network.COLUMN_MAX + 1);
+  assert.equal(map.placed.find(it => it.node.name === 'g900')?.row, 0);
+  assert.equal(map.ways.length, network.COLUMN_MAX + 1);
+  assert.deepEqual(network.drawn({ nodes: [], ways: [], left_off: 0 }), { placed: [], ways: [], more: [], columns: 0, rows: 0 });
 });
 
 test('a bill can be compared only where nothing waits', () => {

@@ -376,6 +376,121 @@ export interface CertificateView {
   standing: string;
 }
 
+export interface Network {
+  buffers: BufferView[];
+  delay: null | DelayView;
+  failovers: FailoverView[];
+  paths: PathsView[];
+  topology: Topology;
+}
+
+export interface BufferView {
+  acknowledged: number;
+  bytes: number;
+  bytes_max: number;
+  disk_failures: number;
+  dropped: BufferDropped;
+  entries: number;
+  gaps: BufferGap[];
+  gaps_untaken: number;
+  in_flight: number;
+  node: string;
+  oldest: string | null;
+  oldest_age_s: number | null;
+  sent_again: number;
+  taken: number;
+}
+
+export interface BufferDropped {
+  damaged: number;
+  full: number;
+  unanswered: number;
+}
+
+export interface BufferGap {
+  cause: string;
+  entries: number;
+  from: string | null;
+  lane: string;
+  meter: string | null;
+  to: string | null;
+}
+
+export interface DelayView {
+  ahead: number;
+  parts: DelayPart[];
+}
+
+export interface DelayPart {
+  count: number;
+  max_us: number;
+  p50_us: number | null;
+  p95_us: number | null;
+  p99_us: number | null;
+  part: string;
+}
+
+export interface Topology {
+  left_off: number;
+  nodes: NetworkNode[];
+  ways: NetworkWay[];
+}
+
+export interface NetworkNode {
+  is_here: boolean;
+  meters: number | null;
+  name: string;
+  state: 'degraded' | 'down' | 'up' | null;
+  tier: string;
+}
+
+export interface NetworkWay {
+  from: string;
+  rank: string;
+  state: 'down' | 'in_use' | 'ready';
+  to: string;
+}
+
+export interface PathsView {
+  heartbeat_ms: number | null;
+  home_after_ms: number;
+  homecomings: number;
+  in_use: string | null;
+  node: string;
+  silence_max_ms: number | null;
+  silences: number;
+  switches: number;
+}
+
+export interface FailoverView {
+  at: string;
+  from: string | null;
+  node: string;
+  to: string | null;
+  why: string;
+  without_ms: number | null;
+}
+
+export interface PairView {
+  advice: string | null;
+  alone: boolean;
+  behind: number;
+  copies: number;
+  copy: null | number[];
+  edges: PairEdge[];
+  entries: number;
+  epoch: number;
+  lease_left_ms: number;
+  peer: string;
+  place: number;
+  standing: string;
+}
+
+export interface PairEdge {
+  connected: boolean;
+  name: string;
+}
+
 export type Frame =
   | { type: 'snapshot'; snapshot: Snapshot }
   | { type: 'delta'; delta: Delta }

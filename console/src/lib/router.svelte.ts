@@ -1,4 +1,4 @@
-/* The addresses: `/`, `/houses/ID`, `/meters`, `/security` and below it `/incidents/N` and
+/* The addresses: `/`, `/houses/ID`, `/meters`, `/network`, `/security` and below it `/incidents/N` and
    `/packets/N`. Plain anchors stay anchors. */
 export const route = $state({ path: location.pathname });
 
@@ -23,6 +23,7 @@ export const houseOf = (path: string): string | null => {
   }
 };
 export const isMeters = (path: string): boolean => path === '/meters';
+export const isNetwork = (path: string): boolean => path === '/network';
 export const isSecurity = (path: string): boolean => path === '/security' || path.startsWith('/security/');
 
 /** What the page of security has open. */

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::headend::operator_token;
+use crate::topology::Timeline;
 
 /// A bound port that nobody serves yet.
 pub(crate) struct ConsolePort(Listener);
@@ -47,6 +48,7 @@ pub(crate) struct Console {
     publish: watch::Sender<Arc<Snapshot>>,
     stop: watch::Sender<bool>,
     web: JoinHandle<std::io::Result<()>>,
+    timeline: Timeline,
 }
 
 impl Console {
@@ -66,11 +68,18 @@ impl Console {
         let web = tokio::spawn(gridloom_web::serve_desks(
             socket, snapshots, options, desks, until,
         ));
-        Self { publish, stop, web }
+        Self {
+            publish,
+            stop,
+            web,
+            timeline: Timeline::default(),
+        }
     }
 
     /// Shows a newer picture.
-    pub(crate) fn show(&self, snapshot: Snapshot) {
+    pub(crate) fn show(&mut self, mut snapshot: Snapshot) {
+        let (at, speed) = (snapshot.now, snapshot.speed);
+        self.timeline.look_at(at, speed, &mut snapshot.network);
         self.publish.send_replace(Arc::new(snapshot));
     }
 

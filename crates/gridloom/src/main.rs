@@ -39,6 +39,7 @@ mod sim;
 mod sms;
 mod snapshot;
 mod table;
+mod topology;
 mod transport;
 mod usage;
 

@@ -206,7 +206,7 @@ async fn serve(
             failed = failed(console.as_mut()) => failed?,
             _ = ticks.tick() => {
                 let snapshot = nodes.snapshot().await?;
-                if let Some(console) = &console {
+                if let Some(console) = &mut console {
                     console.show(snapshot);
                 }
             }

@@ -16,6 +16,7 @@ use gridloom_web::{
 
 use crate::buffer::{self, BufferStatus};
 use crate::delay;
+use crate::topology::{self, Neighbours};
 
 /// What each node said; what does not run says nothing.
 pub(crate) struct Sources {
@@ -37,6 +38,8 @@ pub(crate) struct Sources {
     pub(crate) buffers: Vec<(String, BufferStatus)>,
     /// How long readings are under way.
     pub(crate) delays: Option<DelayReport>,
+    /// Whom they talk to.
+    pub(crate) neighbours: Neighbours,
 }
 
 /// The console's picture.
@@ -92,6 +95,9 @@ pub(crate) fn build(from: &Sources) -> Snapshot {
                 .delays
                 .as_ref()
                 .map(|report| delay::view(report, from.speed)),
+            topology: topology::draw(&from.neighbours),
+            paths: topology::paths(&from.neighbours),
+            failovers: Vec::new(),
         },
     }
 }

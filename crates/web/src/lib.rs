@@ -30,6 +30,7 @@ mod screening;
 mod security;
 mod server;
 mod token;
+mod topology;
 #[cfg(test)]
 mod typescript;
 
@@ -56,3 +57,4 @@ pub use screening::{
 };
 pub use server::{Desks, Options, serve, serve_desks, serve_with};
 pub use token::{OperatorToken, TokenError};
+pub use topology::{FailoverView, NetworkNode, NetworkWay, PathsView, Topology, WayState};

@@ -9,6 +9,7 @@ use gridloom_core::{Millivolts, Money, Month, Price, UtcTime};
 use serde::{Serialize, Serializer};
 
 use crate::network::Network;
+use crate::topology::{FailoverView, Topology};
 
 /// Everything the console knows at one moment.
 ///
@@ -88,6 +89,26 @@ impl Snapshot {
                 "network.buffers",
                 self.network.buffers.len(),
                 Network::BUFFERS_MAX,
+            ),
+            (
+                "network.topology.nodes",
+                self.network.topology.nodes.len(),
+                Topology::NODES_MAX,
+            ),
+            (
+                "network.topology.ways",
+                self.network.topology.ways.len(),
+                Topology::WAYS_MAX,
+            ),
+            (
+                "network.paths",
+                self.network.paths.len(),
+                Network::BUFFERS_MAX,
+            ),
+            (
+                "network.failovers",
+                self.network.failovers.len(),
+                FailoverView::KEPT_MAX,
             ),
         ] {
             if len > max {

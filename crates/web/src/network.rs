@@ -3,6 +3,8 @@
 use gridloom_core::UtcTime;
 use serde::{Serialize, Serializer};
 
+use crate::topology::{FailoverView, PathsView, Topology};
+
 /// The network at a moment, beside the console's picture.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Network {
@@ -11,6 +13,13 @@ pub struct Network {
     pub buffers: Vec<BufferView>,
     /// How long readings are under way; `None` where this process runs no utility.
     pub delay: Option<DelayView>,
+    /// Who talks to whom.
+    pub topology: Topology,
+    /// The nodes of this process that have two ways up; at most [`Network::BUFFERS_MAX`].
+    pub paths: Vec<PathsView>,
+    /// Changes of the way in use since this process started, newest first; at most
+    /// [`FailoverView::KEPT_MAX`].
+    pub failovers: Vec<FailoverView>,
 }
 
 impl Network {

@@ -13,6 +13,8 @@ use crate::model::{
     HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 use crate::network::{BufferDropped, BufferGap, BufferView, DelayPart, DelayView, Network};
+use crate::pair::{PairEdge, PairView};
+use crate::topology::{FailoverView, NetworkNode, NetworkWay, PathsView, Topology, WayState};
 
 fn euro(minor: i64) -> Money {
     Money::from_minor(minor, Currency::new("EUR", 2).unwrap())
@@ -169,8 +171,106 @@ pub(crate) fn full() -> Snapshot {
                 }],
                 ahead: 1,
             }),
+            topology: topology(),
+            paths: vec![PathsView {
+                node: "gateway-1".to_owned(),
+                in_use: Some("backup"),
+                switches: 1,
+                homecomings: 0,
+                silences: 1,
+                heartbeat_ms: Some(500),
+                silence_max_ms: Some(1_500),
+                home_after_ms: 60_000,
+            }],
+            failovers: vec![FailoverView {
+                at: now,
+                node: "gateway-1".to_owned(),
+                from: Some("edge-1".to_owned()),
+                to: Some("edge-2".to_owned()),
+                why: "silence",
+                without_ms: Some(500),
+            }],
         },
     }
+}
+
+/// Every tier, and a way in every state.
+fn topology() -> Topology {
+    let node = |tier: &'static str, name: &str, state, meters| NetworkNode {
+        name: name.to_owned(),
+        tier,
+        is_here: tier != "edge",
+        state,
+        meters,
+    };
+    let states = NodeState::ALL.map(Some);
+    let tiers = ["gateway", "edge", "utility"].into_iter().zip(states);
+    let mut nodes: Vec<_> = tiers
+        .map(|(tier, state)| node(tier, &format!("{tier}-1"), state, Some(3)))
+        .collect();
+    nodes.push(node("edge", "edge-2", None, None));
+    let ranks = ["primary", "backup", "only"].into_iter();
+    let ways = WayState::ALL.into_iter().zip(ranks);
+    Topology {
+        nodes,
+        ways: ways
+            .map(|(state, rank)| NetworkWay {
+                from: "gateway-1".to_owned(),
+                to: "edge-1".to_owned(),
+                rank,
+                state,
+            })
+            .collect(),
+        left_off: 0,
+    }
+}
+
+/// What a network can be: everything known, nothing there, and nodes of which little is known.
+pub(crate) fn networks() -> [Network; 3] {
+    let mut dim = full().network;
+    for buffer in &mut dim.buffers {
+        (buffer.oldest, buffer.oldest_age_s) = (None, None);
+        for gap in &mut buffer.gaps {
+            (gap.meter, gap.from, gap.to) = (None, None, None);
+        }
+    }
+    for part in dim.delay.iter_mut().flat_map(|delay| &mut delay.parts) {
+        (part.p50_us, part.p95_us, part.p99_us) = (None, None, None);
+    }
+    for paths in &mut dim.paths {
+        (paths.in_use, paths.heartbeat_ms, paths.silence_max_ms) = (None, None, None);
+    }
+    for change in &mut dim.failovers {
+        (change.from, change.to, change.without_ms) = (None, None, None);
+    }
+    [full().network, Network::default(), dim]
+}
+
+/// A pair in step, and one whose other member is being copied to.
+pub(crate) fn pairs() -> [PairView; 2] {
+    let full = PairView {
+        place: 1,
+        standing: "active",
+        epoch: 3,
+        lease_left_ms: 1_500,
+        alone: false,
+        peer: "in_step",
+        copy: None,
+        behind: 0,
+        edges: vec![PairEdge {
+            name: "edge-1".to_owned(),
+            connected: true,
+        }],
+        entries: 7,
+        copies: 1,
+        advice: None,
+    };
+    let copying = PairView {
+        copy: Some((1, 2)),
+        advice: Some("wait".to_owned()),
+        ..full.clone()
+    };
+    [full, copying]
 }
 
 /// The same utility before anything was heard.

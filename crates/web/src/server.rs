@@ -174,8 +174,12 @@ fn routes(hub: Hub, desks: Desks, options: Options) -> Router {
         .route("/api/v1/feeder", get(feeder_picture))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
+        .route("/api/v1/network", get(network))
         .route("/api/v1/network/buffers", get(buffers))
         .route("/api/v1/network/delay", get(delay))
+        .route("/api/v1/network/topology", get(topology))
+        .route("/api/v1/network/paths", get(paths))
+        .route("/api/v1/network/failovers", get(failovers))
         .with_state(Sources { hub, desk, feeder })
         .merge(headend::routes(Arc::clone(&office)))
         .merge(campaigns::routes(office))
@@ -189,12 +193,28 @@ async fn snapshot(State(hub): State<Hub>) -> Response {
     Json(hub.latest().as_ref()).into_response()
 }
 
+async fn network(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network).into_response()
+}
+
 async fn buffers(State(hub): State<Hub>) -> Response {
     Json(&hub.latest().network.buffers).into_response()
 }
 
 async fn delay(State(hub): State<Hub>) -> Response {
     Json(&hub.latest().network.delay).into_response()
+}
+
+async fn topology(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network.topology).into_response()
+}
+
+async fn paths(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network.paths).into_response()
+}
+
+async fn failovers(State(hub): State<Hub>) -> Response {
+    Json(&hub.latest().network.failovers).into_response()
 }
 
 async fn house(

@@ -12,7 +12,7 @@ use crate::sample;
 
 /// Objects that have a name in TypeScript, by the path of one place where they occur.
 /// An object that is found elsewhere with the same fields has the same name.
-const NAMES: [(&str, &str); 41] = [
+const NAMES: [(&str, &str); 54] = [
     ("Snapshot", "Snapshot"),
     ("Snapshot.tariff", "Tariff"),
     ("Snapshot.stations[]", "Station"),
@@ -54,6 +54,19 @@ const NAMES: [(&str, &str); 41] = [
     ("TrustView", "TrustView"),
     ("CertificatesView", "CertificatesView"),
     ("CertificatesView.certificates[]", "CertificateView"),
+    ("Network", "Network"),
+    ("Network.buffers[]", "BufferView"),
+    ("Network.buffers[].dropped", "BufferDropped"),
+    ("Network.buffers[].gaps[]", "BufferGap"),
+    ("Network.delay", "DelayView"),
+    ("Network.delay.parts[]", "DelayPart"),
+    ("Network.topology", "Topology"),
+    ("Network.topology.nodes[]", "NetworkNode"),
+    ("Network.topology.ways[]", "NetworkWay"),
+    ("Network.paths[]", "PathsView"),
+    ("Network.failovers[]", "FailoverView"),
+    ("PairView", "PairView"),
+    ("PairView.edges[]", "PairEdge"),
 ];
 
 /// Strings that are one of a few words, by the field's name.
@@ -190,6 +203,12 @@ fn roots() -> BTreeMap<&'static str, Shape> {
     }
     let certificates = sample::security::certificates();
     values.push(("CertificatesView", json(serde_json::to_value(certificates))));
+    for network in sample::networks() {
+        values.push(("Network", json(serde_json::to_value(network))));
+    }
+    for pair in sample::pairs() {
+        values.push(("PairView", json(serde_json::to_value(pair))));
+    }
     let mut roots: BTreeMap<&str, BTreeSet<Shape>> = BTreeMap::new();
     for (name, value) in values {
         assert!(value.is_object(), "{name}: {value}");

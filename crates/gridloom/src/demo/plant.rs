@@ -38,6 +38,9 @@ use crate::pki;
 use crate::powerflow;
 use crate::security::EdgeDesk;
 use crate::snapshot::{self, Sources};
+use crate::topology::{
+    ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told,
+};
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -333,12 +336,17 @@ impl Plant {
                 (status, (node.spool(), node.gaps()))
             })
             .await?;
-        let (edge, edge_buffer) = self
+        let paths = self
+            .gateway
+            .handle()
+            .call(FIRST, |node, _| node.paths())
+            .await?;
+        let (edge, edge_buffer, (gateways, unnamed)) = self
             .edge
             .handle()
             .call(FIRST, |node, _| {
                 let status = (node.status(), node.is_connected());
-                (status, (node.spool(), node.gaps()))
+                (status, (node.spool(), node.gaps()), gateways_of(node))
             })
             .await?;
         let archive = self
@@ -346,6 +354,31 @@ impl Plant {
             .handle()
             .call(FIRST, |node, _| (node.stored(), node.failed()))
             .await?;
+        let head_end = self.head_end.status().await?;
+        let neighbours = Neighbours {
+            gateway: Some(GatewayPlace {
+                name: "gateway-1".to_owned(),
+                meters: gateway.1,
+                is_connected: gateway.2,
+                edge: Some("edge-1".to_owned()),
+                backup: None,
+                paths,
+            }),
+            edge: Some(EdgePlace {
+                name: "edge-1".to_owned(),
+                gateways,
+                unnamed,
+                is_connected: edge.1,
+            }),
+            edges: Some(utility.edges),
+            gateways: gateways_told(&utility.trust),
+            head_end: Some(head_end.is_connected),
+            archive: Some(ArchivePlace {
+                name: "archive-1".to_owned(),
+                is_here: true,
+                is_connected: utility.archive,
+            }),
+        };
         super::checked(snapshot::build(&Sources {
             now: self.now(),
             speed: self.speed,
@@ -354,13 +387,14 @@ impl Plant {
             meters,
             gateway: Some(gateway),
             edge: Some(edge),
-            head_end: Some(self.head_end.status().await?),
+            head_end: Some(head_end),
             archive: Some(archive),
             buffers: vec![
                 ("gateway-1".to_owned(), gateway_buffer),
                 ("edge-1".to_owned(), edge_buffer),
             ],
             delays: Some(delays),
+            neighbours,
         }))
     }
 

@@ -3,8 +3,8 @@
 use gridloom_host::{
     DataDirectory, DialAddress, Disk, Framing, ListenOptions, Listener, Net, Runner, Running,
 };
-use gridloom_nodes::GatewayNode;
 use gridloom_nodes::envelope::Role;
+use gridloom_nodes::{GatewayNode, PathsConfig};
 
 use crate::buffer::Buffer;
 use crate::config::{Buffers, GatewayBackup};
@@ -14,6 +14,10 @@ use crate::links::Links;
 pub(super) struct RunningGateway {
     pub(super) node: Running<GatewayNode>,
     pub(super) name: String,
+    /// The edge that it dials: its name, or else its address.
+    pub(super) edge: Option<String>,
+    /// The one that it dials as well, and how patient it is.
+    pub(super) backup: Option<(String, PathsConfig)>,
     /// What the operator should know of its buffer.
     pub(super) news: Option<String>,
     disk: Option<Disk>,
@@ -25,7 +29,7 @@ impl RunningGateway {
         name: &str,
         (directory, buffers): (Option<&DataDirectory>, &Buffers),
         port: Listener,
-        (edge, backup): (Option<DialAddress>, Option<&GatewayBackup>),
+        (edge, upper, backup): (Option<DialAddress>, Option<String>, Option<&GatewayBackup>),
         net: &Net,
         links: &Links,
     ) -> anyhow::Result<Self> {
@@ -66,6 +70,8 @@ impl RunningGateway {
         Ok(Self {
             node: runner.start(),
             name: name.to_owned(),
+            edge: upper,
+            backup: backup.map(|it| (it.edge.to_string(), it.paths)),
             news,
             disk,
         })

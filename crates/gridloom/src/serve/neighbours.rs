@@ -14,3 +14,12 @@ pub(super) fn dial_address(upper: &Upper, here: Option<SocketAddr>) -> Option<Di
         Upper::Absent => None,
     }
 }
+
+/// What a picture calls it: its name where it is of this process, or else where it is dialled.
+pub(super) fn upper_name(upper: &Upper, here: &str) -> Option<String> {
+    match upper {
+        Upper::Here => Some(here.to_owned()),
+        Upper::At(address) => Some(address.to_string()),
+        Upper::Absent => None,
+    }
+}

@@ -16,7 +16,7 @@ use gridloom_web::{Desk, Desks, PairDesk, SecurityDesk, Snapshot};
 
 use super::edge::{EdgeTier, RunningEdge, Uppers};
 use super::gateway::RunningGateway;
-use super::neighbours::dial_address;
+use super::neighbours::{dial_address, upper_name};
 use super::utility::{Ground, RunningUtility};
 use crate::area;
 use crate::config::{Config, Role, Tiers};
@@ -25,6 +25,9 @@ use crate::headend::{self, HeadEnd, MasterKeyOption, Office, Reads, Shared, Work
 use crate::links::Links;
 use crate::pki;
 use crate::snapshot::{self, Sources};
+use crate::topology::{
+    ArchivePlace, EdgePlace, GatewayPlace, Neighbours, gateways_of, gateways_told,
+};
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -53,6 +56,8 @@ pub(super) struct Nodes {
     head_end: Option<HeadEnd>,
     archive: Option<(Running<ArchiveNode>, Disk)>,
     console: Option<ConsolePort>,
+    /// Of the archive here, or whom the utility here dials.
+    archive_name: Option<String>,
     links: Links,
     /// What the console shows of a utility that runs elsewhere.
     elsewhere: UtilityStatus,
@@ -75,10 +80,12 @@ struct Ports {
 impl Ports {
     async fn bind(config: &Config, tiers: &Tiers) -> anyhow::Result<Self> {
         let listen = &config.listen;
-        // An edge alone has one only where its place is named: on one machine with others the usual
+        // An edge or a gateway alone has one only where its place is named: on one machine with others the usual
         // place is theirs.
         let has_console = tiers.has_any(&[Role::Utility, Role::Headend])
-            || (tiers.has(Role::Edge) && listen.is_console_named);
+            || (listen.is_console_named
+                && (tiers.has(Role::Edge)
+                    || (tiers.has(Role::Gateway) && config.serve_data.is_some())));
         Ok(Self {
             console: match has_console {
                 true => Some(ConsolePort::bind(&listen.console).await?),
@@ -217,6 +224,7 @@ impl Nodes {
         };
         let gateway = match ports.gateway {
             Some(port) => {
+                let upper = upper_name(&tiers.gateway_to_edge, &tiers.edge);
                 let edge = dial_address(&tiers.gateway_to_edge, at_edge);
                 let backup = tiers.gateway_backup.as_ref();
                 let place = (basis.directory, &config.buffers);
@@ -224,7 +232,7 @@ impl Nodes {
                     &tiers.gateway,
                     place,
                     port,
-                    (edge, backup),
+                    (edge, upper, backup),
                     &net,
                     &links,
                 )?;
@@ -267,6 +275,7 @@ impl Nodes {
             head_end,
             archive,
             console: ports.console,
+            archive_name: archive_name(tiers),
             links,
             lines,
         })
@@ -285,15 +294,33 @@ impl Nodes {
             None => (self.elsewhere.clone(), None),
         };
         let mut buffers = Vec::new();
+        let mut neighbours = Neighbours {
+            edges: self.utility.is_some().then_some(utility.edges),
+            gateways: gateways_told(&utility.trust),
+            archive: self.archive_name.clone().map(|name| ArchivePlace {
+                name,
+                is_here: self.archive.is_some(),
+                is_connected: utility.archive,
+            }),
+            ..Neighbours::default()
+        };
         let gateway = match &self.gateway {
             Some(gateway) => {
                 let handle = gateway.node.handle();
                 let status = handle.call(FIRST, |node, _| {
                     let status = (node.counters(), node.meters(), node.is_connected());
-                    (status, (node.spool(), node.gaps()))
+                    (status, (node.spool(), node.gaps()), node.paths())
                 });
-                let (status, buffer) = status.await?;
+                let (status, buffer, paths) = status.await?;
                 buffers.push((gateway.name.clone(), buffer));
+                neighbours.gateway = Some(GatewayPlace {
+                    name: gateway.name.clone(),
+                    meters: status.1,
+                    is_connected: status.2,
+                    edge: gateway.edge.clone(),
+                    backup: gateway.backup.clone(),
+                    paths,
+                });
                 Some(status)
             }
             None => None,
@@ -303,10 +330,16 @@ impl Nodes {
                 let handle = edge.node.handle();
                 let status = handle.call(FIRST, |node, _| {
                     let status = (node.status(), node.is_connected());
-                    (status, (node.spool(), node.gaps()))
+                    (status, (node.spool(), node.gaps()), gateways_of(node))
                 });
-                let (status, buffer) = status.await?;
+                let (status, buffer, (gateways, unnamed)) = status.await?;
                 buffers.push((edge.name.clone(), buffer));
+                neighbours.edge = Some(EdgePlace {
+                    name: edge.name.clone(),
+                    gateways,
+                    unnamed,
+                    is_connected: status.1,
+                });
                 Some(status)
             }
             None => None,
@@ -319,6 +352,11 @@ impl Nodes {
             }
             None => None,
         };
+        let head_end = match &self.head_end {
+            Some(head_end) => Some(head_end.status().await?),
+            None => None,
+        };
+        neighbours.head_end = head_end.as_ref().map(|status| status.is_connected);
         let snapshot = snapshot::build(&Sources {
             now: self.clock.now(),
             speed: 1,
@@ -327,13 +365,11 @@ impl Nodes {
             meters: Vec::new(),
             gateway,
             edge,
-            head_end: match &self.head_end {
-                Some(head_end) => Some(head_end.status().await?),
-                None => None,
-            },
+            head_end,
             archive,
             buffers,
             delays,
+            neighbours,
         });
         snapshot.check()?;
         Ok(snapshot)
@@ -412,6 +448,13 @@ fn open_to_others(config: &Config, at: &[Option<SocketAddr>; 4]) -> Option<Strin
              certificates with pki.directory"
         )
     })
+}
+
+fn archive_name(tiers: &Tiers) -> Option<String> {
+    match tiers.has(Role::Archive) {
+        true => Some(tiers.archive.clone()),
+        false => upper_name(&tiers.utility_to_archive, &tiers.archive),
+    }
 }
 
 /// How the tiers of this process reach others.

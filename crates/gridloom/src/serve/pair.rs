@@ -26,6 +26,7 @@ use crate::headend::{Office, Shared};
 use crate::pki;
 use crate::profiles;
 use crate::snapshot::{self, Sources};
+use crate::topology::Neighbours;
 
 const FIRST: NodeIndex = NodeIndex(0);
 
@@ -337,7 +338,7 @@ impl Member {
                         Some(nodes) => nodes.snapshot().await?,
                         None => quiet(config, self.clock.now())?,
                     };
-                    if let Some(console) = &console {
+                    if let Some(console) = &mut console {
                         console.show(picture);
                     }
                 }
@@ -411,6 +412,7 @@ fn quiet(config: &Config, now: Now) -> anyhow::Result<Snapshot> {
         archive: None,
         buffers: Vec::new(),
         delays: None,
+        neighbours: Neighbours::default(),
     });
     snapshot.check()?;
     Ok(snapshot)

@@ -60,6 +60,22 @@ async fn the_network_says_what_waits_what_is_gone_and_how_long_it_takes() {
     let answer = ask(get_of("/api/v1/network/delay")).await;
     let delay: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(delay["parts"][0]["p95_us"], 1_050_000);
+    let cases = [
+        ("topology", "/nodes/0/tier", "gateway"),
+        ("topology", "/ways/0/state", "in_use"),
+        ("topology", "/ways/2/state", "down"),
+        ("paths", "/0/in_use", "backup"),
+        ("failovers", "/0/why", "silence"),
+    ];
+    let whole = ask(get_of("/api/v1/network")).await.body;
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    for (part, at, expected) in cases {
+        let answer = ask(get_of(&format!("/api/v1/network/{part}"))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{part}");
+        let found: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(found.pointer(at).unwrap(), expected, "{part} {at}");
+        assert_eq!(found, whole[part], "{part}");
+    }
     let picture = ask(get_of("/api/v1/snapshot")).await.body;
     assert!(!picture.contains("\"network\""), "{picture}");
 }
