@@ -6,9 +6,9 @@ use gridloom_core::{Month, Price, UtcTime};
 use serde::Serialize;
 
 use crate::model::{
-    ClosedBill, Counters, DemandResponse, House, HouseRow, LayerNode, Snapshot, Station,
-    TrendPoint, text, text_or_null,
+    ClosedBill, Counters, DemandResponse, House, HouseRow, LayerNode, Snapshot, Station, TrendPoint,
 };
+use crate::wire::{text, text_or_null};
 
 /// One message to a live client.
 #[derive(Debug, Serialize)]

@@ -33,6 +33,7 @@ mod token;
 mod topology;
 #[cfg(test)]
 mod typescript;
+mod wire;
 
 pub use desk::{
     ANSWER_MAX, Answer, CampaignAction, CampaignStep, CampaignView, Desk, DeskError, Fault,
@@ -44,7 +45,7 @@ pub use feeder::{
 };
 pub use model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
-    HouseState, LayerNode, NodeState, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
+    HouseState, LayerNode, Oversized, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 pub use network::{BufferDropped, BufferGap, BufferView, DelayPart, DelayView, Network};
 pub use pair::{PairDesk, PairEdge, PairView};
@@ -57,4 +58,6 @@ pub use screening::{
 };
 pub use server::{Desks, Options, serve, serve_desks, serve_with};
 pub use token::{OperatorToken, TokenError};
-pub use topology::{FailoverView, NetworkNode, NetworkWay, PathsView, Topology, WayState};
+pub use topology::{
+    FailoverView, NetworkNode, NetworkWay, NodeState, PathsView, Topology, WayState,
+};

@@ -3,8 +3,9 @@
 use std::fmt::{Display, Write};
 
 use crate::desk::HeadEndView;
-use crate::model::{HouseState, NodeState, Snapshot};
+use crate::model::{HouseState, Snapshot};
 use crate::network::{BufferView, DelayView};
+use crate::topology::NodeState;
 
 /// The media type of [`render`]'s text.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -3,13 +3,12 @@
 //! On the wire money and prices are decimal strings, energy is integer watt-hours, power integer
 //! watts, and times are ISO 8601 in UTC. What is unknown is `null`, never zero.
 
-use std::fmt::Display;
-
 use gridloom_core::{Millivolts, Money, Month, Price, UtcTime};
 use serde::{Serialize, Serializer};
 
 use crate::network::Network;
-use crate::topology::{FailoverView, Topology};
+use crate::topology::{FailoverView, NodeState, Topology};
+use crate::wire::{decimal, decimal_or_null, per_megawatt_hour, text, text_or_null, volts};
 
 /// Everything the console knows at one moment.
 ///
@@ -343,32 +342,6 @@ pub struct LayerNode {
     pub detail: String,
 }
 
-/// How a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NodeState {
-    /// It works.
-    Up,
-    /// It works, and something is wrong.
-    Degraded,
-    /// It does not answer.
-    Down,
-}
-
-impl NodeState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Up, Self::Degraded, Self::Down];
-
-    /// The word on the wire.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Degraded => "degraded",
-            Self::Down => "down",
-        }
-    }
-}
-
 /// A bill of a month that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClosedBill {
@@ -410,50 +383,6 @@ pub struct RunFigures {
     pub cost: Money,
     /// Mean power over peak power, in thousandths.
     pub load_factor_permille: u16,
-}
-
-pub(crate) fn text<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(value)
-}
-
-pub(crate) fn text_or_null<T: Display, S: Serializer>(
-    value: &Option<T>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => to.collect_str(value),
-        None => to.serialize_none(),
-    }
-}
-
-fn decimal<S: Serializer>(value: &Money, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&value.decimal())
-}
-
-fn decimal_or_null<S: Serializer>(value: &Option<Money>, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => decimal(value, to),
-        None => to.serialize_none(),
-    }
-}
-
-fn volts<S: Serializer>(value: &Option<Millivolts>, to: S) -> Result<S::Ok, S::Error> {
-    // A float is exact enough to look at; nothing reads it back.
-    match value {
-        Some(value) => to.serialize_f64(value.get() as f64 / 1_000.0),
-        None => to.serialize_none(),
-    }
-}
-
-fn per_megawatt_hour<S: Serializer>(value: &Price, to: S) -> Result<S::Ok, S::Error> {
-    let milli = value.micro_per_kwh();
-    let sign = if milli < 0 { "-" } else { "" };
-    let magnitude = milli.unsigned_abs();
-    to.collect_str(&format_args!(
-        "{sign}{}.{:03}",
-        magnitude / 1_000,
-        magnitude % 1_000
-    ))
 }
 
 fn rows<S: Serializer>(houses: &[House], to: S) -> Result<S::Ok, S::Error> {

@@ -10,11 +10,13 @@ use crate::desk::{
 };
 use crate::model::{
     Appliance, ClosedBill, Counters, DemandResponse, DisplayItem, House, HouseDetail, HouseRow,
-    HouseState, LayerNode, NodeState, RunFigures, Snapshot, Station, Tariff, TrendPoint,
+    HouseState, LayerNode, RunFigures, Snapshot, Station, Tariff, TrendPoint,
 };
 use crate::network::{BufferDropped, BufferGap, BufferView, DelayPart, DelayView, Network};
 use crate::pair::{PairEdge, PairView};
-use crate::topology::{FailoverView, NetworkNode, NetworkWay, PathsView, Topology, WayState};
+use crate::topology::{
+    FailoverView, NetworkNode, NetworkWay, NodeState, PathsView, Topology, WayState,
+};
 
 fn euro(minor: i64) -> Money {
     Money::from_minor(minor, Currency::new("EUR", 2).unwrap())

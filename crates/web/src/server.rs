@@ -26,11 +26,12 @@ use crate::headend::{self, Office};
 use crate::listener::BoundedListener;
 use crate::live::{Hub, MESSAGE_MAX};
 use crate::metrics::{self, HeadEnd};
-use crate::model::{NodeState, Snapshot};
+use crate::model::Snapshot;
 use crate::pair::{self, Lodge, PairDesk};
 use crate::screening::SecurityDesk;
 use crate::security::{self, Guardroom};
 use crate::token::OperatorToken;
+use crate::topology::NodeState;
 
 /// Requests under way at shutdown are given up after so long.
 const GRACE: Duration = Duration::from_secs(5);

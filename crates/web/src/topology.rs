@@ -4,7 +4,7 @@
 use gridloom_core::UtcTime;
 use serde::Serialize;
 
-use crate::model::{NodeState, text};
+use crate::wire::text;
 
 /// The network as one process sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -113,4 +113,30 @@ pub struct FailoverView {
 impl FailoverView {
     /// Changes that are kept; the oldest go.
     pub const KEPT_MAX: usize = 200;
+}
+
+/// How a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It works.
+    Up,
+    /// It works, and something is wrong.
+    Degraded,
+    /// It does not answer.
+    Down,
+}
+
+impl NodeState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Degraded, Self::Down];
+
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
 }
